@@ -1,0 +1,142 @@
+//! Label sets: the names and values by which PromQL, rules and alerts address a series.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
+
+/// An immutable label set, sorted by name, without duplicates, empty values or `__name__`.
+///
+/// Cloning shares the storage. As in Prometheus, a label with an empty value is the same as no
+/// label at all.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
+
+impl Labels {
+    /// From pairs in any order. Empty values are dropped; of equal names the first is kept.
+    pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<Arc<str>>,
+        V: Into<Arc<str>>,
+    {
+        let mut pairs: Vec<(Arc<str>, Arc<str>)> =
+            pairs.into_iter().map(|(n, v)| (n.into(), v.into())).filter(|(_, v)| !v.is_empty()).collect();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        pairs.dedup_by(|later, first| later.0 == first.0);
+        Self(pairs.into())
+    }
+
+    /// The value of `name`, if the label is set.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|i| &*self.0[i].1)
+    }
+
+    /// Name and value of each label, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (&**n, &**v))
+    }
+
+    /// How many labels are set.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no label is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same set with `name` set to `value`; an empty value removes the label.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let kept = self.0.iter().filter(|(n, _)| **n != *name).cloned();
+        Self::from_pairs(kept.chain([(Arc::from(name), Arc::from(value))]))
+    }
+
+    /// The labels for whose name `keep` holds.
+    #[must_use]
+    pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
+        if self.0.iter().all(|(n, _)| keep(n)) {
+            return self.clone();
+        }
+        Self(self.0.iter().filter(|(n, _)| keep(n)).cloned().collect())
+    }
+
+    /// A hash of names and values that is stable over processes and versions of this crate.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for (name, value) in self.iter() {
+            hash.update(name.as_bytes());
+            hash.update(&[0xff]);
+            hash.update(value.as_bytes());
+            hash.update(&[0xff]);
+        }
+        hash.digest()
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Labels {
+    /// PromQL's form: `{a="1", b="2"}`, values quoted with backslash escapes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, (name, value)) in self.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}={value:?}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = std::collections::BTreeMap::<String, String>::deserialize(deserializer)?;
+        Ok(Self::from_pairs(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_of_pairs_does_not_matter_and_empty_values_are_absent() {
+        let a = Labels::from_pairs([("b", "2"), ("a", "1"), ("c", "")]);
+        let b = Labels::from_pairs([("a", "1"), ("b", "2")]);
+        assert_eq!(a, b);
+        assert_eq!(a.fingerprint(), b.fingerprint());
+        assert_eq!((a.get("b"), a.get("c")), (Some("2"), None));
+    }
+
+    #[test]
+    fn fingerprint_separates_names_from_values() {
+        let a = Labels::from_pairs([("ab", "c")]);
+        let b = Labels::from_pairs([("a", "bc")]);
+        assert_ne!(a.fingerprint(), b.fingerprint());
+    }
+
+    #[test]
+    fn with_replaces_and_removes() {
+        let a = Labels::from_pairs([("a", "1"), ("b", "2")]);
+        assert_eq!(a.with("a", "9").to_string(), r#"{a="9", b="2"}"#);
+        assert_eq!(a.with("a", "").to_string(), r#"{b="2"}"#);
+    }
+}

@@ -1,0 +1,30 @@
+//! The rolling windows: what was received lately, as Arrow chunks, readable by everyone at once.
+//!
+//! One owner appends to a head; [`Window::seal`] turns the head into immutable chunks; readers hold
+//! a [`Snapshot`], which is a handful of `Arc`s and never blocks the writer. A database would give
+//! the same picture at a hundred times the cost per point; a plain `Vec` per series would need a
+//! lock or a copy for every reader.
+//!
+//! Schemas and memory arithmetic: `window/README.md`.
+
+pub mod columns;
+mod events;
+mod labels;
+mod numbers;
+mod rows;
+mod series;
+mod snapshot;
+mod store;
+
+mod time;
+
+pub use events::{LogChunk, SpanChunk, SpanView};
+pub use labels::Labels;
+pub use numbers::{BYTES_PER_POINT, NumberChunk};
+pub use rows::{LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, is_stale};
+pub use series::{
+    AMBIGUOUS_LABEL, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit, Temporality,
+};
+pub use snapshot::Snapshot;
+pub use store::{Config, Stats, Window};
+pub use time::UnixNanos;

@@ -1,0 +1,182 @@
+//! The table of numbers: sealed Arrow chunks sorted by (series, time).
+
+use std::{ops::Range, sync::Arc};
+
+use arrow_array::{
+    ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array,
+    builder::{Float64Builder, TimestampNanosecondBuilder, UInt32Builder},
+};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::{Point, Sample, SeriesId, UnixNanos, columns};
+
+/// Bytes that one point takes in a chunk: series, time and value.
+pub const BYTES_PER_POINT: usize = 4 + 8 + 8;
+
+/// Schema of the numbers table.
+#[must_use]
+pub(crate) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new(columns::SERIES, DataType::UInt32, false),
+        Field::new(columns::TIME, DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), false),
+        Field::new(columns::VALUE, DataType::Float64, false),
+    ]))
+}
+
+/// A sealed, immutable run of points, sorted by (series, time), one row a (series, time).
+#[derive(Clone, Debug)]
+pub struct NumberChunk {
+    batch: RecordBatch,
+    series: UInt32Array,
+    times: TimestampNanosecondArray,
+    values: Float64Array,
+    /// First row of each series, by series; the next entry (or the end) is one past its last row.
+    offsets: Vec<(SeriesId, usize)>,
+    /// Event time of the oldest and the newest row.
+    pub span: (UnixNanos, UnixNanos),
+}
+
+impl NumberChunk {
+    /// Sorts and seals `points`; `None` when there are none.
+    ///
+    /// Of several points with the same series and time the first one stays.
+    #[must_use]
+    pub fn seal(mut points: Vec<Point>) -> Option<Self> {
+        points.sort_by_key(|p| (p.series, p.time));
+        points.dedup_by_key(|p| (p.series, p.time));
+        Self::from_sorted(points.iter().copied(), points.len())
+    }
+
+    /// One chunk with the rows of all `parts`; where they overlap, the earlier part's row stays.
+    #[must_use]
+    pub fn merge(parts: &[Arc<Self>]) -> Option<Self> {
+        let mut points: Vec<Point> = Vec::with_capacity(parts.iter().map(|c| c.len()).sum());
+        for part in parts {
+            points.extend(part.iter());
+        }
+        Self::seal(points)
+    }
+
+    fn from_sorted(points: impl Iterator<Item = Point>, len: usize) -> Option<Self> {
+        let mut series = UInt32Builder::with_capacity(len);
+        let mut times = TimestampNanosecondBuilder::with_capacity(len);
+        let mut values = Float64Builder::with_capacity(len);
+        let mut offsets: Vec<(SeriesId, usize)> = Vec::new();
+        let mut span: Option<(UnixNanos, UnixNanos)> = None;
+        for (row, p) in points.enumerate() {
+            if offsets.last().is_none_or(|(s, _)| *s != p.series) {
+                offsets.push((p.series, row));
+            }
+            let (from, until) = span.unwrap_or((p.time, p.time));
+            span = Some((from.min(p.time), until.max(p.time)));
+            series.append_value(p.series.0);
+            times.append_value(p.time.0);
+            values.append_value(p.value);
+        }
+        let series = series.finish();
+        let times = times.finish().with_timezone("UTC");
+        let values = values.finish();
+        let arrays: Vec<ArrayRef> = vec![Arc::new(series.clone()), Arc::new(times.clone()), Arc::new(values.clone())];
+        let batch = RecordBatch::try_new(schema(), arrays).expect("the columns are built by the schema");
+        Some(Self { batch, series, times, values, offsets, span: span? })
+    }
+
+    /// The rows as Arrow, in the order of [`schema`].
+    #[must_use]
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+
+    /// Number of rows; never zero.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a chunk is never empty")]
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Bytes held, with the offsets.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.len() * BYTES_PER_POINT + self.offsets.len() * size_of::<(SeriesId, usize)>()
+    }
+
+    /// All rows.
+    pub fn iter(&self) -> impl Iterator<Item = Point> {
+        (0..self.len()).map(|i| Point {
+            series: SeriesId(self.series.value(i)),
+            time: UnixNanos(self.times.value(i)),
+            value: self.values.value(i),
+        })
+    }
+
+    /// Appends to `out` the samples of `series` with `after < time <= until`, oldest first.
+    pub fn samples_into(&self, series: SeriesId, after: UnixNanos, until: UnixNanos, out: &mut Vec<Sample>) {
+        out.extend(self.rows_between(series, after, until).map(|row| self.sample(row)));
+    }
+
+    /// The newest sample of `series` with `after < time <= until`.
+    #[must_use]
+    pub fn last_sample(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Option<Sample> {
+        self.rows_between(series, after, until).next_back().map(|row| self.sample(row))
+    }
+
+    fn sample(&self, row: usize) -> Sample {
+        Sample { time: UnixNanos(self.times.value(row)), value: self.values.value(row) }
+    }
+
+    fn rows_between(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Range<usize> {
+        if self.span.1 <= after || self.span.0 > until {
+            return 0..0;
+        }
+        let Ok(i) = self.offsets.binary_search_by_key(&series, |(s, _)| *s) else { return 0..0 };
+        let first = self.offsets[i].1;
+        let end = self.offsets.get(i + 1).map_or(self.len(), |(_, row)| *row);
+        let times = &self.times.values()[first..end];
+        first + times.partition_point(|t| *t <= after.0)..first + times.partition_point(|t| *t <= until.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(series: u32, time: i64, value: f64) -> Point {
+        Point { series: SeriesId(series), time: UnixNanos(time), value }
+    }
+
+    fn samples(c: &NumberChunk, series: u32, after: i64, until: i64) -> Vec<(i64, f64)> {
+        let mut out = Vec::new();
+        c.samples_into(SeriesId(series), UnixNanos(after), UnixNanos(until), &mut out);
+        out.iter().map(|s| (s.time.0, s.value)).collect()
+    }
+
+    #[test]
+    fn sealing_sorts_and_keeps_the_first_of_equal_times() {
+        let c = NumberChunk::seal(vec![p(2, 5, 1.0), p(1, 9, 2.0), p(1, 3, 3.0), p(1, 3, 4.0)]).expect("has rows");
+        assert_eq!(c.len(), 3);
+        assert_eq!(samples(&c, 1, 0, 100), [(3, 3.0), (9, 2.0)]);
+        assert_eq!(samples(&c, 2, 0, 100), [(5, 1.0)]);
+        assert_eq!(samples(&c, 3, 0, 100), []);
+        assert_eq!(c.span, (UnixNanos(3), UnixNanos(9)));
+    }
+
+    #[test]
+    fn a_range_is_open_at_its_start_and_closed_at_its_end() {
+        let c = NumberChunk::seal((1..=5).map(|t| p(1, t, 0.5)).collect()).expect("has rows");
+        assert_eq!(samples(&c, 1, 2, 4), [(3, 0.5), (4, 0.5)]);
+    }
+
+    #[test]
+    fn merging_keeps_every_row_once() {
+        let a = Arc::new(NumberChunk::seal(vec![p(1, 1, 1.0), p(1, 2, 2.0)]).expect("has rows"));
+        let b = Arc::new(NumberChunk::seal(vec![p(1, 2, 9.0), p(2, 1, 3.0)]).expect("has rows"));
+        let c = NumberChunk::merge(&[a, b]).expect("has rows");
+        assert_eq!(samples(&c, 1, 0, 9), [(1, 1.0), (2, 2.0)]);
+        assert_eq!(samples(&c, 2, 0, 9), [(1, 3.0)]);
+    }
+
+    #[test]
+    fn nothing_seals_to_nothing() {
+        assert!(NumberChunk::seal(Vec::new()).is_none());
+    }
+}

@@ -1,0 +1,58 @@
+//! What readers hold: a consistent picture of the window that nobody can change.
+
+use std::sync::Arc;
+
+use crate::{LogChunk, NumberChunk, RegistryView, Sample, Series, SeriesId, SpanChunk, UnixNanos};
+
+/// A picture of the window after one seal. Cheap to clone; holds no lock.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The series known at that moment.
+    pub registry: RegistryView,
+    /// Number chunks, oldest seal first.
+    pub numbers: Arc<[Arc<NumberChunk>]>,
+    /// Span chunks, oldest seal first.
+    pub spans: Arc<[Arc<SpanChunk>]>,
+    /// Log chunks, oldest seal first.
+    pub logs: Arc<[Arc<LogChunk>]>,
+    /// The greatest event time received; `None` before the first point.
+    pub watermark: Option<UnixNanos>,
+}
+
+impl Snapshot {
+    /// The series with this number.
+    #[must_use]
+    pub fn series(&self, id: SeriesId) -> Option<&Arc<Series>> {
+        self.registry.get(id)
+    }
+
+    /// Replaces `out` by the samples of `series` with `after < time <= until`, oldest first, one
+    /// per time (the first received). Staleness markers are among them.
+    pub fn samples_into(&self, series: SeriesId, after: UnixNanos, until: UnixNanos, out: &mut Vec<Sample>) {
+        out.clear();
+        for chunk in self.numbers.iter() {
+            chunk.samples_into(series, after, until, out);
+        }
+        if !out.is_sorted_by(|a, b| a.time < b.time) {
+            out.sort_by_key(|s| s.time);
+            out.dedup_by_key(|s| s.time);
+        }
+    }
+
+    /// The newest sample of `series` with `after < time <= until`, a staleness marker included.
+    #[must_use]
+    pub fn last_sample(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Option<Sample> {
+        let mut newest: Option<Sample> = None;
+        for chunk in self.numbers.iter().rev() {
+            if chunk.span.1 <= newest.map_or(after, |n| n.time) {
+                continue;
+            }
+            if let Some(found) = chunk.last_sample(series, after, until)
+                && newest.is_none_or(|n| found.time > n.time)
+            {
+                newest = Some(found);
+            }
+        }
+        newest
+    }
+}
