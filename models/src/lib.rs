@@ -1,0 +1,12 @@
+//! The mathematics of detection: numbers in, scores out.
+//!
+//! Pure and seeded: no clock, no environment, no I/O, so that the same input gives the same scores
+//! in a live run, after a restart and in a replay. What a score means for people is `detect`'s work.
+
+mod quantile;
+pub mod tail;
+pub mod zscore;
+
+pub use quantile::{Quantile, exact_quantile};
+pub use tail::Tail;
+pub use zscore::ZScore;
