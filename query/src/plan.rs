@@ -1,0 +1,231 @@
+//! A checked query: only what can be evaluated can be said here.
+
+use std::{sync::Arc, time::Duration};
+
+use window::Labels;
+
+use crate::select::Matcher;
+
+/// A checked expression with the selectors that it reads.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) root: Expr,
+    pub(crate) selectors: Vec<Selector>,
+    /// How many [`Projection`]s the expression holds.
+    pub(crate) projections: usize,
+}
+
+/// Which series to read, and which of their samples.
+#[derive(Clone, Debug)]
+pub(crate) struct Selector {
+    /// All must hold.
+    pub(crate) matchers: Vec<Matcher>,
+    /// How far behind the time of evaluation to look; negative looks ahead. Nanoseconds.
+    pub(crate) offset: i64,
+    /// `None`: the newest sample within the look-back.
+    pub(crate) range: Option<Duration>,
+}
+
+/// Number of a selector in its [`Plan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SelectorId(pub(crate) usize);
+
+/// The type of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Scalar,
+    Vector,
+    Matrix,
+    Text,
+}
+
+#[derive(Debug)]
+pub(crate) enum Expr {
+    Number(f64),
+    Text(String),
+    Time,
+    /// The newest value of each series.
+    Select(SelectorId),
+    /// Raw samples; only the root of a plan.
+    Window(SelectorId),
+    OverWindow(WindowFunction, SelectorId),
+    Map(MapFunction, Box<Expr>),
+    /// The labels are those of the answer when `inner` is empty.
+    Absent(Box<Expr>, Labels),
+    ToVector(Box<Expr>),
+    ToScalar(Box<Expr>),
+    Negate(Box<Expr>, Kind),
+    Binary(Box<Binary>),
+    Set(Box<Set>),
+    Aggregate(Box<Aggregate>),
+}
+
+/// Arithmetic or comparison.
+#[derive(Debug)]
+pub(crate) struct Binary {
+    pub(crate) op: Operator,
+    pub(crate) left: Expr,
+    pub(crate) right: Expr,
+    pub(crate) shape: Shape,
+    /// The comparison answers 0 or 1 instead of filtering.
+    pub(crate) returns_bool: bool,
+    /// What identifies partners, when both sides are vectors.
+    pub(crate) matching: Projection,
+}
+
+/// Which sides of an operator are vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Scalars,
+    VectorScalar,
+    ScalarVector,
+    Vectors,
+}
+
+#[derive(Debug)]
+pub(crate) struct Set {
+    pub(crate) op: SetOperator,
+    pub(crate) left: Expr,
+    pub(crate) right: Expr,
+    pub(crate) matching: Projection,
+}
+
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    pub(crate) op: Aggregation,
+    pub(crate) inner: Expr,
+    pub(crate) by: Projection,
+}
+
+/// The part of a label set that identifies a group: `by` and `on`, or `without` and `ignoring`.
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    /// Number in the plan, under which results are remembered.
+    pub(crate) id: usize,
+    /// Whether `names` are kept (or else dropped, together with `__name__`).
+    pub(crate) keeps: bool,
+    /// Label names, sorted.
+    pub(crate) names: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Pow,
+    Atan2,
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetOperator {
+    And,
+    Or,
+    Unless,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aggregation {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Count,
+    Group,
+}
+
+/// Functions of a range of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowFunction {
+    Rate,
+    Increase,
+    Delta,
+    Idelta,
+    Irate,
+    Avg,
+    Min,
+    Max,
+    Sum,
+    Count,
+    Last,
+}
+
+/// Functions of each value of a vector; their parameters are scalar expressions.
+#[derive(Debug)]
+pub(crate) enum MapFunction {
+    Abs,
+    ClampMin(Box<Expr>),
+    ClampMax(Box<Expr>),
+    Round(Box<Expr>),
+}
+
+impl Operator {
+    pub(crate) fn is_comparison(self) -> bool {
+        matches!(
+            self,
+            Self::Equal | Self::NotEqual | Self::Less | Self::LessOrEqual | Self::Greater | Self::GreaterOrEqual
+        )
+    }
+}
+
+impl Binary {
+    /// Whether it drops elements of a vector for which the comparison does not hold.
+    pub(crate) fn filters(&self) -> bool {
+        self.op.is_comparison() && !self.returns_bool && self.shape != Shape::Scalars
+    }
+}
+
+impl Kind {
+    /// Prometheus's word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Vector => "instant vector",
+            Self::Matrix => "range vector",
+            Self::Text => "string",
+        }
+    }
+}
+
+impl Expr {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Number(_) | Self::Time | Self::ToScalar(_) => Kind::Scalar,
+            Self::Text(_) => Kind::Text,
+            Self::Window(_) => Kind::Matrix,
+            Self::Negate(_, kind) => *kind,
+            Self::Binary(b) if b.shape == Shape::Scalars => Kind::Scalar,
+            Self::Select(_)
+            | Self::OverWindow(..)
+            | Self::Map(..)
+            | Self::Absent(..)
+            | Self::ToVector(_)
+            | Self::Binary(_)
+            | Self::Set(_)
+            | Self::Aggregate(_) => Kind::Vector,
+        }
+    }
+
+    /// Whether somewhere a comparison filters or `absent` asks: whether data and outcome differ.
+    pub(crate) fn has_condition(&self) -> bool {
+        match self {
+            Self::Number(_) | Self::Text(_) | Self::Time => false,
+            Self::Select(_) | Self::Window(_) | Self::OverWindow(..) => false,
+            Self::Absent(..) => true,
+            Self::Map(_, inner) | Self::ToVector(inner) | Self::ToScalar(inner) | Self::Negate(inner, _) => {
+                inner.has_condition()
+            }
+            Self::Binary(b) => b.filters() || b.left.has_condition() || b.right.has_condition(),
+            Self::Set(s) => s.left.has_condition() || s.right.has_condition(),
+            Self::Aggregate(a) => a.inner.has_condition(),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Black-box tests of the public API; one binary, so that they link once.
+
+#[path = "promql/consistency.rs"]
+mod consistency;
+#[path = "promql/hostile.rs"]
+mod hostile;
+#[path = "promql/script.rs"]
+mod script;
+#[path = "promql/support.rs"]
+mod support;
