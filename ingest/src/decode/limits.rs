@@ -1,0 +1,50 @@
+//! How large the parts of an item may be.
+
+const MIB: usize = 1024 * 1024;
+
+/// Bounds on what a request may carry. Lengths are in bytes of UTF-8; texts are cut between
+/// characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory that one request may take once decoded. Default 256 MiB; more refuses the request.
+    pub decoded_bytes: usize,
+    /// Attributes of one resource, scope, point, span or log record. Default 128; an item with more
+    /// is refused.
+    pub attributes_per_item: usize,
+    /// Length of an attribute's name. Default 1024; an item with a longer one is refused.
+    pub attribute_name_bytes: usize,
+    /// Length of a metric's name, and of its unit. Default 1024; the points of a metric with a longer
+    /// one are refused.
+    pub metric_name_bytes: usize,
+    /// Length of a label's value. Default 2048; longer ones are cut. Series that differ only behind
+    /// the cut remain different series with equal labels.
+    pub label_value_bytes: usize,
+    /// Attributes kept of a span, the first ones. Default 32.
+    pub span_attributes_kept: usize,
+    /// Length of a span attribute's value. Default 256; longer ones are cut.
+    pub span_value_bytes: usize,
+    /// Length of a span's name. Default 256; longer ones are cut.
+    pub span_name_bytes: usize,
+    /// Length of a log record's body as text. Default 4096; longer ones are cut.
+    pub log_body_bytes: usize,
+    /// Memory for descriptions of series seen lately. Default 64 MiB, enough for some 50,000 series;
+    /// with more, senders still get the same answers, at more CPU for each point.
+    pub series_cache_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            decoded_bytes: 256 * MIB,
+            attributes_per_item: 128,
+            attribute_name_bytes: 1024,
+            metric_name_bytes: 1024,
+            label_value_bytes: 2048,
+            span_attributes_kept: 32,
+            span_value_bytes: 256,
+            span_name_bytes: 256,
+            log_body_bytes: 4096,
+            series_cache_bytes: 64 * MIB,
+        }
+    }
+}

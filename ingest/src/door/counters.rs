@@ -1,0 +1,112 @@
+//! What passed the doors, in numbers for `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use proto::otlp::Signal;
+
+/// By which door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP.
+    Http,
+}
+
+impl Transport {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Grpc, Self::Http];
+
+    /// The word used in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Every item was taken.
+    Ok,
+    /// Some items were rejected.
+    Partial,
+    /// The bytes are no such request.
+    Malformed,
+    /// Over the limit on the wire or decoded.
+    TooLarge,
+    /// No room now, or shutting down; the sender was told to come again.
+    Busy,
+    /// Method, content type, encoding or tenant that is not served.
+    Refused,
+    /// A fault of this service.
+    Failed,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Ok, Self::Partial, Self::Malformed, Self::TooLarge, Self::Busy, Self::Refused, Self::Failed];
+
+    /// The word used in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Counts since the start; each only grows.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: [[[AtomicU64; 7]; 2]; 3],
+    accepted: [AtomicU64; 3],
+    rejected: [AtomicU64; 3],
+    bytes: [AtomicU64; 3],
+}
+
+impl Counters {
+    /// Requests of a signal by a transport that ended in this way.
+    #[must_use]
+    pub fn requests(&self, signal: Signal, transport: Transport, outcome: Outcome) -> u64 {
+        self.requests[signal as usize][transport as usize][outcome as usize].load(Relaxed)
+    }
+
+    /// Data points, spans or log records that were taken.
+    #[must_use]
+    pub fn accepted(&self, signal: Signal) -> u64 {
+        self.accepted[signal as usize].load(Relaxed)
+    }
+
+    /// Data points, spans or log records that were rejected out of requests that were taken.
+    #[must_use]
+    pub fn rejected(&self, signal: Signal) -> u64 {
+        self.rejected[signal as usize].load(Relaxed)
+    }
+
+    /// Bytes of bodies, as they came over the wire, of requests that were taken.
+    #[must_use]
+    pub fn bytes(&self, signal: Signal) -> u64 {
+        self.bytes[signal as usize].load(Relaxed)
+    }
+
+    pub(crate) fn request(&self, signal: Signal, transport: Transport, outcome: Outcome) {
+        self.requests[signal as usize][transport as usize][outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn items(&self, signal: Signal, accepted: u64, rejected: u64, bytes: u64) {
+        self.accepted[signal as usize].fetch_add(accepted, Relaxed);
+        self.rejected[signal as usize].fetch_add(rejected, Relaxed);
+        self.bytes[signal as usize].fetch_add(bytes, Relaxed);
+    }
+}

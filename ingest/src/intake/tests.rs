@@ -1,0 +1,147 @@
+use window::{Config, Labels, STALE_NAN_BITS, Sample, SeriesKey, SpanKind, SpanRow, Temporality};
+
+use super::*;
+
+fn secs(s: i64) -> UnixNanos {
+    UnixNanos(s * 1_000_000_000)
+}
+
+fn series(name: &str, kind: SeriesKind) -> Arc<Series> {
+    Arc::new(Series {
+        key: SeriesKey(xxhash_rust::xxh3::xxh3_128(name.as_bytes())),
+        name: name.into(),
+        source_name: name.into(),
+        unit: "".into(),
+        kind,
+        labels: Labels::default(),
+        service: "s".into(),
+    })
+}
+
+const COUNTER: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Cumulative };
+
+fn batch(points: &[(&str, SeriesKind, i64, f64)]) -> Batch {
+    let points = points.iter().map(|(name, kind, time, value)| {
+        let series = series(name, *kind);
+        IncomingPoint { key: series.key, series, time: secs(*time), start: None, value: *value }
+    });
+    Batch { points: points.collect(), ..Batch::default() }
+}
+
+struct Fixture {
+    intake: Intake,
+    window: Window,
+}
+
+impl Fixture {
+    fn new(config: Config) -> Self {
+        Self { intake: Intake::new(IntakeConfig::default()), window: Window::new(config) }
+    }
+
+    fn apply(&mut self, batch: Batch) -> Applied {
+        self.intake.apply(batch, &mut self.window, Some(secs(1_000)))
+    }
+
+    fn judged(&self, applied: &Applied) -> Vec<(String, i64, f64)> {
+        let name = |p: &Point| self.window.registry().get(p.series).expect("registered").name.to_string();
+        applied.judged.iter().map(|p| (name(p), p.time.0 / 1_000_000_000, p.value)).collect()
+    }
+
+    fn stored(&mut self, name: &str) -> Vec<(i64, f64)> {
+        let snapshot = self.window.seal();
+        let mut out: Vec<Sample> = Vec::new();
+        let id = snapshot.registry.named(name)[0];
+        snapshot.samples_into(id, UnixNanos::MIN, UnixNanos(i64::MAX), &mut out);
+        out.iter().map(|s| (s.time.0 / 1_000_000_000, s.value)).collect()
+    }
+}
+
+#[test]
+fn gauges_are_judged_and_counters_through_their_rate() {
+    let mut f = Fixture::new(Config::default());
+    let applied = f.apply(batch(&[
+        ("g", SeriesKind::Gauge, 1, 7.0),
+        ("c_total", COUNTER, 1, 100.0),
+        ("c_total", COUNTER, 11, 150.0),
+    ]));
+    assert_eq!(f.judged(&applied), [("g".into(), 1, 7.0), ("c:rate".into(), 11, 5.0)]);
+    assert_eq!(f.stored("c_total"), [(1, 100.0), (11, 150.0)]);
+    assert_eq!(f.stored("c:rate"), [(11, 5.0)]);
+}
+
+#[test]
+fn the_same_point_twice_changes_nothing_and_a_late_one_is_not_judged() {
+    let mut f = Fixture::new(Config::default());
+    f.apply(batch(&[("g", SeriesKind::Gauge, 10, 1.0)]));
+    let applied = f.apply(batch(&[("g", SeriesKind::Gauge, 10, 9.0), ("g", SeriesKind::Gauge, 5, 2.0)]));
+    assert!(applied.judged.is_empty());
+    assert_eq!((f.intake.passed().repeated, f.intake.passed().late), (1, 1));
+    assert_eq!(f.stored("g"), [(5, 2.0), (10, 1.0)]);
+}
+
+#[test]
+fn hostile_numbers_are_stored_and_not_judged() {
+    let mut f = Fixture::new(Config::default());
+    let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from_bits(STALE_NAN_BITS)];
+    for (i, value) in values.into_iter().enumerate() {
+        let time = i64::try_from(i).expect("small") + 1;
+        let applied = f.apply(batch(&[("g", SeriesKind::Gauge, time, value), ("c", COUNTER, time, value)]));
+        assert!(applied.judged.is_empty());
+    }
+    assert_eq!(f.stored("g").len(), 4);
+    assert_eq!(f.intake.passed().not_finite, 3);
+}
+
+#[test]
+fn the_future_is_refused_by_name() {
+    let mut f = Fixture::new(Config::default());
+    let applied = f.apply(batch(&[("g", SeriesKind::Gauge, 1_601, 1.0), ("g", SeriesKind::Gauge, 1_600, 1.0)]));
+    assert_eq!(applied.rejected.count, 1);
+    assert_eq!(applied.rejected.message(), "time_unix_nano is more than 600 s in the future");
+    assert_eq!(applied.judged.len(), 1);
+}
+
+#[test]
+fn a_full_registry_refuses_new_series_only() {
+    let mut f = Fixture::new(Config { max_series: 1, ..Config::default() });
+    f.apply(batch(&[("a", SeriesKind::Gauge, 1, 1.0)]));
+    let applied = f.apply(batch(&[("b", SeriesKind::Gauge, 2, 1.0), ("a", SeriesKind::Gauge, 2, 1.0)]));
+    assert_eq!(applied.rejected.count, 1);
+    assert!(applied.rejected.message().contains("series limit of 1"), "{}", applied.rejected.message());
+    assert_eq!(applied.judged.len(), 1);
+}
+
+#[test]
+fn derived_series_come_from_spans_and_have_no_rates_of_rates() {
+    let mut f = Fixture::new(Config::default());
+    let span = |end: i64| SpanRow {
+        start: secs(end - 1),
+        end: secs(end),
+        service: "s".into(),
+        name: "op".into(),
+        kind: SpanKind::Server,
+        failed: false,
+        trace_id: [1; 16],
+        span_id: [1; 8],
+        parent_span_id: [0; 8],
+        attributes: Vec::new(),
+    };
+    let spans = [1, 2, 3, 4, 5, 12, 25, 40].map(span).to_vec();
+    let feeds = vec![Feed { service: "s".into(), instance: "i".into() }];
+    let applied = f.apply(Batch { spans, feeds: feeds.clone(), ..Batch::default() });
+    assert_eq!(applied.feeds, [(feeds[0].clone(), secs(40))]);
+    let names: Vec<String> = f.judged(&applied).into_iter().map(|(name, _, _)| name).collect();
+    assert!(names.contains(&"traces_span_metrics_calls:rate".into()), "{names:?}");
+    assert!(!names.iter().any(|n| n.contains("calls_total") || n == "traces_span_metrics_duration_seconds_sum:rate"));
+    assert_eq!(f.stored("traces_span_metrics_calls:rate"), [(10, 0.5), (20, 0.1), (30, 0.1)]);
+}
+
+#[test]
+fn a_forgotten_series_starts_anew() {
+    let mut f = Fixture::new(Config::default());
+    f.apply(batch(&[("c", COUNTER, 1, 100.0)]));
+    let id = f.window.registry().find(series("c", COUNTER).key).expect("known");
+    f.intake.forget(&[id]);
+    let applied = f.apply(batch(&[("c", COUNTER, 2, 200.0)]));
+    assert!(applied.judged.is_empty(), "the first point of a sum has no rate");
+}

@@ -1,0 +1,26 @@
+//! The door: OTLP in, window rows out.
+//!
+//! Receivers decode on their own tasks into a [`Batch`]; the [`Queue`] carries it to the thread
+//! that owns the window, where [`Intake`] admits, registers and derives.
+
+mod batch;
+mod decode;
+mod door;
+#[cfg(test)]
+mod fake;
+mod grpc;
+mod http;
+mod intake;
+mod queue;
+mod rates;
+mod red;
+mod server;
+mod sketch;
+
+pub use batch::{Batch, Feed, IncomingPoint, Rejections};
+pub use decode::{Decoded, Decoder, Limits};
+pub use door::{Counters, Outcome, Transport};
+pub use intake::{Applied, Intake, IntakeConfig, Passed};
+pub use queue::{Queue, Refused, Submission};
+pub use red::RedConfig;
+pub use server::{BindError, Config, Receivers};
