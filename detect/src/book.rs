@@ -1,0 +1,199 @@
+//! The life of alerts: inactive, pending, firing, stale, resolved.
+//!
+//! Everything that can raise an alert (rules, anomalies of golden signals, missing telemetry) says
+//! which conditions hold at an event time; the book turns that into transitions. Names and meaning
+//! are Prometheus's, with one addition: a firing alert whose input has gone silent becomes stale
+//! instead of resolved.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use window::{Labels, UnixNanos};
+
+use crate::{Alert, AlertState, AlertTransition, Level};
+
+/// A condition that holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// Labels of the alert, with `alertname` and `severity`.
+    pub labels: Labels,
+    /// Annotations as they read now.
+    pub annotations: Labels,
+    /// Value of the expression.
+    pub value: f64,
+    /// Ids of the anomalies behind it.
+    pub anomalies: Vec<String>,
+    /// The level that it argues for.
+    pub argued_level: Level,
+}
+
+/// Who raises alerts, and how long they are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Unique name of the rule: alerts of different owners never meet.
+    pub name: String,
+    /// What to look at: the rule's expression or the detector's name.
+    pub source: String,
+    /// How long a condition must hold before it fires.
+    pub hold: Duration,
+    /// How long an alert goes on firing after its condition has ended.
+    pub keep_firing: Duration,
+}
+
+/// What is known about a label set whose condition does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// There was data, and it did not meet the condition.
+    NotMet,
+    /// There was no data.
+    NoData,
+}
+
+/// Alerts that are pending, firing or stale, by owner and fingerprint.
+#[derive(Debug, Default)]
+pub struct Book {
+    alerts: BTreeMap<(String, u64), Alert>,
+}
+
+impl Book {
+    /// Takes back alerts that were active when the process ended, under the owner that raised them.
+    pub fn restore(&mut self, owner: &str, alert: Alert) {
+        self.alerts.insert((owner.to_owned(), alert.labels.fingerprint()), alert);
+    }
+
+    /// Active alerts, by owner and fingerprint.
+    pub fn active(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts.values()
+    }
+
+    /// Whether `owner` has an active alert.
+    #[must_use]
+    pub fn has(&self, owner: &str) -> bool {
+        self.of(owner).next().is_some()
+    }
+
+    fn of(&self, owner: &str) -> impl Iterator<Item = (&(String, u64), &Alert)> {
+        let first = (owner.to_owned(), u64::MIN);
+        self.alerts.range(first..).take_while(move |((name, _), _)| name == owner)
+    }
+
+    /// Takes what holds at event time `at`. `absence` is asked about active label sets that are not
+    /// among `conditions`. Of conditions with equal labels the first counts.
+    pub fn evaluate(
+        &mut self,
+        owner: &Owner,
+        at: UnixNanos,
+        conditions: Vec<Condition>,
+        absence: impl Fn(&Labels) -> Absence,
+    ) -> Vec<AlertTransition> {
+        let mut out = Vec::new();
+        let mut met: Vec<u64> = Vec::with_capacity(conditions.len());
+        for condition in conditions {
+            let fingerprint = condition.labels.fingerprint();
+            if !met.contains(&fingerprint) {
+                met.push(fingerprint);
+                self.holds(owner, fingerprint, at, condition, &mut out);
+            }
+        }
+        let missing: Vec<(String, u64)> =
+            self.of(&owner.name).map(|(key, _)| key.clone()).filter(|(_, f)| !met.contains(f)).collect();
+        for key in missing {
+            self.ceases(owner, &key, at, &absence, &mut out);
+        }
+        out
+    }
+
+    /// Ends all alerts of owners for which `exists` does not hold: their rules were removed.
+    pub fn retain_owners(&mut self, at: UnixNanos, exists: impl Fn(&str) -> bool) -> Vec<AlertTransition> {
+        let gone: Vec<_> = self.alerts.keys().filter(|(owner, _)| !exists(owner)).cloned().collect();
+        gone.iter().filter_map(|key| Some(resolve(self.alerts.remove(key)?, at))).collect()
+    }
+
+    fn holds(
+        &mut self,
+        owner: &Owner,
+        fingerprint: u64,
+        at: UnixNanos,
+        condition: Condition,
+        out: &mut Vec<AlertTransition>,
+    ) {
+        let Condition { labels, annotations, value, anomalies, argued_level } = condition;
+        let key = (owner.name.clone(), fingerprint);
+        let from = self.alerts.get(&key).map(|a| a.state);
+        let alert = self.alerts.entry(key).or_insert_with(|| Alert {
+            episode: episode(owner, fingerprint, at),
+            fingerprint: format!("{fingerprint:016x}"),
+            labels,
+            annotations: Labels::default(),
+            state: AlertState::Pending,
+            active_at: at,
+            fired_at: None,
+            last_true_at: at,
+            resolved_at: None,
+            value,
+            source: owner.source.clone(),
+            anomalies: Vec::new(),
+            argued_level,
+        });
+        alert.last_true_at = at;
+        alert.value = value;
+        alert.annotations = annotations;
+        for id in anomalies {
+            if !alert.anomalies.contains(&id) {
+                alert.anomalies.push(id);
+            }
+        }
+        if alert.state == AlertState::Pending && at.since(alert.active_at) >= owner.hold {
+            alert.state = AlertState::Firing;
+            alert.fired_at = Some(at);
+        } else if alert.state == AlertState::Stale {
+            alert.state = AlertState::Firing;
+        }
+        if from != Some(alert.state) {
+            out.push(AlertTransition { from, alert: alert.clone(), at });
+        }
+    }
+
+    fn ceases(
+        &mut self,
+        owner: &Owner,
+        key: &(String, u64),
+        at: UnixNanos,
+        absence: &impl Fn(&Labels) -> Absence,
+        out: &mut Vec<AlertTransition>,
+    ) {
+        let Some(alert) = self.alerts.get_mut(key) else { return };
+        let from = alert.state;
+        let silent = from != AlertState::Pending && absence(&alert.labels) == Absence::NoData;
+        if silent {
+            if from != AlertState::Stale {
+                alert.state = AlertState::Stale;
+                out.push(AlertTransition { from: Some(from), alert: alert.clone(), at });
+            }
+            return;
+        }
+        let over = from == AlertState::Pending || at.since(alert.last_true_at) >= owner.keep_firing;
+        if over {
+            out.extend(self.alerts.remove(key).map(|alert| resolve(alert, at)));
+        } else if from == AlertState::Stale {
+            alert.state = AlertState::Firing;
+            out.push(AlertTransition { from: Some(from), alert: alert.clone(), at });
+        }
+    }
+}
+
+/// Id of an episode: alerts of two rules may have equal labels, so the owner is part of it.
+fn episode(owner: &Owner, fingerprint: u64, at: UnixNanos) -> String {
+    let owner = xxhash_rust::xxh3::xxh3_64(owner.name.as_bytes());
+    format!("{:016x}-{}", fingerprint ^ owner.rotate_left(1), at.0 / 1_000_000)
+}
+
+fn resolve(mut alert: Alert, at: UnixNanos) -> AlertTransition {
+    let from = Some(alert.state);
+    alert.state = AlertState::Resolved;
+    alert.resolved_at = Some(at);
+    AlertTransition { from, alert, at }
+}
+
+#[cfg(test)]
+#[path = "book/tests.rs"]
+mod tests;

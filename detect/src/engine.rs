@@ -1,0 +1,418 @@
+//! The decision core put together: points and snapshots in, decisions out.
+//!
+//! Stepped and pure. The caller feeds it in order, writes down what it decides, and tells it how
+//! far event time has come; it never looks at a clock. The same calls give the same decisions.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use query::Options;
+use serde::Serialize;
+use window::{Point, Registry, SeriesId, Snapshot, UnixNanos};
+
+use crate::{
+    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, Decision, Feeds, GapConfig, Health, HealthConfig,
+    Incidents, Level, LevelChange, LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, exemplars,
+    rules::{Recorded, RuleGroup},
+    symptoms::runbook_of,
+    zscore::{Published, ZScoreConfig, ZScoreDetector},
+};
+
+/// All settings of the core.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The z-score detector.
+    pub zscore: ZScoreConfig,
+    /// Missing telemetry.
+    pub gap: GapConfig,
+    /// Which anomalies become alerts.
+    pub symptoms: SymptomConfig,
+    /// Objectives and weights.
+    pub health: HealthConfig,
+    /// Thresholds and dwell times of the level.
+    pub level: LevelConfig,
+    /// Event time between assessments of symptoms, gaps, health and level. Default 5 s.
+    pub assess_every: Duration,
+    /// Rules.
+    pub rules: Vec<RuleGroup>,
+    /// Limits of PromQL.
+    pub query: Options,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            zscore: ZScoreConfig::default(),
+            gap: GapConfig::default(),
+            symptoms: SymptomConfig::default(),
+            health: HealthConfig::default(),
+            level: LevelConfig::default(),
+            assess_every: Duration::from_secs(5),
+            rules: Vec::new(),
+            query: Options::default(),
+        }
+    }
+}
+
+/// What the core wants written and remembered, in the order in which it was decided.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Decisions.
+    pub decisions: Vec<Decision>,
+    /// Values to publish beside the judged series.
+    pub published: Vec<Published>,
+    /// Values of recording rules.
+    pub recorded: Vec<Recorded>,
+    /// Rules that could not be evaluated, and why.
+    pub failures: Vec<(String, String)>,
+}
+
+/// What the core remembered before the process ended.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Alerts that were pending, firing or stale.
+    pub alerts: Vec<Alert>,
+    /// Anomalies that were open.
+    pub anomalies: Vec<Anomaly>,
+    /// Levels by service; `None` is everything.
+    pub levels: Vec<(Option<Arc<str>>, Level)>,
+    /// Pins by service; `None` is everything.
+    pub pins: Vec<(Option<Arc<str>>, Pin)>,
+    /// The greatest sequence number given to an anomaly.
+    pub last_seq: u64,
+}
+
+/// The level of one scope, as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LevelStatus {
+    /// The service; `None` for everything.
+    pub service: Option<Arc<str>>,
+    /// The recommendation, 0 to 4.
+    pub level: Level,
+    /// Its name.
+    pub name: &'static str,
+    /// Health in [0, 1] at the last assessment that knew it.
+    pub health: f64,
+    /// Event time of the last change; `None` if there was none.
+    pub since: Option<UnixNanos>,
+    /// Whether it is frozen because no telemetry comes.
+    pub frozen: bool,
+    /// The pin in force.
+    pub pin: Option<Pin>,
+    /// Why the level is what it is.
+    pub because: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Scope {
+    machine: LevelMachine,
+    health: Health,
+    since: Option<UnixNanos>,
+}
+
+/// The core with all its state.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    zscore: ZScoreDetector,
+    feeds: Feeds,
+    symptoms: Symptoms,
+    incidents: Incidents,
+    book: Book,
+    scopes: BTreeMap<Option<Arc<str>>, Scope>,
+    last_seq: u64,
+    /// Next evaluation of each rule group, in event time.
+    next_group: Vec<Option<UnixNanos>>,
+    next_assessment: Option<UnixNanos>,
+    snapshot: Snapshot,
+}
+
+/// Grid points that are evaluated late at most, when event time jumps.
+const CATCH_UP: i64 = 120;
+/// How long incidents are remembered after their last anomaly.
+const INCIDENT_MEMORY: Duration = Duration::from_hours(1);
+
+impl Engine {
+    /// A core that goes on from `memory`.
+    #[must_use]
+    pub fn new(config: EngineConfig, memory: Memory) -> Self {
+        let mut engine = Self {
+            zscore: ZScoreDetector::new(config.zscore.clone()),
+            feeds: Feeds::new(config.gap.clone()),
+            symptoms: Symptoms::default(),
+            incidents: Incidents::default(),
+            book: Book::default(),
+            scopes: BTreeMap::new(),
+            last_seq: memory.last_seq,
+            next_group: vec![None; config.rules.len()],
+            next_assessment: None,
+            snapshot: Snapshot::default(),
+            config,
+        };
+        for alert in memory.alerts {
+            let owner = engine.owner_of(&alert);
+            engine.symptoms.restore(&alert.labels);
+            engine.book.restore(&owner, alert);
+        }
+        for anomaly in &memory.anomalies {
+            if let Some(id) = &anomaly.incident_id {
+                engine.incidents.restore(&anomaly.service, id, anomaly.starts_at);
+            }
+        }
+        engine.zscore.restore(memory.anomalies);
+        for (service, level) in memory.levels {
+            engine.scope(service).machine = LevelMachine::at(level);
+        }
+        for (service, pin) in memory.pins {
+            engine.scope(service).machine.set_pin(Some(pin));
+        }
+        engine
+    }
+
+    /// Under whose name an alert that was active before a restart goes on: the rule of its name, a
+    /// built-in owner, or nobody, in which case it resolves with the first evaluation.
+    fn owner_of(&self, alert: &Alert) -> String {
+        let rules = self.config.rules.iter().flat_map(RuleGroup::owners);
+        let named = |o: &&Owner| o.name.rsplit('/').next() == Some(alert.name());
+        if let Some(owner) = rules.filter(named).find(|o| o.source == alert.source) {
+            return owner.name.clone();
+        }
+        let built_in = [Symptoms::owner(&self.config.symptoms), Feeds::owner()];
+        built_in.into_iter().find(|o| o.source == alert.source).map_or_else(String::new, |o| o.name)
+    }
+
+    fn scope(&mut self, service: Option<Arc<str>>) -> &mut Scope {
+        let health = Health { service: service.clone(), health: 1.0, because: Vec::new() };
+        self.scopes.entry(service).or_insert_with(|| Scope { machine: LevelMachine::default(), health, since: None })
+    }
+
+    /// Judges points in the order received. `heard` is who sent something, up to which event time.
+    pub fn observe<'a>(
+        &mut self,
+        points: &[Point],
+        registry: &Registry,
+        heard: impl Iterator<Item = (&'a Arc<str>, UnixNanos)>,
+    ) -> Output {
+        let mut out = Output::default();
+        for (service, at) in heard {
+            self.feeds.heard(service, at);
+        }
+        for point in points {
+            let Some(series) = registry.get(point.series) else { continue };
+            let observed = self.zscore.observe(point, series);
+            out.published.extend(observed.published);
+            if let Some(event) = observed.event {
+                out.decisions.push(self.announce(event, point.series));
+            }
+        }
+        out
+    }
+
+    /// Numbers a new anomaly, and adds what the detector does not know: incident, traces, runbook.
+    fn announce(&mut self, mut event: AnomalyEvent, series: SeriesId) -> Decision {
+        self.incidents.note(&mut event);
+        if let AnomalyEvent::Opened(anomaly) = &mut event {
+            self.last_seq += 1;
+            anomaly.seq = self.last_seq;
+            anomaly.runbook_url = Some(runbook_of(anomaly, &self.config.symptoms));
+            anomaly.exemplars = exemplars::of(anomaly, &self.snapshot);
+            self.zscore.amend(series, anomaly);
+        }
+        Decision::Anomaly(event)
+    }
+
+    /// Forgets series that have expired, before their numbers are used again.
+    pub fn forget(&mut self, expired: &[SeriesId]) -> Output {
+        let mut out = Output::default();
+        for mut event in self.zscore.forget(expired) {
+            self.incidents.note(&mut event);
+            out.decisions.push(Decision::Anomaly(event));
+        }
+        out
+    }
+
+    /// Event time of the next evaluation: the caller seals the window and calls
+    /// [`Engine::evaluate`] once event time has reached it. `None` before the first evaluation.
+    #[must_use]
+    pub fn next_due(&self) -> Option<UnixNanos> {
+        self.next_group.iter().copied().chain([self.next_assessment]).min().flatten()
+    }
+
+    /// Evaluates all that is due up to event time `now`, rules first, on grids of their intervals.
+    pub fn evaluate(&mut self, snapshot: Snapshot, now: UnixNanos) -> Output {
+        self.snapshot = snapshot;
+        let mut out = Output::default();
+        for i in 0..self.config.rules.len() {
+            let interval = self.config.rules[i].interval;
+            let (due, next) = grid(self.next_group[i], interval, now);
+            self.next_group[i] = Some(next);
+            for at in due {
+                let group = &self.config.rules[i];
+                let evaluated = group.evaluate(&self.snapshot, at, &mut self.book, &self.config.query);
+                out.decisions.extend(evaluated.transitions.into_iter().map(Decision::Alert));
+                out.recorded.extend(evaluated.recorded);
+                out.failures.extend(evaluated.failures);
+            }
+        }
+        let (due, next) = grid(self.next_assessment, self.config.assess_every, now);
+        self.next_assessment = Some(next);
+        for at in due {
+            self.assess(at, &mut out);
+        }
+        out
+    }
+
+    /// Symptoms, gaps, health and levels at event time `at`.
+    fn assess(&mut self, at: UnixNanos, out: &mut Output) {
+        self.incidents.forget(at.minus(INCIDENT_MEMORY));
+        let transitions = self.symptoms_and_gaps(at);
+        out.decisions.extend(transitions.into_iter().map(Decision::Alert));
+        let healths = self.config.health.assess(
+            &self.snapshot,
+            at,
+            self.book.active(),
+            self.feeds.services(),
+            &self.config.query,
+        );
+        let all_silent = self.feeds.all_silent(at);
+        for health in healths {
+            let silent = all_silent || health.service.as_ref().is_some_and(|s| self.feeds.is_silent(s, at));
+            out.decisions.extend(self.step_level(health, at, silent).map(Decision::Level));
+        }
+    }
+
+    fn symptoms_and_gaps(&mut self, at: UnixNanos) -> Vec<AlertTransition> {
+        let config = &self.config.symptoms;
+        let owner = Symptoms::owner(config);
+        let book = &self.book;
+        let alerting =
+            |service: &str, name: &str| book.active().any(|a| a.name() == name && a.labels.get("job") == Some(service));
+        let open = self.zscore.open().filter(|a| a.starts_at <= at);
+        let conditions = self.symptoms.conditions(open, config, alerting);
+        // A symptom is over when the anomaly behind it has ended, which takes data. While the service
+        // is silent nothing ends.
+        let feeds = &self.feeds;
+        let absence = |labels: &window::Labels| match labels.get("job") {
+            Some(job) if feeds.is_silent(job, at) || feeds.last_heard(job).is_none() => Absence::NoData,
+            _ => Absence::NotMet,
+        };
+        let mut out = self.book.evaluate(&owner, at, conditions, absence);
+        let gaps = self.feeds.conditions(at);
+        let feeds = &self.feeds;
+        out.extend(self.book.evaluate(&Feeds::owner(), at, gaps, |labels| feeds.absence(labels, at)));
+        out.extend(self.book.retain_owners(at, |owner| !owner.is_empty()));
+        out
+    }
+
+    fn step_level(&mut self, health: Health, at: UnixNanos, silent: bool) -> Option<LevelChange> {
+        let config = self.config.level.clone();
+        let scope = self.scope(health.service.clone());
+        let before = scope.machine.level();
+        let level = scope.machine.step(&config, at, (!silent).then_some(health.health));
+        if !silent {
+            scope.health = health;
+        }
+        if level == before {
+            return None;
+        }
+        scope.since = Some(at);
+        Some(LevelChange {
+            service: scope.health.service.clone(),
+            from: before,
+            to: level,
+            health: scope.health.health,
+            at,
+            because: reasons(scope),
+        })
+    }
+
+    /// Sets or clears the pin of a scope at event time `at`; the change of level, if there is one.
+    pub fn pin(&mut self, service: Option<Arc<str>>, pin: Option<Pin>, at: UnixNanos) -> Option<LevelChange> {
+        let scope = self.scope(service.clone());
+        let from = scope.machine.level();
+        scope.machine.set_pin(pin);
+        let to = scope.machine.level();
+        if from == to {
+            return None;
+        }
+        scope.since = Some(at);
+        Some(LevelChange { service, from, to, health: scope.health.health, at, because: reasons(scope) })
+    }
+
+    /// The level of every scope, everything first, then services by name.
+    #[must_use]
+    pub fn levels(&self) -> Vec<LevelStatus> {
+        let status = |(service, scope): (&Option<Arc<str>>, &Scope)| LevelStatus {
+            service: service.clone(),
+            level: scope.machine.level(),
+            name: scope.machine.level().as_str(),
+            health: scope.health.health,
+            since: scope.since,
+            frozen: scope.machine.is_frozen(),
+            pin: scope.machine.pin().cloned(),
+            because: reasons(scope),
+        };
+        self.scopes.iter().map(status).collect()
+    }
+
+    /// Pending, firing and stale alerts.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.book.active()
+    }
+
+    /// Open anomalies.
+    pub fn open_anomalies(&self) -> impl Iterator<Item = &Anomaly> {
+        self.zscore.open()
+    }
+
+    /// When a service was last heard, in event time, for every service.
+    pub fn services(&self) -> impl Iterator<Item = (&Arc<str>, UnixNanos)> {
+        self.feeds.services().filter_map(|s| Some((s, self.feeds.last_heard(s)?)))
+    }
+
+    /// How many series have a verdict, and how many are still warming up.
+    #[must_use]
+    pub fn warm_and_warming(&self) -> (usize, usize) {
+        self.zscore.warm_and_warming()
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &[RuleGroup] {
+        &self.config.rules
+    }
+}
+
+fn reasons(scope: &Scope) -> Vec<String> {
+    let mut because = Vec::new();
+    if let Some(pin) = scope.machine.pin() {
+        because.push(format!("pinned to {} by {}: {}", pin.level, pin.author, pin.reason));
+    }
+    if scope.machine.is_frozen() {
+        because.push("frozen: no telemetry arrives".into());
+    }
+    because.extend(scope.health.because.iter().cloned());
+    if because.is_empty() && scope.machine.level() > Level::FullService {
+        because.push("recovering: health has not been good for long enough to go lower".into());
+    }
+    because
+}
+
+/// The points of the grid of `interval` that are due at `now`, and the next one. The first time
+/// only the newest is due; after a jump only the newest [`CATCH_UP`].
+fn grid(next: Option<UnixNanos>, interval: Duration, now: UnixNanos) -> (Vec<UnixNanos>, UnixNanos) {
+    let step = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX).max(1);
+    let newest = now.floor_to(interval);
+    let first = next.unwrap_or(newest).max(UnixNanos(newest.0.saturating_sub(step.saturating_mul(CATCH_UP - 1))));
+    let mut due = Vec::new();
+    let mut at = first;
+    while at <= newest {
+        due.push(at);
+        at = at.plus(interval);
+    }
+    (due, at)
+}
+
+#[cfg(test)]
+#[path = "engine/tests.rs"]
+mod tests;

@@ -1,0 +1,223 @@
+use super::*;
+use crate::{AlertState, rules, testing::Feed};
+
+const CALLS: &str = "traces_span_metrics_calls_total";
+const P95: &str = "traces_span_metrics_duration_seconds:p95";
+
+fn secs(s: i64) -> UnixNanos {
+    UnixNanos(s * 1_000_000_000)
+}
+
+fn quick() -> EngineConfig {
+    let mut config = EngineConfig::default();
+    config.zscore.publish_every = Duration::from_secs(10);
+    config.assess_every = Duration::from_secs(10);
+    config.level.hold_up = Duration::from_secs(30);
+    config.level.hold_down = Duration::from_secs(60);
+    config.rules = rules::read(
+        "r.yaml",
+        "groups:\n- name: g\n  interval: 10s\n  rules:\n  - alert: MarginLow\n    expr: margin < 0.9\n    labels: {severity: critical}\n",
+        "",
+    )
+    .expect("is a valid rule file");
+    config
+}
+
+/// A shop of two services, sampled every 10 s, driven through an engine.
+struct Shop {
+    feed: Feed,
+    engine: Engine,
+    said: Vec<Decision>,
+}
+
+impl Shop {
+    fn new(config: EngineConfig, memory: Memory) -> Self {
+        Self { feed: Feed::default(), engine: Engine::new(config, memory), said: Vec::new() }
+    }
+
+    /// Values at second `t`: latency of pricing, margin, and whether checkout still sends.
+    fn step(&mut self, t: i64, p95: f64, margin: f64, checkout_sends: bool) {
+        let noise = ((t / 10 * 7_919) % 41) as f64 / 41.0 - 0.5;
+        let pricing = [("job", "shop/pricing"), ("span_name", "price"), ("span_kind", "SPAN_KIND_SERVER")];
+        let mut points = vec![
+            self.feed.gauge(P95, &pricing, t, p95 * (1.0 + 0.1 * noise)),
+            self.feed.gauge("margin", &[("job", "shop/pricing")], t, margin + 0.005 * noise),
+        ];
+        let mut ok = pricing.to_vec();
+        ok.push(("status_code", "STATUS_CODE_UNSET"));
+        self.feed.counter(CALLS, &ok, t, t as f64);
+        let (pricing, checkout): (Arc<str>, Arc<str>) = ("shop/pricing".into(), "shop/checkout".into());
+        let mut heard = vec![(&pricing, secs(t))];
+        if checkout_sends {
+            points.push(self.feed.gauge("orders", &[("job", "shop/checkout")], t, 40.0 + noise));
+            heard.push((&checkout, secs(t)));
+        }
+        let registry = self.feed.window.registry();
+        let out = self.engine.observe(&points, registry, heard.into_iter());
+        self.said.extend(out.decisions);
+        for p in out.published {
+            let series = self.feed.window.registry().get(p.of).expect("was judged");
+            let name = format!("{}{}", series.name, p.suffix);
+            let labels: Vec<(String, String)> =
+                series.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            self.feed.push(&name, &labels, window::SeriesKind::Published, t, p.value);
+        }
+        let snapshot = self.feed.window.seal();
+        let out = self.engine.evaluate(snapshot, secs(t));
+        assert_eq!(out.failures, []);
+        self.said.extend(out.decisions);
+    }
+
+    /// Announced alerts as (second, name and state).
+    fn alerts(&self) -> Vec<(i64, String)> {
+        self.said
+            .iter()
+            .filter_map(|d| match d {
+                Decision::Alert(t) if t.is_announced() => {
+                    Some((t.at.0 / 1_000_000_000, format!("{} {}", t.alert.name(), t.alert.state.as_str())))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn levels(&self, service: Option<&str>) -> Vec<u8> {
+        self.said
+            .iter()
+            .filter_map(|d| match d {
+                Decision::Level(change) if change.service.as_deref() == service => Some(change.to.number()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn a_latency_step_is_found_explained_alerted_and_lowers_service() {
+    let mut shop = Shop::new(quick(), Memory::default());
+    for t in (0..3_000).step_by(10) {
+        shop.step(t, if (1_000..1_600).contains(&t) { 0.4 } else { 0.1 }, 1.0, true);
+    }
+    let anomalies: Vec<&Anomaly> = shop
+        .said
+        .iter()
+        .filter_map(|d| match d {
+            Decision::Anomaly(AnomalyEvent::Opened(a)) => Some(a),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(anomalies.len(), 1, "{anomalies:?}");
+    assert_eq!((anomalies[0].starts_at, anomalies[0].seq), (secs(1_000), 1));
+    assert!(anomalies[0].runbook_url.as_ref().is_some_and(|u| u.ends_with("/high-latency")));
+    let alerts = shop.alerts();
+    let names: Vec<&str> = alerts.iter().map(|(_, n)| n.as_str()).collect();
+    assert_eq!(names, ["LatencyAnomaly firing", "LatencyAnomaly resolved"]);
+    assert!((1_060..=1_070).contains(&alerts[0].0), "{alerts:?}");
+    // First the latency objective argues for level 1, then the critical alert for level 2.
+    assert_eq!(shop.levels(Some("shop/pricing")), [1, 2, 1, 0]);
+    assert_eq!(shop.levels(None), [1, 2, 1, 0]);
+    assert_eq!(shop.levels(Some("shop/checkout")), []);
+}
+
+#[test]
+fn calm_data_says_nothing() {
+    let mut shop = Shop::new(quick(), Memory::default());
+    for t in (0..8_000).step_by(10) {
+        shop.step(t, 0.1, 1.0, true);
+    }
+    assert_eq!(shop.said, []);
+}
+
+#[test]
+fn a_rule_fires_with_its_level() {
+    let mut shop = Shop::new(quick(), Memory::default());
+    for t in (0..2_000).step_by(10) {
+        shop.step(t, 0.1, if (1_000..1_200).contains(&t) { 0.8 } else { 1.0 }, true);
+    }
+    assert_eq!(shop.alerts(), [(1_000, "MarginLow firing".into()), (1_200, "MarginLow resolved".into())]);
+    assert_eq!(shop.levels(None), [2, 1, 0]);
+}
+
+#[test]
+fn a_service_that_stops_sending_is_missed_and_its_level_is_frozen() {
+    let mut shop = Shop::new(quick(), Memory::default());
+    for t in (0..1_500).step_by(10) {
+        shop.step(t, 0.1, 1.0, !(1_000..1_300).contains(&t));
+        if t == 1_200 {
+            let levels = shop.engine.levels();
+            let checkout = levels.iter().find(|l| l.service.as_deref() == Some("shop/checkout"));
+            assert!(checkout.is_some_and(|l| l.frozen && l.because[0].contains("frozen")), "{levels:?}");
+        }
+    }
+    assert_eq!(shop.alerts(), [(1_120, "TelemetryGap firing".into()), (1_300, "TelemetryGap resolved".into())]);
+    assert_eq!(shop.levels(None), []);
+}
+
+#[test]
+fn decisions_are_the_same_in_every_run() {
+    let go = || {
+        let mut shop = Shop::new(quick(), Memory::default());
+        for t in (0..2_500).step_by(10) {
+            shop.step(t, if t % 900 > 700 { 0.5 } else { 0.1 }, if t % 700 > 650 { 0.7 } else { 1.0 }, t % 800 < 600);
+        }
+        shop.said
+    };
+    let said = go();
+    assert!(said.len() > 10);
+    assert_eq!(said, go());
+}
+
+#[test]
+fn after_a_restart_alerts_go_on_and_nothing_resolves_for_lack_of_data() {
+    let mut first = Shop::new(quick(), Memory::default());
+    for t in (0..1_100).step_by(10) {
+        first.step(t, 0.1, if t >= 1_000 { 0.8 } else { 1.0 }, true);
+    }
+    assert_eq!(first.alerts().len(), 1);
+    let memory = || Memory {
+        alerts: first.engine.alerts().cloned().collect(),
+        levels: first.engine.levels().into_iter().map(|l| (l.service, l.level)).collect(),
+        last_seq: 7,
+        ..Memory::default()
+    };
+    let mut second = Shop::new(quick(), memory());
+    // The window is empty, and time goes on: stale, but not resolved, and not said again.
+    let out = second.engine.evaluate(Snapshot::default(), secs(1_110));
+    let states: Vec<AlertState> = out
+        .decisions
+        .iter()
+        .filter_map(|d| match d {
+            Decision::Alert(t) => Some(t.alert.state),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(states, [AlertState::Stale]);
+    for t in (1_120..1_300).step_by(10) {
+        second.step(t, 0.1, if t < 1_200 { 0.8 } else { 1.0 }, true);
+    }
+    assert_eq!(second.alerts(), [(1_200, "MarginLow resolved".into())]);
+    assert_eq!(second.levels(None), [1], "it was 2 before the restart and has begun to fall");
+}
+
+#[test]
+fn a_pin_changes_the_level_at_once_and_says_so() {
+    let mut shop = Shop::new(quick(), Memory::default());
+    shop.step(0, 0.1, 1.0, true);
+    let pin = Pin { level: Level::ReadOnly, author: "ada".into(), reason: "drill".into(), expires_at: secs(100) };
+    let change = shop.engine.pin(None, Some(pin), secs(1)).expect("the level changes");
+    assert_eq!((change.from.number(), change.to.number()), (0, 3));
+    assert_eq!(change.because, ["pinned to 3 (read-only) by ada: drill"]);
+    for t in (10..=100).step_by(10) {
+        shop.step(t, 0.1, 1.0, true);
+    }
+    assert_eq!(shop.levels(None), [0], "it ends by itself");
+}
+
+#[test]
+fn a_jump_in_event_time_is_caught_up_in_bounded_work() {
+    let (due, next) = grid(Some(secs(0)), Duration::from_secs(10), secs(1_000_000));
+    assert_eq!((due.len(), next), (120, secs(1_000_010)));
+    assert_eq!(grid(None, Duration::from_secs(10), secs(25)).0, [secs(20)]);
+    assert_eq!(grid(Some(secs(30)), Duration::from_secs(10), secs(25)), (vec![], secs(30)));
+}

@@ -1,0 +1,34 @@
+//! The pure decision core: what is wrong, whom it concerns, and how far to degrade.
+//!
+//! Points and snapshots go in, [`Decision`]s come out; the caller performs their effects. There is no
+//! clock, no environment, no I/O and no randomness in here, so that a replay, a restart and a live
+//! run decide the same. [`Engine`] is the whole; the other modules are its parts, each testable by
+//! itself.
+
+mod book;
+mod decision;
+mod engine;
+mod exemplars;
+mod gap;
+mod health;
+mod incidents;
+mod level;
+pub mod rules;
+mod symptoms;
+#[cfg(test)]
+mod testing;
+pub mod yaml;
+pub mod zscore;
+
+pub use book::{Absence, Book, Condition, Owner};
+pub use decision::{
+    Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Decision, DetectorKind, Direction, Level, LevelChange,
+    NoSuchLevel, Pattern, Severity,
+};
+pub use engine::{Engine, EngineConfig, LevelStatus, Memory, Output};
+pub use gap::{Feeds, GapConfig};
+pub use health::{Health, HealthConfig, Objective};
+pub use incidents::Incidents;
+pub use level::{LevelConfig, LevelMachine, Pin};
+pub use symptoms::{SymptomConfig, Symptoms};
+pub use window::{Labels, SeriesKey, UnixNanos};

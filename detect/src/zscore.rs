@@ -1,0 +1,422 @@
+//! The z-score detector: one [`models::ZScore`] per series, and intervals made of its verdicts.
+//!
+//! One disturbance is one anomaly: it opens with the first point whose score exceeds 1, lasts
+//! while points stay out, and ends when several in a row are calm. Points inside do not teach the
+//! baseline; a disturbance that outlasts [`ZScoreConfig::adopt_after`] is accepted as the new normal.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use models::zscore::{Judgement, Params};
+use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
+
+use crate::{Anomaly, AnomalyEvent, DetectorKind, Direction, Pattern, Severity};
+
+/// How the detector decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ZScoreConfig {
+    /// The model's parameters.
+    pub params: Params,
+    /// Scores from here on are critical. Default 2.
+    pub critical_score: f64,
+    /// Scores below this are calm. Default 0.8.
+    pub calm_score: f64,
+    /// Calm points in a row that end an anomaly. Default 3.
+    pub calm_points: u64,
+    /// Points outside the band from which on it is called a level shift. Default 12.
+    pub shift_points: u64,
+    /// An anomaly that lasts this long (and 60 points) is the new normal. Default 6 h.
+    pub adopt_after: Duration,
+    /// Event time between published `:expected`, `:lower`, `:upper`, `:score`. Default 60 s.
+    pub publish_every: Duration,
+}
+
+impl Default for ZScoreConfig {
+    fn default() -> Self {
+        Self {
+            params: Params::default(),
+            critical_score: 2.0,
+            calm_score: 0.8,
+            calm_points: 3,
+            shift_points: 12,
+            adopt_after: Duration::from_hours(6),
+            publish_every: Duration::from_secs(60),
+        }
+    }
+}
+
+const ADOPT_POINTS: u64 = 60;
+/// An update is said again when the score has grown by this factor.
+const WORSE: f64 = 1.5;
+/// Smallest scale of a share: one point in a hundred, so that 0 % to 1 % is not infinitely many sigmas.
+const RATIO_FLOOR: f64 = 0.01;
+/// The same for shares of failed calls, where a bucket may hold only twenty calls.
+const ERROR_RATIO_FLOOR: f64 = 0.02;
+
+/// A value to be written beside the series that it speaks of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Published {
+    /// The series that was judged.
+    pub of: SeriesId,
+    /// `:expected`, `:lower`, `:upper` or `:score`.
+    pub suffix: &'static str,
+    /// Event time of the judged point.
+    pub time: UnixNanos,
+    /// The value.
+    pub value: f64,
+}
+
+/// The detector with the state of every series.
+#[derive(Debug)]
+pub struct ZScoreDetector {
+    config: ZScoreConfig,
+    states: Vec<State>,
+    /// Anomalies that were open when the process ended, until their series is seen again.
+    restored: HashMap<SeriesKey, Anomaly>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    model: models::ZScore,
+    began: Option<UnixNanos>,
+    last: UnixNanos,
+    published: Option<UnixNanos>,
+    open: Option<Box<Open>>,
+}
+
+/// An anomaly that has not ended.
+#[derive(Debug)]
+struct Open {
+    anomaly: Anomaly,
+    /// Score when it was last said.
+    said: f64,
+    /// Calm points in a row, and the time of the first of them.
+    calm: u64,
+    calm_since: Option<UnixNanos>,
+}
+
+/// What observing a point gave.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// News about an anomaly of the series.
+    pub event: Option<AnomalyEvent>,
+    /// Values to publish.
+    pub published: Vec<Published>,
+}
+
+impl ZScoreDetector {
+    /// A detector that knows nothing.
+    #[must_use]
+    pub fn new(config: ZScoreConfig) -> Self {
+        Self { config, states: Vec::new(), restored: HashMap::new() }
+    }
+
+    /// Takes back the anomalies that were open when the process ended. They stay open until their
+    /// series has been judged calm.
+    pub fn restore(&mut self, anomalies: impl IntoIterator<Item = Anomaly>) {
+        self.restored.extend(anomalies.into_iter().filter_map(|a| Some((a.series_key?, a))));
+    }
+
+    /// Judges the next point of a series: finite, later than all before it.
+    pub fn observe(&mut self, point: &Point, series: &Arc<Series>) -> Observed {
+        let index = point.series.index();
+        if self.states.len() <= index {
+            self.states.resize_with(index + 1, State::default);
+        }
+        let state = &mut self.states[index];
+        if state.began.is_none() && !self.restored.is_empty() {
+            state.open = self.restored.remove(&series.key).map(Open::restored);
+        }
+        let began = *state.began.get_or_insert(point.time);
+        let elapsed = if state.model.samples() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
+        state.last = point.time;
+        let floor = scale_floor(series, elapsed, state.model.expected().unwrap_or(0.0));
+        let judgement = state.model.judge(&self.config.params, floor, point.value);
+        let Some(j) = judgement else {
+            state.model.learn(&self.config.params, floor, point.value, elapsed);
+            return Observed::default();
+        };
+        let was_open = state.open.is_some();
+        let event = match state.open.take() {
+            Some(open) => state.continues(&self.config, open, &j, point),
+            None if j.score > 1.0 => {
+                let baseline = (state.model.samples(), point.time.since(began));
+                let anomaly = opened(&self.config, point, series, &j, baseline);
+                state.open = Some(Box::new(Open::new(anomaly.clone())));
+                Some(AnomalyEvent::Opened(anomaly))
+            }
+            None => None,
+        };
+        if j.score > self.config.calm_score && (was_open || state.open.is_some()) {
+            state.model.learn_anomalous(&self.config.params, &j, elapsed);
+        } else {
+            state.model.learn(&self.config.params, floor, point.value, elapsed);
+        }
+        let published = state.publish(&self.config, &j, point, was_open != state.open.is_some());
+        Observed { event, published }
+    }
+
+    /// Replaces what is remembered of the open anomaly of `series` by `anomaly`, to which the caller
+    /// has added.
+    pub fn amend(&mut self, series: SeriesId, anomaly: &Anomaly) {
+        if let Some(open) = self.states.get_mut(series.index()).and_then(|s| s.open.as_mut()) {
+            open.anomaly = anomaly.clone();
+        }
+    }
+
+    /// Forgets series that are gone; their open anomalies end at their last point.
+    pub fn forget(&mut self, expired: &[SeriesId]) -> Vec<AnomalyEvent> {
+        let states = &mut self.states;
+        expired
+            .iter()
+            .filter_map(|id| {
+                let state = std::mem::take(states.get_mut(id.index())?);
+                let mut anomaly = state.open?.anomaly;
+                anomaly.ends_at = Some(state.last);
+                Some(AnomalyEvent::Ended(anomaly))
+            })
+            .collect()
+    }
+
+    /// The anomalies that are open.
+    pub fn open(&self) -> impl Iterator<Item = &Anomaly> {
+        let open = self.states.iter().filter_map(|s| s.open.as_ref().map(|o| &o.anomaly));
+        open.chain(self.restored.values())
+    }
+
+    /// How many series have a verdict, and how many are still warming up.
+    #[must_use]
+    pub fn warm_and_warming(&self) -> (usize, usize) {
+        let seen = self.states.iter().filter(|s| s.began.is_some());
+        let (mut warm, mut warming) = (0, 0);
+        for state in seen {
+            if state.model.samples() >= u64::from(self.config.params.min_samples) { warm += 1 } else { warming += 1 }
+        }
+        (warm, warming)
+    }
+}
+
+impl State {
+    /// What a further point means for an open anomaly.
+    fn continues(
+        &mut self,
+        config: &ZScoreConfig,
+        mut open: Box<Open>,
+        j: &Judgement,
+        point: &Point,
+    ) -> Option<AnomalyEvent> {
+        if j.score < config.calm_score {
+            open.calm += 1;
+            let since = *open.calm_since.get_or_insert(point.time);
+            if open.calm < config.calm_points {
+                self.open = Some(open);
+                return None;
+            }
+            open.anomaly.ends_at = Some(since);
+            return Some(AnomalyEvent::Ended(open.anomaly));
+        }
+        (open.calm, open.calm_since) = (0, None);
+        let a = &mut open.anomaly;
+        a.points += 1;
+        let lasted = point.time.since(a.starts_at);
+        if lasted >= config.adopt_after && a.points >= ADOPT_POINTS {
+            a.ends_at = Some(point.time);
+            a.pattern = Pattern::LevelShift;
+            a.explanation.push_str(" It lasted so long that it is now taken as the new normal.");
+            self.model = models::ZScore::default();
+            self.began = Some(point.time);
+            return Some(AnomalyEvent::Ended(open.anomaly));
+        }
+        let event = open.worsened(config, j, point).then(|| AnomalyEvent::Updated(open.anomaly.clone()));
+        self.open = Some(open);
+        event
+    }
+
+    fn publish(&mut self, config: &ZScoreConfig, j: &Judgement, point: &Point, turned: bool) -> Vec<Published> {
+        let due = self.published.is_none_or(|last| point.time.since(last) >= config.publish_every);
+        if !due && !turned {
+            return Vec::new();
+        }
+        self.published = Some(point.time);
+        [(":expected", j.expected), (":lower", j.lower), (":upper", j.upper), (":score", j.score)]
+            .into_iter()
+            .filter(|(_, value)| value.is_finite())
+            .map(|(suffix, value)| Published { of: point.series, suffix, time: point.time, value })
+            .collect()
+    }
+}
+
+impl Open {
+    fn new(anomaly: Anomaly) -> Self {
+        Self { said: anomaly.score, anomaly, calm: 0, calm_since: None }
+    }
+
+    fn restored(anomaly: Anomaly) -> Box<Self> {
+        Box::new(Self::new(anomaly))
+    }
+
+    /// Notes a further point outside the band; whether that is worth saying.
+    fn worsened(&mut self, config: &ZScoreConfig, j: &Judgement, point: &Point) -> bool {
+        let shifted = self.anomaly.pattern != Pattern::LevelShift && self.anomaly.points >= config.shift_points;
+        if shifted {
+            self.anomaly.pattern = Pattern::LevelShift;
+        }
+        let before = self.anomaly.severity;
+        if j.score > self.anomaly.score {
+            let (samples, span) = (self.anomaly.sample_count, self.anomaly.baseline_span);
+            state_numbers(&mut self.anomaly, config, j, point.value);
+            (self.anomaly.sample_count, self.anomaly.baseline_span) = (samples, span);
+            self.anomaly.explanation = explain(&self.anomaly, config);
+        }
+        let worse = self.anomaly.score > WORSE * self.said || self.anomaly.severity > before;
+        if worse {
+            self.said = self.anomaly.score;
+        }
+        worse || shifted
+    }
+}
+
+/// The smallest scale that makes sense for a series, in its unit; 0 where nothing is known.
+///
+/// Shares have a resolution that people care about. Rates of events scatter like a Poisson process
+/// at least: by the root of the events expected in the `elapsed` seconds, and by one event.
+fn scale_floor(series: &Series, elapsed: f64, expected: f64) -> f64 {
+    if &*series.name == "traces_span_metrics_errors:ratio" {
+        ERROR_RATIO_FLOOR
+    } else if &*series.unit == "1" || series.name.ends_with("_ratio") || series.name.ends_with(":ratio") {
+        RATIO_FLOOR
+    } else if series.name.ends_with(":rate") && !series.unit.starts_with('s') && elapsed > 0.0 {
+        (expected * elapsed).max(1.0).sqrt() / elapsed
+    } else {
+        0.0
+    }
+}
+
+fn opened(
+    config: &ZScoreConfig,
+    point: &Point,
+    series: &Arc<Series>,
+    j: &Judgement,
+    (sample_count, baseline_span): (u64, Duration),
+) -> Anomaly {
+    let up = j.z > 0.0;
+    let mut anomaly = Anomaly {
+        id: anomaly_id(DetectorKind::ZScore, series.key, point.time),
+        seq: 0,
+        detector: DetectorKind::ZScore,
+        service: Arc::clone(&series.service),
+        metric: Arc::clone(&series.name),
+        labels: series.labels.clone(),
+        series_key: Some(series.key),
+        starts_at: point.time,
+        ends_at: None,
+        emitted_at: point.time,
+        direction: if up { Direction::Up } else { Direction::Down },
+        pattern: if up { Pattern::Spike } else { Pattern::Dip },
+        severity: Severity::Warning,
+        score: 0.0,
+        observed: 0.0,
+        expected: 0.0,
+        lower: 0.0,
+        upper: 0.0,
+        z: 0.0,
+        threshold: 0.0,
+        scale: 0.0,
+        sample_count,
+        baseline_span,
+        points: 1,
+        exemplars: Vec::new(),
+        incident_id: None,
+        runbook_url: None,
+        explanation: String::new(),
+    };
+    state_numbers(&mut anomaly, config, j, point.value);
+    anomaly.explanation = explain(&anomaly, config);
+    anomaly
+}
+
+fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, j: &Judgement, value: f64) {
+    a.score = j.score;
+    a.observed = value;
+    (a.expected, a.lower, a.upper) = (j.expected, j.lower, j.upper);
+    (a.z, a.threshold, a.scale) = (j.z, j.threshold, j.scale);
+    let severity = if j.score >= config.critical_score { Severity::Critical } else { Severity::Warning };
+    a.severity = a.severity.max(severity);
+}
+
+/// Stable id of an anomaly: the same detector, series and start give the same one.
+pub(crate) fn anomaly_id(detector: DetectorKind, key: SeriesKey, starts_at: UnixNanos) -> String {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(detector.as_str().as_bytes());
+    hash.update(&key.0.to_le_bytes());
+    hash.update(&starts_at.0.to_le_bytes());
+    format!("{:016x}", hash.digest())
+}
+
+fn explain(a: &Anomaly, config: &ZScoreConfig) -> String {
+    let side = if a.z > 0.0 { "above" } else { "below" };
+    let (limit, beyond) = if a.z > 0.0 { (a.upper, "above") } else { (a.lower, "below") };
+    let period = config.params.return_period / 86_400.0;
+    format!(
+        "{} was {}, expected {} (band {} to {}, from {} points over {}). That is {:.1} robust standard deviations of {} \
+         {side}; by itself the series goes beyond {:.1} once in {period:.0} days. It would not have fired unless {beyond} {}.",
+        subject(a),
+        number(a.observed),
+        number(a.expected),
+        number(a.lower),
+        number(a.upper),
+        a.sample_count,
+        span(a.baseline_span),
+        a.z.abs(),
+        number(a.scale),
+        a.threshold,
+        number(limit),
+    )
+}
+
+/// The series in words: its name, its service, and the labels that tell it from its siblings.
+fn subject(a: &Anomaly) -> String {
+    const ABOUT_THE_SENDER: [&str; 7] =
+        ["job", "instance", "service_", "deployment_", "k8s_", "host_name", "cloud_region"];
+    let telling: Vec<String> = a
+        .labels
+        .iter()
+        .filter(|(name, _)| !ABOUT_THE_SENDER.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|(name, value)| format!("{name}={value}"))
+        .take(4)
+        .collect();
+    let of = if a.service.is_empty() { String::new() } else { format!(" of {}", a.service) };
+    let telling = if telling.is_empty() { String::new() } else { format!(" ({})", telling.join(", ")) };
+    format!("{}{of}{telling}", a.metric)
+}
+
+/// Four significant digits, without an exponent where people do not need one.
+pub(crate) fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-4..1e7).contains(&magnitude) {
+        return format!("{value:.3e}");
+    }
+    let digits = if magnitude >= 1_000.0 {
+        1
+    } else if magnitude >= 1.0 {
+        3
+    } else {
+        5
+    };
+    let text = format!("{value:.digits$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A duration in its two greatest units.
+pub(crate) fn span(d: Duration) -> String {
+    let s = d.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        3_600..86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+#[path = "zscore/tests.rs"]
+mod tests;
