@@ -1,0 +1,219 @@
+//! What was decided and who has to hear of it: one SQLite file in the data directory.
+//!
+//! Decisions and the notifications that follow from them are one transaction, so that a crash at any
+//! moment leaves either both or neither. SQLite rather than files of our own: transactions, indexes
+//! and a format that operators can open are worth more here than speed, since decisions are rare.
+//!
+//! Four handles share the file: [`Ledger`] belongs to the pipeline and records; [`Reader`] answers
+//! questions; [`Operator`] writes what people decide; [`Outbox`] is the deliverer's.
+
+mod alerts;
+mod anomalies;
+mod body;
+mod levels;
+mod outbox;
+mod pins;
+mod rows;
+mod schema;
+mod store;
+
+use std::{path::Path, sync::Arc};
+
+use detect::{Decision, UnixNanos};
+use rusqlite::Transaction;
+
+pub(crate) use self::outbox::{Due, Next, Verdict};
+use self::store::Store;
+pub use self::{
+    alerts::{AlertFilter, Transition},
+    anomalies::{AnomalyFilter, AnomalyState},
+    levels::LevelFilter,
+    outbox::{Delivery, DeliveryFilter, DeliveryState, Outbox},
+    pins::{Operator, ServicePin},
+    rows::{Listed, Order, Page},
+};
+use crate::{LedgerError, Receiver, clock};
+
+/// The pipeline's handle: the only one that records decisions.
+#[derive(Debug)]
+pub struct Ledger {
+    store: Arc<Store>,
+    external_url: String,
+}
+
+/// What [`Ledger::record`] wrote. Decisions that were recorded before do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Anomalies written or brought up to date (again).
+    pub anomalies: usize,
+    /// New alert transitions.
+    pub transitions: usize,
+    /// New level changes.
+    pub levels: usize,
+    /// New notifications in the outbox.
+    pub notifications: usize,
+}
+
+/// What [`Ledger::prune`] deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Ended anomalies.
+    pub anomalies: usize,
+    /// Resolved alerts, each with its transitions.
+    pub alerts: usize,
+    /// Notifications that were delivered or given up.
+    pub deliveries: usize,
+    /// Level changes; the current levels stay.
+    pub levels: usize,
+    /// Whether there is more to delete: call again.
+    pub more: bool,
+}
+
+impl Ledger {
+    /// Rows of each kind that one call of [`Self::prune`] deletes at most, so that the pipeline never
+    /// waits long for it.
+    pub const PRUNE_BATCH: usize = 1000;
+
+    /// Opens the ledger, creating the file and its directory when they do not exist, and bringing an
+    /// older schema up to date.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unwritable`], [`LedgerError::InUse`], [`LedgerError::NotALedger`] or
+    /// [`LedgerError::NewerSchema`], each with the path.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
+        let store = Arc::new(Store::open(path.as_ref())?);
+        Ok(Self { store, external_url: "http://127.0.0.1:4320".to_owned() })
+    }
+
+    /// The same ledger, whose notifications link to `url`: this service as its receivers reach it.
+    /// Default `http://127.0.0.1:4320`.
+    #[must_use]
+    pub fn with_external_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.external_url);
+        self
+    }
+
+    /// Writes `decisions`, and one notification per receiver for each announced transition among
+    /// them, in one transaction. When it returns, all of it survives the loss of power.
+    ///
+    /// Recording the same decisions again, in whole or in part, changes nothing and announces nothing:
+    /// an anomaly never goes back to an earlier state, a transition is known by its episode, states
+    /// and time, and a notification by receiver, episode and announced state. This holds as long as
+    /// they have not been pruned.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`]; nothing was written then, and the same call may be repeated.
+    pub fn record(&mut self, decisions: &[Decision], receivers: &[Receiver]) -> Result<Recorded, LedgerError> {
+        if decisions.is_empty() {
+            return Ok(Recorded::default());
+        }
+        let recorded = self.store.write(|transaction| self.record_in(transaction, decisions, receivers))?;
+        if recorded.notifications > 0 {
+            self.store.ring();
+        }
+        Ok(recorded)
+    }
+
+    fn record_in(
+        &self,
+        transaction: &Transaction<'_>,
+        decisions: &[Decision],
+        receivers: &[Receiver],
+    ) -> Result<Recorded, LedgerError> {
+        let now = clock::now();
+        let mut recorded = Recorded::default();
+        // Anomalies first: notifications quote them, wherever in the batch they stand.
+        for decision in decisions {
+            if let Decision::Anomaly(event) = decision {
+                recorded.anomalies += usize::from(anomalies::save(transaction, event.anomaly())?);
+            }
+        }
+        for decision in decisions {
+            match decision {
+                Decision::Anomaly(_) => {}
+                Decision::Level(change) => recorded.levels += usize::from(levels::save(transaction, change)?),
+                Decision::Alert(transition) => {
+                    let is_new = alerts::save(transaction, transition)?;
+                    recorded.transitions += usize::from(is_new);
+                    if is_new && transition.is_announced() {
+                        let announcement = outbox::Announcement { alert: &transition.alert, now };
+                        recorded.notifications += announcement.enqueue(transaction, receivers, &self.external_url)?;
+                    }
+                }
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Deletes what was over before `before`, at most [`Self::PRUNE_BATCH`] rows of each kind: anomalies
+    /// by their end, alerts by their resolution and level changes by their time (all event time),
+    /// notifications by the wall time at which they were delivered or given up, and pins by their
+    /// expiry. What is still open, active or pending stays, however old it is.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`]; nothing was deleted then.
+    pub fn prune(&mut self, before: UnixNanos) -> Result<Pruned, LedgerError> {
+        let delete = |transaction: &Transaction<'_>, table: &str, condition: &str| {
+            let batch = Self::PRUNE_BATCH;
+            let sql =
+                format!("DELETE FROM {table} WHERE row IN (SELECT row FROM {table} WHERE {condition} LIMIT {batch})");
+            transaction.execute(&sql, [before.0])
+        };
+        self.store.write(|transaction| {
+            let mut pruned = Pruned {
+                anomalies: delete(transaction, "anomalies", "ends_at IS NOT NULL AND ends_at < ?")?,
+                alerts: delete(transaction, "alerts", "state = 'resolved' AND resolved_at < ?")?,
+                deliveries: delete(transaction, "outbox", "finished_at IS NOT NULL AND finished_at < ?")?,
+                levels: delete(transaction, "level_changes", "at < ?")?,
+                more: false,
+            };
+            transaction.execute("DELETE FROM pins WHERE expires_at < ?", [before.0])?;
+            let counts = [pruned.anomalies, pruned.alerts, pruned.deliveries, pruned.levels];
+            pruned.more = counts.contains(&Self::PRUNE_BATCH);
+            Ok(pruned)
+        })
+    }
+
+    /// A handle that answers questions.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { store: Arc::clone(&self.store) }
+    }
+
+    /// A handle that writes what people decide.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(Arc::clone(&self.store))
+    }
+
+    /// The deliverer's handle.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox {
+        Outbox::new(Arc::clone(&self.store))
+    }
+}
+
+/// Answers questions about the ledger. Cheap to clone; works beside the pipeline's writing, and sees
+/// only whole transactions. Its methods block on the disk: from async code use [`Self::ask`].
+#[derive(Clone, Debug)]
+pub struct Reader {
+    store: Arc<Store>,
+}
+
+impl Reader {
+    /// Puts `question` to the ledger on a thread that may block.
+    ///
+    /// # Errors
+    /// The question's own, and [`LedgerError::Interrupted`] when the runtime is shutting down.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let reader = self.clone();
+        let answer = tokio::task::spawn_blocking(move || question(&reader)).await;
+        answer.unwrap_or(Err(LedgerError::Interrupted))
+    }
+}
+
+#[cfg(test)]
+mod tests;

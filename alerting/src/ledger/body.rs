@@ -1,0 +1,109 @@
+//! Decisions as JSON, and back.
+//!
+//! JSON has no NaN and no infinity: both become `null`, and come back as NaN. The core never says
+//! them; if it ever does, the row must not make its whole page unreadable.
+
+use detect::{Alert, Anomaly, LevelChange};
+use rusqlite::types::Value;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::rows::integer;
+use crate::LedgerError;
+
+/// The name of a number in JSON, and where it stands in memory.
+type FloatField<T> = (&'static str, fn(&mut T) -> &mut f64);
+
+/// Something stored as JSON, with the fields that may be `null` in place of a number.
+pub(super) trait Body: Serialize + DeserializeOwned + 'static {
+    const TABLE: &'static str;
+    const FLOATS: &'static [FloatField<Self>];
+}
+
+impl Body for Anomaly {
+    const TABLE: &'static str = "anomalies";
+    const FLOATS: &'static [FloatField<Self>] = &[
+        ("score", |a| &mut a.score),
+        ("observed", |a| &mut a.observed),
+        ("expected", |a| &mut a.expected),
+        ("lower", |a| &mut a.lower),
+        ("upper", |a| &mut a.upper),
+        ("z", |a| &mut a.z),
+        ("threshold", |a| &mut a.threshold),
+        ("scale", |a| &mut a.scale),
+    ];
+}
+
+impl Body for Alert {
+    const TABLE: &'static str = "alerts";
+    const FLOATS: &'static [FloatField<Self>] = &[("value", |a| &mut a.value)];
+}
+
+impl Body for LevelChange {
+    const TABLE: &'static str = "level_changes";
+    const FLOATS: &'static [FloatField<Self>] = &[("health", |c| &mut c.health)];
+}
+
+impl Body for detect::Pin {
+    const TABLE: &'static str = "pins";
+    const FLOATS: &'static [FloatField<Self>] = &[];
+}
+
+pub(super) fn to_json<T: Body>(item: &T) -> String {
+    serde_json::to_string(item).expect("plain data under fixed names always serialises")
+}
+
+/// `id` is for the error.
+pub(super) fn from_json<T: Body>(id: &str, body: &str) -> Result<T, LedgerError> {
+    let unreadable = |source| LedgerError::Row { table: T::TABLE, id: id.to_owned(), source };
+    serde_json::from_str(body).or_else(|_| with_nan(body)).map_err(unreadable)
+}
+
+fn with_nan<T: Body>(body: &str) -> Result<T, serde_json::Error> {
+    let mut json: serde_json::Value = serde_json::from_str(body)?;
+    let mut missing = Vec::new();
+    for (name, field) in T::FLOATS {
+        if let Some(value) = json.get_mut(*name).filter(|value| value.is_null()) {
+            *value = 0.0.into();
+            missing.push(field);
+        }
+    }
+    let mut item: T = serde_json::from_value(json)?;
+    for field in missing {
+        *field(&mut item) = f64::NAN;
+    }
+    Ok(item)
+}
+
+/// Restores what an anomaly's JSON does not carry: the key is not for outsiders, and `seq` is the
+/// one under which the anomaly was first said.
+pub(super) fn read_anomaly(row: &rusqlite::Row<'_>) -> Result<Anomaly, LedgerError> {
+    let (id, seq, key, body): (String, i64, Option<String>, String) =
+        (row.get("id")?, row.get("seq")?, row.get("series_key")?, row.get("body")?);
+    let mut anomaly: Anomaly = from_json(&id, &body)?;
+    anomaly.seq = u64::try_from(seq).unwrap_or(0);
+    if let Some(key) = key.and_then(|hex| u128::from_str_radix(&hex, 16).ok()) {
+        // Through serde, because the key's type belongs to a crate that this one does not see.
+        let unreadable = |source| LedgerError::Row { table: Anomaly::TABLE, id, source };
+        anomaly.series_key = serde_json::from_str(&key.to_string()).map_err(unreadable)?;
+    }
+    Ok(anomaly)
+}
+
+/// The values of an anomaly's columns, in the order of the insert statement.
+pub(super) fn anomaly_columns(anomaly: &Anomaly) -> [Value; 12] {
+    let text = |text: &str| Value::Text(text.to_owned());
+    [
+        text(&anomaly.id),
+        Value::Integer(integer(anomaly.seq)),
+        text(&anomaly.service),
+        text(&anomaly.metric),
+        text(anomaly.detector.as_str()),
+        text(anomaly.severity.as_str()),
+        text(anomaly.pattern.as_str()),
+        Value::Integer(anomaly.starts_at.0),
+        anomaly.ends_at.map_or(Value::Null, |at| Value::Integer(at.0)),
+        Value::Integer(integer(anomaly.points)),
+        Value::Real(anomaly.score),
+        anomaly.series_key.map_or(Value::Null, |key| text(&format!("{:032x}", key.0))),
+    ]
+}

@@ -1,0 +1,154 @@
+//! The open file: one connection that writes, a few that read, the lock, and the wake-up bell.
+
+use std::{
+    fmt,
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::watch;
+
+use super::schema;
+use crate::LedgerError;
+
+/// Questions answered at the same time; more wait for each other.
+const READERS: usize = 4;
+/// How long a connection waits for another one's lock. Only a foreign tool that writes to the file
+/// can make it wait at all.
+const BUSY: Duration = Duration::from_secs(5);
+/// The write-ahead log is cut back to this size after a burst.
+const LOG_BYTES: i64 = 64 << 20;
+
+/// Shared by all handles; the file stays locked until the last of them is gone.
+pub(super) struct Store {
+    writer: Mutex<Connection>,
+    readers: [Mutex<Connection>; READERS],
+    turn: AtomicUsize,
+    rows_added: watch::Sender<u64>,
+    _lock: File,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
+        let unwritable = |reason: String| LedgerError::Unwritable { path: path.to_owned(), reason };
+        if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory).map_err(|e| unwritable(e.to_string()))?;
+        }
+        let lock = lock(path)?;
+        let writer = open_writer(path).map_err(|e| explained(e, path))?;
+        let reader = || open_reader(path).map(Mutex::new).map_err(|e| explained(e.into(), path));
+        let readers = [reader()?, reader()?, reader()?, reader()?];
+        let (rows_added, _) = watch::channel(0);
+        Ok(Self { writer: Mutex::new(writer), readers, turn: AtomicUsize::new(0), rows_added, _lock: lock })
+    }
+
+    /// Runs `work` in one transaction: all of it is on disk afterwards, or none of it.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let mut connection = locked(&self.writer);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// Runs `question` on a connection that cannot write, a free one if there is one.
+    pub(super) fn read<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
+        let connection = free.unwrap_or_else(|| {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            locked(&self.readers[turn % READERS])
+        });
+        question(&connection)
+    }
+
+    /// Says that there are new rows in the outbox.
+    pub(super) fn ring(&self) {
+        self.rows_added.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Hears of new rows in the outbox.
+    pub(super) fn bell(&self) -> watch::Receiver<u64> {
+        self.rows_added.subscribe()
+    }
+}
+
+/// A panic while the lock was held has rolled its transaction back, so the connection is sound.
+fn locked(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A lock file beside the database rather than SQLite's exclusive mode, which would shut out our own
+/// readers. The operating system lets go of it when the process ends, however it ends.
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name));
+    let unwritable = |e: std::io::Error| LedgerError::Unwritable { path: path.to_owned(), reason: e.to_string() };
+    let file = file.map_err(unwritable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(unwritable(e)),
+    }
+}
+
+fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // An alert that was said must survive the loss of power, so each commit reaches the disk.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    schema::migrate(&mut connection, path)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        let reason = format!("the file system does not support a write-ahead log (journal mode is {mode})");
+        return Err(LedgerError::Unwritable { path: path.to_owned(), reason });
+    }
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+/// SQLite's error on opening, as the fault that an operator can mend.
+fn explained(error: LedgerError, path: &Path) -> LedgerError {
+    let LedgerError::Sqlite(cause) = &error else { return error };
+    let (path, reason) = (path.to_owned(), cause.to_string());
+    match cause.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => LedgerError::NotALedger { path, reason },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::InUse { path },
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::PermissionDenied
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::DiskFull,
+        ) => LedgerError::Unwritable { path, reason },
+        _ => error,
+    }
+}

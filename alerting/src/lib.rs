@@ -1,0 +1,28 @@
+//! What decisions do to the world: remembered in one SQLite file, announced to receivers.
+//!
+//! The pipeline hands its decisions to [`Ledger::record`], which writes the decisions and the
+//! notifications that follow from them in one transaction. From there on the [`Deliverer`] works
+//! from the file alone, so that a killed process forgets nothing: what was recorded is announced at
+//! least once, under the same `webhook-id` each time. Sending straight from the pipeline would be
+//! simpler and would lose a notification between the decision and the receiver's answer.
+//!
+//! This is an edge: wall time and I/O are allowed here, and SQL stops here.
+
+mod backoff;
+mod clock;
+mod delivery;
+mod error;
+mod ledger;
+mod receiver;
+#[cfg(test)]
+mod testing;
+mod webhook;
+
+pub use backoff::Backoff;
+pub use delivery::{Counters, Deliverer, DeliveryConfig};
+pub use error::{DeliveryError, LedgerError, ReceiverError};
+pub use ledger::{
+    AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Ledger, LevelFilter, Listed,
+    Operator, Order, Outbox, Page, Pruned, Reader, Recorded, ServicePin, Transition,
+};
+pub use receiver::{Receiver, WebhookConfig, WebhookUrl};

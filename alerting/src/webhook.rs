@@ -1,0 +1,198 @@
+//! What a receiver gets: Alertmanager's webhook payload, version 4, with one object of our own per
+//! alert. Receivers written for Alertmanager work unchanged, and those that know us learn more.
+//!
+//! Each notification tells of one transition of one alert: a group of one, which is valid version 4.
+//! Grouping several alerts into one notification is a later step and changes only how many alerts a
+//! message holds.
+
+use chrono::{DateTime, SecondsFormat};
+use detect::{Alert, Labels, Level, UnixNanos};
+use serde::Serialize;
+
+/// Go's zero time, which Alertmanager sends as the end of an alert that has not ended.
+const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
+
+/// An anomaly behind an alert, as a receiver is told of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Cause {
+    pub(crate) id: String,
+    /// The anomaly in one sentence, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) explanation: Option<String>,
+}
+
+/// Fields in Alertmanager's order, so that payloads can be compared side by side.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
+    receiver: &'a str,
+    status: &'static str,
+    alerts: [Entry<'a>; 1],
+    group_labels: &'a Labels,
+    common_labels: &'a Labels,
+    common_annotations: &'a Labels,
+    #[serde(rename = "externalURL")]
+    external_url: &'a str,
+    version: &'static str,
+    group_key: String,
+    truncated_alerts: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    status: &'static str,
+    labels: &'a Labels,
+    annotations: &'a Labels,
+    starts_at: String,
+    ends_at: String,
+    #[serde(rename = "generatorURL")]
+    generator_url: String,
+    fingerprint: &'a str,
+    bellwether: Extra<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Extra<'a> {
+    episode: &'a str,
+    state: &'static str,
+    /// `null` when the value is not finite.
+    value: f64,
+    source: &'a str,
+    argued_level: Level,
+    anomalies: &'a [Cause],
+}
+
+/// The word that a receiver is told for where an alert is.
+pub(crate) fn status(alert: &Alert) -> &'static str {
+    if alert.state.is_firing() { "firing" } else { "resolved" }
+}
+
+/// The payload for `receiver` about one alert that began or ceased to fire.
+pub(crate) fn payload(alert: &Alert, receiver: &str, external_url: &str, causes: &[Cause]) -> String {
+    let group_labels = alert.labels.filtered(|name| name == "alertname" || name == "service");
+    let message = Message {
+        receiver,
+        status: status(alert),
+        alerts: [entry(alert, external_url, causes)],
+        group_labels: &group_labels,
+        common_labels: &alert.labels,
+        common_annotations: &alert.annotations,
+        external_url,
+        version: "4",
+        group_key: format!("{{}}:{group_labels}"),
+        truncated_alerts: 0,
+    };
+    serde_json::to_string(&message).expect("strings and numbers under fixed names always serialise")
+}
+
+fn entry<'a>(alert: &'a Alert, external_url: &str, causes: &'a [Cause]) -> Entry<'a> {
+    let ended = alert.resolved_at.filter(|_| !alert.state.is_firing());
+    Entry {
+        status: status(alert),
+        labels: &alert.labels,
+        annotations: &alert.annotations,
+        starts_at: rfc3339(alert.fired_at.unwrap_or(alert.active_at)),
+        ends_at: ended.map_or_else(|| NOT_ENDED.to_owned(), rfc3339),
+        generator_url: generator_url(alert, external_url),
+        fingerprint: &alert.fingerprint,
+        bellwether: Extra {
+            episode: &alert.episode,
+            state: alert.state.as_str(),
+            value: alert.value,
+            source: &alert.source,
+            argued_level: alert.argued_level,
+            anomalies: causes,
+        },
+    }
+}
+
+/// A link that shows what raised the alert: the anomaly behind it, else its expression's value now.
+fn generator_url(alert: &Alert, external_url: &str) -> String {
+    let base = external_url.trim_end_matches('/');
+    match alert.anomalies.first() {
+        Some(id) => format!("{base}/api/v1/anomalies/{}", escaped(id)),
+        None => format!("{base}/api/v1/query?query={}", escaped(&alert.source)),
+    }
+}
+
+/// Percent-encoded for a path segment or a query value.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// RFC 3339 in UTC with as many digits (0, 3, 6 or 9) as the time has.
+fn rfc3339(time: UnixNanos) -> String {
+    DateTime::from_timestamp_nanos(time.0).to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{Later, alert, at};
+
+    fn parsed(alert: &Alert, causes: &[Cause]) -> Value {
+        serde_json::from_str(&payload(alert, "ops", "http://bw:4320/", causes)).expect("is JSON")
+    }
+
+    #[test]
+    fn a_firing_alert_is_a_version_4_group_of_one() {
+        let firing = alert("e1").firing(at(100));
+        let causes = [Cause { id: "a 1".into(), explanation: Some("far above".into()) }];
+        let labels = json!({"alertname": "HighLatency", "service": "shop", "severity": "critical"});
+        let annotations = json!({"runbook_url": "https://rb/1", "summary": "slow"});
+        let expected = json!({
+            "receiver": "ops", "status": "firing", "version": "4", "truncatedAlerts": 0,
+            "groupKey": "{}:{alertname=\"HighLatency\", service=\"shop\"}",
+            "groupLabels": {"alertname": "HighLatency", "service": "shop"},
+            "commonLabels": labels, "commonAnnotations": annotations,
+            "externalURL": "http://bw:4320/",
+            "alerts": [{
+                "status": "firing", "labels": labels, "annotations": annotations,
+                "startsAt": "1970-01-01T00:01:40Z", "endsAt": "0001-01-01T00:00:00Z",
+                "generatorURL": "http://bw:4320/api/v1/query?query=p99%20%3E%201",
+                "fingerprint": "00000000000000e1",
+                "bellwether": {"episode": "e1", "state": "firing", "value": 2.5, "source": "p99 > 1",
+                    "arguedLevel": 2, "anomalies": [{"id": "a 1", "explanation": "far above"}]},
+            }],
+        });
+        assert_eq!(parsed(&firing, &causes), expected);
+    }
+
+    #[test]
+    fn a_resolved_alert_says_when_it_ended_and_keeps_its_labels() {
+        let mut resolved = alert("e1").firing(at(100)).resolved(UnixNanos(160_250_000_000));
+        resolved.anomalies = vec!["a/1".into()];
+        let message = parsed(&resolved, &[]);
+        let entry = &message["alerts"][0];
+        assert_eq!((&message["status"], &entry["status"]), (&json!("resolved"), &json!("resolved")));
+        assert_eq!(entry["startsAt"], "1970-01-01T00:01:40Z");
+        assert_eq!(entry["endsAt"], "1970-01-01T00:02:40.250Z");
+        assert_eq!(entry["generatorURL"], "http://bw:4320/api/v1/anomalies/a%2F1");
+        assert_eq!(message["commonLabels"]["severity"], "critical");
+    }
+
+    #[test]
+    fn a_stale_alert_still_fires_and_a_value_that_is_no_number_is_null() {
+        let mut stale = alert("e1").firing(at(100));
+        stale.state = detect::AlertState::Stale;
+        stale.value = f64::NAN;
+        let message = parsed(&stale, &[]);
+        assert_eq!(
+            (&message["status"], &message["alerts"][0]["bellwether"]["state"]),
+            (&json!("firing"), &json!("stale"))
+        );
+        assert_eq!(message["alerts"][0]["bellwether"]["value"], Value::Null);
+    }
+}
