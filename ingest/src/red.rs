@@ -39,6 +39,8 @@ impl Default for RedConfig {
 const OVERFLOW: &str = "otel.overflow";
 /// An operation without calls is reported at rate zero for this many buckets while its service lives.
 const ZERO_BUCKETS: u32 = 360;
+/// A bucket that follows the last one after at most this many empty ones is taken to be whole.
+const WHOLE_AFTER: u32 = 3;
 /// Fewer calls than this say nothing about a share or a quantile.
 const MIN_CALLS: u64 = 5;
 /// The 99th percentile of fewer calls is only their greatest.
@@ -173,8 +175,10 @@ impl Red {
                     break;
                 }
                 let Some(closed) = service.open.remove(&start) else { break };
+                // The bucket in which a service is first heard, or heard again, is not whole.
+                let is_whole = start <= service.closed_until.plus(bucket * WHOLE_AFTER);
                 service.closed_until = end;
-                service.emit(&closed, end, bucket, out);
+                service.emit(&closed, end, bucket, is_whole, out);
             }
         }
     }
@@ -211,12 +215,18 @@ impl Service {
         self.operations.len() - 1
     }
 
-    fn emit(&mut self, bucket: &Bucket, end: UnixNanos, width: Duration, out: &mut Vec<IncomingPoint>) {
+    /// Appends what a bucket adds up to; rates only of a bucket that `is_whole`.
+    fn emit(&mut self, bucket: &Bucket, end: UnixNanos, width: Duration, is_whole: bool, out: &mut Vec<IncomingPoint>) {
+        let first = out.len();
         for (i, operation) in self.operations.iter_mut().enumerate() {
             operation.emit(bucket.calls.get(&i), end, width, out);
         }
         if let Some(logs) = &mut self.logs {
             logs.emit(&bucket.logs, end, width, out);
+        }
+        if !is_whole {
+            let partial = out.split_off(first);
+            out.extend(partial.into_iter().filter(|p| !p.series.name.ends_with(":rate")));
         }
     }
 }

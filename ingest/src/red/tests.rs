@@ -27,7 +27,9 @@ fn values(out: &[IncomingPoint], metric: &str, wanted: &str) -> Vec<(i64, f64)> 
         .collect()
 }
 
+/// A bucket of forty calls, after one that shows that the service was there before.
 fn filled(red: &mut Red) {
+    red.add_span(&span("shop/api", "warm-up", -5, 1, false), secs(3));
     for i in 0..40 {
         red.add_span(&span("shop/api", "GET /", 3, if i < 38 { 100 } else { 900 }, i < 4), secs(3));
     }
@@ -44,14 +46,35 @@ fn a_bucket_adds_up_to_rate_errors_and_durations() {
     red.close(None, &mut out);
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", "GET /"), [(10, 4.0)]);
     assert_eq!(values(&out, "traces_span_metrics_errors:ratio", "GET /"), [(10, 0.1)]);
-    assert_eq!(values(&out, "traces_span_metrics_calls_total", "ERROR"), [(0, 0.0), (10, 4.0)]);
-    assert_eq!(values(&out, "traces_span_metrics_calls_total", "UNSET"), [(0, 0.0), (10, 36.0)]);
+    let counted = |status: &str| {
+        let of_operation: Vec<IncomingPoint> =
+            out.iter().filter(|p| p.series.labels.get("span_name") == Some("GET /")).cloned().collect();
+        values(&of_operation, "traces_span_metrics_calls_total", status)
+    };
+    assert_eq!(counted("ERROR"), [(0, 0.0), (10, 4.0)]);
+    assert_eq!(counted("UNSET"), [(-10, 0.0), (0, 0.0), (10, 36.0)]);
     let p95 = values(&out, "traces_span_metrics_duration_seconds:p95", "")[0].1;
     let p50 = values(&out, "traces_span_metrics_duration_seconds:p50", "")[0].1;
     assert!((p50 / 0.1 - 1.0).abs() < 0.02 && (p95 / 0.1 - 1.0).abs() < 0.02, "{p50} {p95}");
     assert!(values(&out, "traces_span_metrics_duration_seconds:p99", "").is_empty(), "40 calls have no p99");
     let labels = &out[0].series.labels;
     assert_eq!((labels.get("job"), labels.get("service_name")), (Some("shop/api"), Some("api")));
+}
+
+#[test]
+fn the_bucket_in_which_a_service_is_first_heard_has_no_rate() {
+    let mut red = Red::new(RedConfig::default());
+    for t in [7, 12, 15, 100, 112, 140] {
+        red.add_span(&span("s", "op", t, 1, false), secs(t));
+    }
+    let mut out = Vec::new();
+    red.close(None, &mut out);
+    assert_eq!(values(&out, "traces_span_metrics_calls:rate", ""), [(20, 0.2), (120, 0.1)]);
+    assert_eq!(
+        values(&out, "traces_span_metrics_duration_seconds_count", "").len(),
+        5,
+        "calls are counted all the same"
+    );
 }
 
 #[test]
@@ -62,7 +85,7 @@ fn an_idle_service_is_closed_by_the_wall_clock() {
     red.close(Some(secs(22)), &mut out);
     assert!(out.is_empty());
     red.close(Some(secs(23)), &mut out);
-    assert_eq!(values(&out, "traces_span_metrics_calls:rate", "").len(), 1);
+    assert_eq!(values(&out, "traces_span_metrics_calls:rate", "GET /").last(), Some(&(10, 4.0)));
 }
 
 #[test]
@@ -92,8 +115,8 @@ fn an_operation_without_calls_has_rate_zero_while_its_service_lives() {
 #[test]
 fn operations_beyond_the_limit_share_one() {
     let mut red = Red::new(RedConfig { max_operations: 2, ..RedConfig::default() });
-    for i in 0..10 {
-        red.add_span(&span("s", &format!("op {i}"), 1, 1, false), secs(1));
+    for (second, i) in [(-9, 0)].into_iter().chain((0..10).map(|i| (1, i))) {
+        red.add_span(&span("s", &format!("op {i}"), second, 1, false), secs(1));
     }
     let mut out = Vec::new();
     red.close(Some(secs(100)), &mut out);
@@ -103,10 +126,10 @@ fn operations_beyond_the_limit_share_one() {
 #[test]
 fn log_records_are_counted_by_severity() {
     let mut red = Red::new(RedConfig::default());
-    for severity in [0, 9, 9, 12, 17, 24] {
+    for (second, severity) in [(-9, 9), (1, 0), (1, 9), (1, 9), (1, 12), (1, 17), (1, 24)] {
         red.add_log(
             &LogRow {
-                time: secs(1),
+                time: secs(second),
                 service: "s".into(),
                 severity,
                 body: "x".into(),
