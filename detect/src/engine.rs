@@ -107,6 +107,8 @@ pub struct LevelStatus {
 struct Scope {
     machine: LevelMachine,
     health: Health,
+    /// The level that this health argues for by itself.
+    argued: Level,
     since: Option<UnixNanos>,
 }
 
@@ -183,7 +185,12 @@ impl Engine {
 
     fn scope(&mut self, service: Option<Arc<str>>) -> &mut Scope {
         let health = Health { service: service.clone(), health: 1.0, because: Vec::new() };
-        self.scopes.entry(service).or_insert_with(|| Scope { machine: LevelMachine::default(), health, since: None })
+        self.scopes.entry(service).or_insert_with(|| Scope {
+            machine: LevelMachine::default(),
+            health,
+            argued: Level::FullService,
+            since: None,
+        })
     }
 
     /// Judges points in the order received. `heard` is who sent something, up to which event time.
@@ -310,6 +317,7 @@ impl Engine {
         let before = scope.machine.level();
         let level = scope.machine.step(&config, at, (!silent).then_some(health.health));
         if !silent {
+            scope.argued = config.level_of(health.health);
             scope.health = health;
         }
         if level == before {
@@ -391,10 +399,10 @@ fn reasons(scope: &Scope) -> Vec<String> {
     if scope.machine.is_frozen() {
         because.push("frozen: no telemetry arrives".into());
     }
-    because.extend(scope.health.because.iter().cloned());
-    if because.is_empty() && scope.machine.level() > Level::FullService {
-        because.push("recovering: health has not been good for long enough to go lower".into());
+    if scope.machine.pin().is_none() && scope.machine.level() > scope.argued {
+        because.push("recovering: health must stay good for a while before the level falls by one".into());
     }
+    because.extend(scope.health.because.iter().cloned());
     because
 }
 
