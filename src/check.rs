@@ -1,0 +1,47 @@
+//! `bellwether check`: every fault of the named files at once.
+
+use std::{path::Path, process::ExitCode};
+
+use detect::yaml::{Document, Fault, Faults};
+
+use crate::{USAGE, config};
+
+/// Checks `files` and prints what is wrong, or that nothing is.
+#[expect(clippy::print_stdout, reason = "the findings are what this command prints")]
+pub(crate) fn run(files: &[std::path::PathBuf]) -> ExitCode {
+    let mut faults = Vec::new();
+    for path in files {
+        match check(path) {
+            Ok(summary) => println!("{}: {summary}", path.display()),
+            Err(found) => faults.extend(found),
+        }
+    }
+    for fault in &faults {
+        println!("{fault}");
+    }
+    if faults.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("{} fault{} found", faults.len(), if faults.len() == 1 { "" } else { "s" });
+    ExitCode::from(USAGE)
+}
+
+fn check(path: &Path) -> Result<String, Vec<Fault>> {
+    let text = config::read_text(path)?;
+    // Links are checked for their form only, so any address will do.
+    let external_url = "http://localhost";
+    if is_rule_file(&text) {
+        let groups = config::read_rules(path, external_url)?;
+        let rules: usize = groups.iter().map(|g| g.rules.len()).sum();
+        return Ok(format!("{rules} rules in {} groups are valid", groups.len()));
+    }
+    let config = config::read(path)?;
+    let rules: usize = config.rules(external_url)?.iter().map(|g| g.rules.len()).sum();
+    Ok(format!("the configuration is valid; {rules} rules, {} receivers", config.receivers.len()))
+}
+
+fn is_rule_file(text: &str) -> bool {
+    let mut faults = Faults::of("");
+    let document = Document::parse(text, &mut faults);
+    document.mapping(&mut faults).get("groups").is_some()
+}

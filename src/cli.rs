@@ -1,0 +1,76 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// OpenTelemetry-native anomaly detection and degradation.
+///
+/// Point any OpenTelemetry exporter at 127.0.0.1:4317 (gRPC) or :4318 (HTTP). Bellwether says what is
+/// wrong, why it thinks so, what to do, and how far to degrade (level 0 to 4): over REST and on the
+/// page at http://127.0.0.1:4320, and to webhooks.
+///
+/// Without a command it serves, with defaults for everything.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do; `serve` when not given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Receive telemetry, detect, alert, and answer questions, until SIGTERM or Ctrl-C.
+    Serve(ServeArgs),
+    /// Serve beside a simulated quoting shop that gets into trouble, and show what is found.
+    ///
+    /// The shop sends traces, metrics and logs over real OTLP/gRPC. After a calm warm-up it goes
+    /// through six incidents; each finding is printed when it is made, next to its cause, and a table
+    /// at the end says what was found, after how long, and what was not. Detection runs on a clock
+    /// that is ten times faster than the defaults. Exits with 1 if anything was missed or false.
+    Demo(DemoArgs),
+    /// Check configuration and rule files: every fault at once, with its line.
+    ///
+    /// Files with a `groups` key are rule files, all others are configurations; the rule files that a
+    /// configuration names are checked with it. Exits with 2 if there is a fault.
+    Check {
+        /// Files to check.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// How to serve. These win over the configuration file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file (YAML); defaults for everything without one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where alerts, anomalies, levels and undelivered notifications are kept [default: bellwether-data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Send alerts to this URL, in Alertmanager's webhook format; may be given again.
+    #[arg(long, value_name = "URL")]
+    pub webhook: Vec<String>,
+}
+
+/// How to demonstrate.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// How long the demonstration lasts, in seconds; at least 150.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub duration: u64,
+    /// Seed of everything random in the shop.
+    #[arg(long, value_name = "NUMBER", default_value_t = 7)]
+    pub seed: u64,
+    /// Port of the page and the API; 0 takes a free one. The OTLP doors take free ports always.
+    #[arg(long, value_name = "PORT", default_value_t = 4320)]
+    pub port: u16,
+    /// Keep serving when the script is over, to look around, until Ctrl-C.
+    #[arg(long)]
+    pub stay: bool,
+}

@@ -1,0 +1,102 @@
+//! The configuration: what the user typed, checked whole before anything starts.
+//!
+//! Every key has a default, so that no file is needed. Faults are collected and reported at once,
+//! each with its line and what was expected; nothing is clamped.
+
+mod file;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use alerting::Receiver;
+use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
+use ingest::IntakeConfig;
+
+pub(crate) use file::{read, read_rules, read_text};
+
+/// The rules that are in force when the configuration names no rule files.
+pub(crate) const SHIPPED_RULES: (&str, &str) = ("rules/business.yaml", include_str!("../rules/business.yaml"));
+
+/// A checked configuration: what exists here can run.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The OTLP doors.
+    pub ingest: ingest::Config,
+    /// Bytes of decoded rows that may wait for the pipeline. Default 256 MiB.
+    pub queue_bytes: usize,
+    /// What is admitted, and how spans and logs are summed up.
+    pub intake: IntakeConfig,
+    /// The windows.
+    pub window: window::Config,
+    /// Where REST, the page and `/metrics` listen. Default 127.0.0.1:4320.
+    pub api_listen: SocketAddr,
+    /// How this service is reached from where its links are read. Default `http://<api_listen>`.
+    pub external_url: Option<String>,
+    /// Where the ledger is. Default `bellwether-data` in the working directory.
+    pub data_dir: PathBuf,
+    /// How long ended anomalies, resolved alerts and delivered notifications are kept. Default 30 d.
+    pub keep: Duration,
+    /// Who is told about alerts.
+    pub receivers: Vec<Receiver>,
+    /// Detectors, health and level. Its rules are filled in by [`Config::engine`].
+    pub engine: EngineConfig,
+    /// Rule files, as given; empty for the shipped rules.
+    pub rule_files: Vec<PathBuf>,
+    /// Rules that are used as they stand instead of files (the demonstration's).
+    pub rule_text: Option<(String, String)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ingest: ingest::Config::default(),
+            queue_bytes: 256 << 20,
+            intake: IntakeConfig::default(),
+            window: window::Config::default(),
+            api_listen: SocketAddr::from(([127, 0, 0, 1], 4320)),
+            external_url: None,
+            data_dir: PathBuf::from("bellwether-data"),
+            keep: Duration::from_hours(30 * 24),
+            receivers: Vec::new(),
+            engine: EngineConfig::default(),
+            rule_files: Vec::new(),
+            rule_text: None,
+        }
+    }
+}
+
+impl Config {
+    /// The rules in force, from the files named, or the shipped ones.
+    ///
+    /// # Errors
+    /// Every fault of every file.
+    pub(crate) fn rules(&self, external_url: &str) -> Result<Vec<RuleGroup>, Vec<Fault>> {
+        if let Some((name, text)) = &self.rule_text {
+            return detect::rules::read(name, text, external_url);
+        }
+        if self.rule_files.is_empty() {
+            return detect::rules::read(SHIPPED_RULES.0, SHIPPED_RULES.1, external_url);
+        }
+        let (mut groups, mut faults) = (Vec::new(), Vec::new());
+        for path in &self.rule_files {
+            match read_rules(path, external_url) {
+                Ok(read) => groups.extend(read),
+                Err(found) => faults.extend(found),
+            }
+        }
+        if faults.is_empty() { Ok(groups) } else { Err(faults) }
+    }
+
+    /// The settings of the core, with `rules` and with links that begin with `external_url`.
+    #[must_use]
+    pub(crate) fn engine(&self, rules: Vec<RuleGroup>, external_url: &str) -> EngineConfig {
+        let mut engine = self.engine.clone();
+        engine.rules = rules;
+        engine.symptoms.runbook_base = format!("{external_url}/runbooks");
+        engine.gap.runbook_url = format!("{external_url}/runbooks/telemetry-gap");
+        engine
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

@@ -1,0 +1,255 @@
+//! Reading `bellwether.yaml` and rule files.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use alerting::Receiver;
+use detect::{
+    rules::RuleGroup,
+    yaml::{Document, Fault, Faults, Mapping, Value},
+};
+
+use super::Config;
+
+/// Largest file that is read, in bytes: a wrong path must not fill the memory.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Reads the configuration at `path`. Rule files are named relative to it.
+///
+/// # Errors
+/// Every fault of the file at once.
+pub(crate) fn read(path: &Path) -> Result<Config, Vec<Fault>> {
+    let text = read_text(path)?;
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    parse(&path.display().to_string(), &text, directory)
+}
+
+/// Reads a rule file.
+///
+/// # Errors
+/// Every fault of the file at once.
+pub(crate) fn read_rules(path: &Path, external_url: &str) -> Result<Vec<RuleGroup>, Vec<Fault>> {
+    detect::rules::read(&path.display().to_string(), &read_text(path)?, external_url)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// One fault when it cannot be read, is larger than 16 MiB or is not UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String, Vec<Fault>> {
+    let fault = |message: String| vec![Fault { file: path.display().to_string(), line: 0, message }];
+    let size = std::fs::metadata(path).map_err(|e| fault(format!("cannot be read: {e}")))?.len();
+    if size > MAX_FILE {
+        return Err(fault(format!("has {size} bytes; expected at most {MAX_FILE}")));
+    }
+    std::fs::read_to_string(path).map_err(|e| fault(format!("cannot be read: {e}")))
+}
+
+/// Reads the text of a configuration; `file` names it in faults.
+pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, Vec<Fault>> {
+    let mut faults = Faults::of(file);
+    let document = Document::parse(text, &mut faults);
+    let mut top = document.mapping(&mut faults);
+    let mut config = Config::default();
+    section(&mut top, "listen", &mut faults, |m, f| listen(m, &mut config, f));
+    set(&mut top, "external_url", &mut faults, |v, f| url(v, f).map(Some), &mut config.external_url);
+    set(&mut top, "data_dir", &mut faults, |v, f| Some(PathBuf::from(v.text(f)?)), &mut config.data_dir);
+    set(&mut top, "keep", &mut faults, positive, &mut config.keep);
+    section(&mut top, "ingest", &mut faults, |m, f| ingest(m, &mut config, f));
+    section(&mut top, "window", &mut faults, |m, f| window(m, &mut config, f));
+    section(&mut top, "detect", &mut faults, |m, f| detect(m, &mut config, f));
+    section(&mut top, "level", &mut faults, |m, f| level(m, &mut config, f));
+    if let Some(value) = top.get("rule_files") {
+        let texts = value.list(&mut faults);
+        config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
+    }
+    if let Some(value) = top.get("receivers") {
+        config.receivers = value.list(&mut faults).iter().flat_map(|v| receivers(v, &mut faults)).collect();
+        for (i, value) in config.receivers.iter().enumerate() {
+            if config.receivers[..i].iter().any(|r| r.name() == value.name()) {
+                faults.add(0, format!("receivers: `{}` is given twice", value.name()));
+            }
+        }
+    }
+    top.finish(&mut faults);
+    faults.into_result(config)
+}
+
+fn listen(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    set(m, "grpc", faults, address, &mut config.ingest.grpc_listen);
+    set(m, "http", faults, address, &mut config.ingest.http_listen);
+    set(m, "api", faults, address, &mut config.api_listen);
+}
+
+fn ingest(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    set(m, "max_request_bytes", faults, bytes, &mut config.ingest.max_request_bytes);
+    set(m, "queue_bytes", faults, bytes, &mut config.queue_bytes);
+    set(m, "max_ahead", faults, positive, &mut config.intake.max_ahead);
+    set(m, "span_bucket", faults, positive, &mut config.intake.red.bucket);
+    set(m, "span_grace", faults, |v, f| v.duration(f), &mut config.intake.red.grace);
+    set(m, "max_operations", faults, count, &mut config.intake.red.max_operations);
+}
+
+fn window(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    set(m, "span", faults, positive, &mut config.window.span);
+    set(m, "max_bytes", faults, bytes, &mut config.window.max_bytes);
+    set(m, "max_series", faults, count, &mut config.window.max_series);
+    set(m, "series_idle", faults, positive, &mut config.window.series_idle);
+}
+
+fn detect(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    let engine = &mut config.engine;
+    set(m, "min_samples", faults, |v, f| number(v, f, 8.0, 1e6).map(whole), &mut engine.zscore.params.min_samples);
+    let period = |v: &Value<'_, '_>, f: &mut Faults| positive(v, f).map(|d| d.as_secs_f64());
+    set(m, "return_period", faults, period, &mut engine.zscore.params.return_period);
+    set(m, "critical_score", faults, |v, f| number(v, f, 1.0, 1e6), &mut engine.zscore.critical_score);
+    set(m, "adopt_after", faults, positive, &mut engine.zscore.adopt_after);
+    set(m, "publish_every", faults, positive, &mut engine.zscore.publish_every);
+    section(m, "symptoms", faults, |m, f| {
+        set(m, "for", f, |v, f| v.duration(f), &mut engine.symptoms.hold);
+        set(m, "keep_firing_for", f, |v, f| v.duration(f), &mut engine.symptoms.keep_firing);
+    });
+    section(m, "gap", faults, |m, f| {
+        set(m, "min_silence", f, positive, &mut engine.gap.min_silence);
+        set(m, "forget_after", f, positive, &mut engine.gap.forget_after);
+    });
+}
+
+fn level(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    let engine = &mut config.engine;
+    set(m, "assess_every", faults, positive, &mut engine.assess_every);
+    set(m, "hold_up", faults, |v, f| v.duration(f), &mut engine.level.hold_up);
+    set(m, "hold_down", faults, |v, f| v.duration(f), &mut engine.level.hold_down);
+    set(m, "margin", faults, |v, f| number(v, f, 0.0, 0.5), &mut engine.level.margin);
+    set(m, "thresholds", faults, thresholds, &mut engine.level.thresholds);
+    set(m, "warning_share", faults, |v, f| number(v, f, 0.0, 1.0), &mut engine.health.warning_share);
+    set(m, "critical_share", faults, |v, f| number(v, f, 0.0, 1.0), &mut engine.health.critical_share);
+}
+
+/// Reads the section `key`, if it is there, and notes the keys in it that nobody asked for.
+fn section(
+    m: &mut Mapping<'_, '_>,
+    key: &'static str,
+    faults: &mut Faults,
+    read: impl FnOnce(&mut Mapping<'_, '_>, &mut Faults),
+) {
+    if let Some(mut inner) = m.get(key).and_then(|v| v.mapping(faults)) {
+        read(&mut inner, faults);
+        inner.finish(faults);
+    }
+}
+
+/// Sets `target` to what `read` makes of the value of `key`, if the key is there.
+fn set<T>(
+    m: &mut Mapping<'_, '_>,
+    key: &'static str,
+    faults: &mut Faults,
+    read: impl FnOnce(&Value<'_, '_>, &mut Faults) -> Option<T>,
+    target: &mut T,
+) {
+    if let Some(value) = m.get(key).and_then(|v| read(&v, faults)) {
+        *target = value;
+    }
+}
+
+fn address(value: &Value<'_, '_>, faults: &mut Faults) -> Option<SocketAddr> {
+    let text = value.text(faults)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        value.expected("an address such as 127.0.0.1:4317", faults);
+    }
+    address
+}
+
+fn url(value: &Value<'_, '_>, faults: &mut Faults) -> Option<String> {
+    let text = value.text(faults)?;
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Some(text.trim_end_matches('/').to_owned());
+    }
+    value.expected("a URL that begins with http:// or https://", faults);
+    None
+}
+
+fn positive(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Duration> {
+    let duration = value.duration(faults)?;
+    if duration.is_zero() {
+        value.expected("a duration greater than 0", faults);
+        return None;
+    }
+    Some(duration)
+}
+
+fn number(value: &Value<'_, '_>, faults: &mut Faults, least: f64, most: f64) -> Option<f64> {
+    let number = value.number(faults)?;
+    if !(least..=most).contains(&number) {
+        value.expected(&format!("a number from {least} to {most}"), faults);
+        return None;
+    }
+    Some(number)
+}
+
+fn count(value: &Value<'_, '_>, faults: &mut Faults) -> Option<usize> {
+    number(value, faults, 1.0, 1e8).map(|n| whole(n) as usize)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the callers bound it to 1 to 1e8")]
+fn whole(number: f64) -> u32 {
+    number as u32
+}
+
+/// A size: a number of bytes, or one with KiB, MiB or GiB behind it; 64 KiB to 1 TiB.
+fn bytes(value: &Value<'_, '_>, faults: &mut Faults) -> Option<usize> {
+    const UNITS: [(&str, usize); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let text = value.text(faults)?;
+    let parsed = UNITS.iter().find_map(|(unit, size)| {
+        let digits: usize = text.strip_suffix(unit)?.trim().parse().ok()?;
+        digits.checked_mul(*size)
+    });
+    let parsed = parsed.filter(|n| (1 << 16..=1 << 40).contains(n));
+    if parsed.is_none() {
+        value.expected("a size from 64 KiB to 1024 GiB, such as 512 MiB", faults);
+    }
+    parsed
+}
+
+fn thresholds(value: &Value<'_, '_>, faults: &mut Faults) -> Option<[f64; 4]> {
+    let numbers: Vec<f64> = value.list(faults).iter().filter_map(|v| v.number(faults)).collect();
+    let falling = numbers.is_sorted_by(|a, b| a > b) && numbers.iter().all(|n| (0.0..=1.0).contains(n));
+    match <[f64; 4]>::try_from(numbers) {
+        Ok(four) if falling => Some(four),
+        _ => {
+            value.expected("four falling numbers from 1 to 0, such as [0.9, 0.7, 0.5, 0.3]", faults);
+            None
+        }
+    }
+}
+
+/// The receivers of one entry, in Alertmanager's form: a name, and webhooks under `webhook_configs`.
+fn receivers(value: &Value<'_, '_>, faults: &mut Faults) -> Vec<Receiver> {
+    let Some(mut entry) = value.mapping(faults) else { return Vec::new() };
+    let name = entry.required("name", faults).and_then(|v| v.text(faults)).unwrap_or_default();
+    let webhooks = entry.required("webhook_configs", faults).map(|v| v.list(faults)).unwrap_or_default();
+    let mut out = Vec::new();
+    for (i, value) in webhooks.iter().enumerate() {
+        let Some(mut webhook) = value.mapping(faults) else { continue };
+        let full_name = if i == 0 { name.clone() } else { format!("{name}/{i}") };
+        let url = webhook.required("url", faults).and_then(|v| v.text(faults));
+        let send_resolved = webhook.get("send_resolved").and_then(|v| v.boolean(faults)).unwrap_or(true);
+        let timeout = webhook.get("timeout").and_then(|v| v.duration(faults));
+        webhook.finish(faults);
+        let Some(url) = url else { continue };
+        let receiver = Receiver::webhook(&full_name, &url).and_then(|r| match timeout {
+            Some(timeout) => r.with_timeout(timeout),
+            None => Ok(r),
+        });
+        match receiver {
+            Ok(receiver) => out.push(receiver.with_send_resolved(send_resolved)),
+            Err(error) => faults.add(value.line(), error.to_string()),
+        }
+    }
+    entry.finish(faults);
+    out
+}

@@ -1,0 +1,199 @@
+//! `bellwether demo`: serves, and beside it runs a shop that gets into trouble.
+//!
+//! Nothing is staged between the two: the shop sends OTLP/gRPC to the doors, alerts arrive at a real
+//! HTTP receiver, and the report is made of decisions and deliveries.
+
+mod fast;
+mod report;
+mod script;
+mod shop;
+mod simulation;
+mod sink;
+mod telemetry;
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context;
+use detect::{AnomalyEvent, Decision};
+use tokio::sync::{broadcast, watch};
+
+use self::{report::Report, script::Script, shop::Shop};
+use crate::{app::App, cli::DemoArgs, serve::announce, telemetry::Telemetry};
+
+/// How long after the script's end open alerts may take to resolve and be delivered.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// Runs the demonstration; exit code 1 if anything was missed or false.
+///
+/// # Errors
+/// What kept it from starting.
+pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let script = Script::scaled(Duration::from_secs(args.duration), args.seed)?;
+    let telemetry = Telemetry::start("warn");
+    let sink = sink::Sink::open().await.context("cannot open the webhook receiver")?;
+    let directory = ScratchDirectory::new();
+    let config = fast::config(&script, args.port, &sink.url(), &directory.0)?;
+    let app = App::build(config).await?;
+    telemetry.observe(&app.view());
+    introduce(&app, &script, args);
+    let (stop, stopped) = watch::channel(false);
+    let grpc = format!("http://{}", app.info().grpc_address);
+    let (decisions, view) = (app.decisions(), app.view());
+    let service = tokio::spawn(app.run(wait(stopped.clone())));
+    let begin = SystemTime::now();
+    let shop = Shop::start(&grpc, script.clone(), args.seed, begin)?;
+    let sent = shop.ledger();
+    let mut report = Report::new(script.clone(), begin);
+    let mut shop = tokio::spawn(shop.run(wait(stopped.clone())));
+    let mut follow = Follow { decisions, report: &mut report, sent, begin, total: script.total };
+    let interrupted = tokio::select! {
+        _ = follow.until_done(&mut shop) => false,
+        _ = tokio::signal::ctrl_c() => true,
+    };
+    if !interrupted {
+        follow.settle(&view, &sink).await;
+    }
+    let sent = follow.sent.sent();
+    report.take_deliveries(&sink.received());
+    let passed = !interrupted && report.passed() && sent.failures == 0;
+    print(&report.table(&sent));
+    if args.stay && !interrupted {
+        print("The page stays up until Ctrl-C.\n");
+        let _ = tokio::signal::ctrl_c().await;
+    }
+    let _ = stop.send(true);
+    let _ = service.await;
+    telemetry.stop().await;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which means the same.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+#[expect(clippy::print_stdout, reason = "the story is what this command prints")]
+fn print(text: &str) {
+    print!("{text}");
+    // Nothing is lost if standard output is closed: the exit code says the rest.
+    let _ = std::io::stdout().flush();
+}
+
+fn introduce(app: &App, script: &Script, args: &DemoArgs) {
+    announce(app.info());
+    print(&format!(
+        "\nA quoting shop of five services opens for {} s (seed {}). Everything is {:.0} times as fast as the defaults.\n\
+         Warm-up until {} s; then six incidents, each with a recovery. Open {} to watch.\n\n",
+        script.total.as_secs(),
+        args.seed,
+        fast::speed(script),
+        script.incidents.first().map_or(0, |i| i.from.as_secs()),
+        app.info().external_url,
+    ));
+}
+
+/// Prints what is found while the shop is open.
+struct Follow<'r> {
+    decisions: broadcast::Receiver<Arc<Decision>>,
+    report: &'r mut Report,
+    sent: Arc<telemetry::Ledger>,
+    begin: SystemTime,
+    total: Duration,
+}
+
+impl Follow<'_> {
+    async fn until_done(&mut self, shop: &mut tokio::task::JoinHandle<telemetry::Sent>) {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = &mut *shop => return,
+                decision = self.decisions.recv() => self.heard(decision),
+                _ = second.tick() => self.progress(),
+            }
+        }
+    }
+
+    /// Waits until no alert is active and every notification has arrived.
+    async fn settle(&mut self, view: &watch::Receiver<Arc<crate::view::View>>, sink: &sink::Sink) {
+        let deadline = tokio::time::Instant::now() + SETTLE;
+        let mut tick = tokio::time::interval(Duration::from_millis(250));
+        while tokio::time::Instant::now() < deadline {
+            tokio::select! {
+                decision = self.decisions.recv() => self.heard(decision),
+                _ = tick.tick() => {
+                    let quiet = view.borrow().alerts.is_empty();
+                    if quiet && sink.received().len() >= self.report.announced() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, decision: Result<Arc<Decision>, broadcast::error::RecvError>) {
+        let Ok(decision) = decision else { return };
+        for incident in self.report.begun(self.elapsed()) {
+            self.line(&format!("--- {}: {}", incident.name, incident.what));
+        }
+        if let Some(text) = self.report.note(&decision) {
+            self.line(&text);
+        }
+    }
+
+    fn progress(&mut self) {
+        for incident in self.report.begun(self.elapsed()) {
+            self.line(&format!("--- {}: {}", incident.name, incident.what));
+        }
+        if std::io::stdout().is_terminal() {
+            let sent = self.sent.sent();
+            let elapsed = self.elapsed().min(self.total).as_secs();
+            let now = self.report.now(self.elapsed());
+            print(&format!(
+                "\r\x1b[K{elapsed:>4} of {} s  {} spans, {} points, {} logs sent  {now}",
+                self.total.as_secs(),
+                sent.spans,
+                sent.points,
+                sent.logs,
+            ));
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begin.elapsed().unwrap_or_default()
+    }
+
+    fn line(&self, text: &str) {
+        let erase = if std::io::stdout().is_terminal() { "\r\x1b[K" } else { "" };
+        print(&format!("{erase}{:>6.1} s  {text}\n", self.elapsed().as_secs_f64()));
+    }
+}
+
+/// A data directory that goes away with the demonstration.
+struct ScratchDirectory(PathBuf);
+
+impl ScratchDirectory {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("bellwether-demo-{}", std::process::id())))
+    }
+}
+
+impl Drop for ScratchDirectory {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system's own cleaning of temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether this event is the beginning of an anomaly, which is what people want to read about.
+fn opened(decision: &Decision) -> Option<&detect::Anomaly> {
+    match decision {
+        Decision::Anomaly(AnomalyEvent::Opened(anomaly)) => Some(anomaly),
+        _ => None,
+    }
+}

@@ -1,0 +1,53 @@
+//! Bellwether: OpenTelemetry-native anomaly detection and degradation, in one binary.
+
+mod app;
+mod check;
+mod cli;
+mod config;
+mod demo;
+mod metrics;
+mod pipeline;
+mod rest;
+mod serve;
+mod telemetry;
+
+mod ui;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Exit code for what the user must put right: a fault in a file, a taken port, an unusable directory.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::Check { files }) = &cli.command {
+        return check::run(files);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Some(Command::Demo(args)) => demo::run(&args).await,
+            Some(Command::Serve(args)) => serve::run(&args).await,
+            _ => serve::run(&cli.serve).await,
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match code {
+        Ok(code) => code,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the reason for not starting belongs on standard error")]
+fn fail(message: &str) -> ExitCode {
+    eprintln!("bellwether: {message}");
+    ExitCode::from(USAGE)
+}

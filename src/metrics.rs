@@ -1,0 +1,182 @@
+//! What Bellwether counts about itself, for Prometheus: every name stands here.
+//!
+//! The text is made from the view, the counters of the doors and of the deliverer, and the ledger,
+//! at the time of the question. A metrics library would hold a second copy of all these numbers.
+
+mod process;
+mod text;
+
+use std::{sync::Arc, time::Duration};
+
+use alerting::DeliveryState;
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use detect::AlertState;
+use ingest::{Outcome, Transport};
+use proto::otlp::Signal;
+
+use self::text::{Format, Text};
+use crate::{
+    pipeline::now,
+    rest::{Problem, Shared},
+    view::View,
+};
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let pending = shared.api.ledger.ask(|ledger| ledger.delivery_count(DeliveryState::Pending)).await?;
+    let format = Format::asked_for(headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default());
+    let view = shared.view();
+    let asked = Arc::clone(&shared);
+    let work = move || {
+        let mut text = Text::new(format);
+        build(&mut text, &asked);
+        doors(&mut text, &asked.api.ingest);
+        window(&mut text, &view);
+        detection(&mut text, &view);
+        levels(&mut text, &view);
+        notifications(&mut text, &asked.api.delivery, pending);
+        process::write(&mut text, asked.api.info.started_at);
+        text.finish()
+    };
+    let mut response = shared.compute(work).await?.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    Ok(response)
+}
+
+fn build(text: &mut Text, shared: &Shared) {
+    text.gauge("bellwether_build_info", "The version that is running; always 1.");
+    text.sample(&[("version", shared.api.info.version)], 1.0);
+}
+
+fn doors(text: &mut Text, counters: &ingest::Counters) {
+    text.counter("bellwether_ingest_requests_total", "OTLP requests by how they ended.");
+    for signal in Signal::ALL {
+        for transport in Transport::ALL {
+            for outcome in Outcome::ALL {
+                let labels =
+                    [("signal", signal.as_str()), ("transport", transport.as_str()), ("outcome", outcome.as_str())];
+                text.count(&labels, counters.requests(signal, transport, outcome));
+            }
+        }
+    }
+    text.counter("bellwether_ingest_items_total", "Data points, spans and log records of requests that were taken.");
+    for signal in Signal::ALL {
+        for (outcome, count) in [("accepted", counters.accepted(signal)), ("rejected", counters.rejected(signal))] {
+            text.count(&[("signal", signal.as_str()), ("outcome", outcome)], count);
+        }
+    }
+    text.counter("bellwether_ingest_bytes_total", "Bytes of request bodies that were taken, as they came.");
+    for signal in Signal::ALL {
+        text.count(&[("signal", signal.as_str())], counters.bytes(signal));
+    }
+}
+
+fn window(text: &mut Text, view: &View) {
+    let stats = view.counts.window;
+    text.gauge("bellwether_window_series", "Live series.");
+    text.size(&[], stats.series);
+    text.gauge("bellwether_window_bytes", "Bytes of sealed chunks.");
+    text.size(&[], stats.bytes);
+    text.gauge("bellwether_window_rows", "Rows in the window.");
+    for (table, rows) in ["numbers", "spans", "logs"].into_iter().zip(stats.rows) {
+        text.size(&[("table", table)], rows);
+    }
+    text.counter("bellwether_window_evicted_chunks_total", "Chunks let go, because of their age or of the byte bound.");
+    text.count(&[("reason", "time")], stats.evicted_by_time);
+    text.count(&[("reason", "bytes")], stats.evicted_by_bytes);
+}
+
+fn detection(text: &mut Text, view: &View) {
+    let counts = &view.counts;
+    let passed = counts.passed;
+    let counters = [
+        ("bellwether_points_judged_total", "Points judged by detectors.", counts.judged),
+        (
+            "bellwether_points_late_total",
+            "Points older than the newest of their series: kept, not judged.",
+            passed.late,
+        ),
+        ("bellwether_points_repeated_total", "Points of a series and time that were there: ignored.", passed.repeated),
+        ("bellwether_points_not_finite_total", "Points that are NaN or infinite: kept, not judged.", passed.not_finite),
+        (
+            "bellwether_events_late_total",
+            "Spans and logs after their bucket was closed: kept, not in derived series.",
+            passed.late_events,
+        ),
+        (
+            "bellwether_events_unsummed_total",
+            "Spans and logs of services beyond the limit: kept, not in derived series.",
+            passed.unsummed_events,
+        ),
+        ("bellwether_anomalies_opened_total", "Anomalies found.", counts.decisions[0]),
+        ("bellwether_alert_transitions_total", "Changes of state of alerts.", counts.decisions[1]),
+        ("bellwether_level_changes_total", "Changes of the degradation level of any scope.", counts.decisions[2]),
+        ("bellwether_evaluations_total", "Evaluations of rules and levels.", counts.evaluations),
+    ];
+    for (name, help, count) in counters {
+        text.counter(name, help);
+        text.count(&[], count);
+    }
+    text.gauge("bellwether_evaluation_duration_seconds", "How long the last evaluation took.");
+    text.sample(&[], Duration::from_nanos(counts.evaluation_nanos).as_secs_f64());
+    text.gauge("bellwether_series_with_verdict", "Series that detectors judge, and those still warming up.");
+    text.size(&[("state", "warm")], counts.warm_series);
+    text.size(&[("state", "warming")], counts.warming_series);
+    text.gauge("bellwether_anomalies_open", "Anomalies that have not ended.");
+    text.size(&[], view.open_anomalies.len());
+    text.gauge("bellwether_alerts", "Alerts by state.");
+    for state in [AlertState::Pending, AlertState::Firing, AlertState::Stale] {
+        text.size(&[("state", state.as_str())], view.alerts.iter().filter(|a| a.state == state).count());
+    }
+    text.gauge("bellwether_rules_failing", "Rules that could not be evaluated when last tried.");
+    text.size(&[], view.rule_failures.len());
+    text.gauge("bellwether_decisions_unrecorded", "Decisions that wait because the ledger could not be written.");
+    text.size(&[], counts.unrecorded);
+    if let Some(event_time) = view.event_time {
+        text.gauge("bellwether_event_time_lag_seconds", "How far event time is behind the clock.");
+        text.sample(&[], now().since(event_time).as_secs_f64());
+    }
+}
+
+/// `service` is empty for the level of everything. There is no level before there is telemetry.
+fn levels(text: &mut Text, view: &View) {
+    text.gauge(
+        "bellwether_degradation_level",
+        "Recommended degradation level, 0 (full service) to 4 (emergency mode).",
+    );
+    for status in &view.levels {
+        let service = status.service.as_deref().unwrap_or_default();
+        text.sample(&[("service", service)], f64::from(status.level.number()));
+    }
+    text.gauge("bellwether_health", "Health, 0 to 1.");
+    for status in &view.levels {
+        text.sample(&[("service", status.service.as_deref().unwrap_or_default())], status.health);
+    }
+}
+
+fn notifications(text: &mut Text, counters: &alerting::Counters, pending: u64) {
+    let all = [
+        ("bellwether_notifications_delivered_total", "Notifications that receivers took.", counters.delivered()),
+        (
+            "bellwether_notifications_failed_attempts_total",
+            "Attempts to deliver that failed; most are repeated.",
+            counters.failed_attempts(),
+        ),
+        ("bellwether_notifications_given_up_total", "Notifications that were given up.", counters.given_up()),
+    ];
+    for (name, help, count) in all {
+        text.counter(name, help);
+        text.count(&[], count);
+    }
+    text.gauge("bellwether_notifications_pending", "Notifications that wait to be delivered.");
+    text.count(&[], pending);
+}

@@ -1,0 +1,202 @@
+//! The HTTP interface: our own REST, Prometheus's query API, `/metrics`, and the page.
+//!
+//! Handlers only read: the [`View`] that the pipeline shows, and the ledger. The one thing that
+//! people can change here, a pinned level, is written to the ledger and then told to the pipeline.
+//! Whatever a request can make expensive runs on a thread that may block, a few at a time.
+
+mod anomalies;
+mod body;
+mod degradation;
+mod json;
+mod params;
+mod pin;
+mod problem;
+mod prometheus;
+mod red;
+mod series;
+mod services;
+mod status;
+mod stream;
+#[cfg(test)]
+mod testing;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use alerting::{Operator, Reader};
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    middleware,
+    response::{IntoResponse, Response},
+};
+use detect::{Decision, UnixNanos, rules::RuleGroup};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+
+use crate::{metrics, pipeline::Command, ui, view::View};
+
+pub(crate) use self::{
+    anomalies::find as anomaly,
+    json::rfc3339,
+    params::encoded,
+    problem::Problem,
+    red::Red,
+    series::{Chart, ChartPoint, chart},
+    services::{ServiceRow, service_rows},
+};
+
+/// Questions that are worked on at the same time; further ones wait.
+const COMPUTATIONS: usize = 4;
+/// How long a question waits for its turn before it is refused.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Streams of server-sent events at the same time.
+const STREAMS: usize = 256;
+
+/// What the interface reads and whom it tells.
+#[derive(Debug)]
+pub(crate) struct Api {
+    /// What the pipeline shows.
+    pub view: watch::Receiver<Arc<View>>,
+    /// What was decided.
+    pub ledger: Reader,
+    /// Writes pins.
+    pub operator: Operator,
+    /// To the pipeline.
+    pub commands: mpsc::Sender<Command>,
+    /// Every decision as it is made.
+    pub decisions: broadcast::Sender<Arc<Decision>>,
+    /// What was settled at the start.
+    pub info: Arc<Info>,
+    /// Counts of the doors.
+    pub ingest: Arc<ingest::Counters>,
+    /// Counts of the deliverer.
+    pub delivery: Arc<alerting::Counters>,
+}
+
+/// What was settled when the service started.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    /// Version of this binary.
+    pub version: &'static str,
+    /// Wall time of the start.
+    pub started_at: UnixNanos,
+    /// Where OTLP/gRPC listens.
+    pub grpc_address: SocketAddr,
+    /// Where OTLP/HTTP listens.
+    pub http_address: SocketAddr,
+    /// Where this interface listens.
+    pub api_address: SocketAddr,
+    /// Where the ledger is.
+    pub data_dir: PathBuf,
+    /// How this service is reached from where its links are read.
+    pub external_url: String,
+    /// The rules in force.
+    pub rules: Vec<RuleGroup>,
+    /// Names of those who are told about alerts.
+    pub receivers: Vec<String>,
+}
+
+/// What all handlers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) api: Api,
+    computations: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    pub(crate) intake_rate: ui::IntakeRate,
+}
+
+/// No turn came within [`LONGEST_WAIT`], or the service is shutting down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Busy;
+
+impl From<Busy> for Problem {
+    fn from(_: Busy) -> Self {
+        Self::busy("too many questions are being worked on")
+    }
+}
+
+impl Shared {
+    fn new(api: Api) -> Self {
+        Self {
+            api,
+            computations: Arc::new(Semaphore::new(COMPUTATIONS)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            intake_rate: ui::IntakeRate::default(),
+        }
+    }
+
+    /// The newest picture.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.api.view.borrow())
+    }
+
+    /// Does `work` on a thread that may block, when its turn has come.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let turn = Arc::clone(&self.computations).acquire_owned();
+        let turn = tokio::time::timeout(LONGEST_WAIT, turn).await.map_err(|_| Busy)?.map_err(|_| Busy)?;
+        // The turn goes along: work goes on when the asker has gone away, and counts until it ends.
+        let done = tokio::task::spawn_blocking(move || {
+            let answer = work();
+            drop(turn);
+            answer
+        });
+        done.await.map_err(|_| Busy)
+    }
+}
+
+/// The whole interface.
+pub(crate) fn router(api: Api) -> Router {
+    let shared = Arc::new(Shared::new(api));
+    Router::new()
+        .merge(prometheus::routes())
+        .merge(anomalies::routes())
+        .merge(services::routes())
+        .merge(degradation::routes())
+        .merge(status::routes())
+        .merge(metrics::routes())
+        .merge(ui::routes())
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(with_safe_headers))
+        .with_state(shared)
+}
+
+async fn unknown_path(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        return Problem::new(StatusCode::NOT_FOUND, "there is nothing under this path").into_response();
+    }
+    ui::not_found()
+}
+
+/// The router adds the `Allow` header.
+async fn wrong_method(request: Request) -> Problem {
+    let detail = format!("{} is not served under this path", request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+}
+
+/// Nothing that we answer may be taken for something else, framed, or kept; and no page of ours may
+/// load or run anything but our own style sheet and images.
+async fn with_safe_headers(mut response: Response) -> Response {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+#[path = "rest/tests.rs"]
+mod tests;

@@ -1,0 +1,34 @@
+//! Bodies of requests: small, and complete within a few seconds.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, StatusCode, header},
+};
+
+use super::problem::Problem;
+
+/// Greatest body that is read.
+pub(crate) const MAX_BODY: usize = 64 << 10;
+/// How long a client may take to send it.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Reads the whole body.
+pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
+    let read = axum::body::to_bytes(body, MAX_BODY);
+    match tokio::time::timeout(LONGEST, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let detail = format!("the body could not be read, or is larger than {MAX_BODY} bytes");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s")),
+    }
+}
+
+/// The media type of the body in lower case, without its parameters; empty when none is given.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}

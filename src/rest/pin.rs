@@ -1,0 +1,169 @@
+//! Levels set by people: on disk first, then in force, then answered.
+//!
+//! This is the one thing that a request can change, so a page of somebody else must not be able to
+//! make a browser send it: JSON bodies and `DELETE` make the browser ask first, which we never grant,
+//! and what the browser says about the origin is heeded on top.
+
+use std::{sync::Arc, time::Duration};
+
+use alerting::ServicePin;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use detect::{Level, Pin, UnixNanos};
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use super::{
+    Problem, Shared, body,
+    degradation::{LevelJson, unknown_service},
+    json::json,
+    params::{self, Params, TIME},
+    problem::Fault,
+};
+use crate::pipeline::{Command, now};
+
+/// How long the pipeline may take to put a pin in force.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest pin: a forgotten one must end.
+const LONGEST_PIN: Duration = Duration::from_hours(31 * 24);
+const FIELDS: [&str; 5] = ["level", "author", "reason", "expiresAt", "service"];
+
+/// `PUT /api/v1/degradation/pin`.
+pub(super) async fn set(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+    refuse_cross_site(request.headers())?;
+    Params::of(request.uri()).finish()?;
+    let media = body::media_type(request.headers());
+    if media != "application/json" {
+        let detail = "the body must have the Content-Type application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let bytes = body::read(request.into_body()).await?;
+    let fields = serde_json::from_slice(&bytes).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not a JSON object with the pin's fields: {error}"))
+    })?;
+    let pin = read(&fields, now())?;
+    let service = known(&shared, pin.service.as_deref())?;
+    let operator = shared.api.operator.clone();
+    let written = pin.clone();
+    let written = tokio::task::spawn_blocking(move || operator.set_pin(&written)).await;
+    written.map_err(|_| Problem::busy("the service is shutting down"))??;
+    put_in_force(&shared, service, Some(pin.pin)).await
+}
+
+/// `DELETE /api/v1/degradation/pin[?service=]`. Clearing what is not pinned changes nothing.
+pub(super) async fn clear(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+    refuse_cross_site(request.headers())?;
+    let mut params = Params::of(request.uri());
+    let service = params.text("service");
+    params.finish()?;
+    let known = known(&shared, service.as_deref())?;
+    let operator = shared.api.operator.clone();
+    let cleared = tokio::task::spawn_blocking(move || operator.clear_pin(service.as_deref())).await;
+    cleared.map_err(|_| Problem::busy("the service is shutting down"))??;
+    put_in_force(&shared, known, None).await
+}
+
+fn refuse_cross_site(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) => Err(Problem::new(StatusCode::FORBIDDEN, "a page of another site may not set the level")),
+    }
+}
+
+/// A service that has been heard, or the level of everything: a pin on a misspelt name would do
+/// nothing, and be remembered.
+fn known(shared: &Shared, service: Option<&str>) -> Result<Option<Arc<str>>, Problem> {
+    let Some(name) = service else { return Ok(None) };
+    let level = LevelJson::of(&shared.view(), Some(name)).ok_or_else(|| unknown_service(Some(name)))?;
+    Ok(level.service)
+}
+
+/// Tells the pipeline, waits for it, and answers with the level that results.
+async fn put_in_force(shared: &Shared, service: Option<Arc<str>>, pin: Option<Pin>) -> Result<Response, Problem> {
+    let (done, answered) = oneshot::channel();
+    let command = Command::Pin { service: service.clone(), pin, done };
+    let told = async {
+        shared.api.commands.send(command).await.ok()?;
+        answered.await.ok()
+    };
+    let late = || Problem::busy("the pin is on disk but not yet in force: the service is busy or shutting down");
+    tokio::time::timeout(LONGEST_WAIT, told).await.ok().flatten().ok_or_else(late)?;
+    let level = LevelJson::of(&shared.view(), service.as_deref());
+    let level = level.ok_or_else(|| unknown_service(service.as_deref()))?;
+    Ok(json(StatusCode::OK, &level))
+}
+
+/// The pin that `fields` ask for at wall time `at`, or everything that is wrong with them.
+fn read(fields: &Map<String, Value>, at: UnixNanos) -> Result<ServicePin, Problem> {
+    let mut faults = Vec::new();
+    for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
+        let detail = format!("is not a field of a pin; expected {}", FIELDS.join(", "));
+        faults.push(Fault { parameter: name.chars().take(100).collect(), detail });
+    }
+    let given = |name: &str| fields.get(name).unwrap_or(&Value::Null);
+    let mut fault = |name: &str, expected: &str| faults.push(Fault::new(name, expected, &given(name).to_string()));
+    let level = given("level").as_u64().and_then(|n| u8::try_from(n).ok()).and_then(|n| Level::try_from(n).ok());
+    if level.is_none() {
+        fault("level", "a level from 0 to 4");
+    }
+    let mut text = |name: &str, least: usize, most: usize| {
+        let text = given(name).as_str().filter(|text| (least..=most).contains(&text.len()));
+        if text.is_none() {
+            fault(name, &format!("text of {least} to {most} bytes"));
+        }
+        text.unwrap_or_default().to_owned()
+    };
+    let (author, reason) = (text("author", 1, 200), text("reason", 1, 2_000));
+    let service = if given("service").is_null() { None } else { Some(text("service", 1, 1_000)) };
+    let expires_at = match given("expiresAt") {
+        Value::String(text) => params::time(text),
+        Value::Number(seconds) => params::time(&seconds.to_string()),
+        _ => None,
+    };
+    let expires_at = expires_at.filter(|expires| *expires > at && expires.since(at) <= LONGEST_PIN);
+    if expires_at.is_none() {
+        fault("expiresAt", &format!("{TIME}, in the future and within 31 days"));
+    }
+    match (level, expires_at) {
+        (Some(level), Some(expires_at)) if faults.is_empty() => {
+            Ok(ServicePin { service, created_at: at, pin: Pin { level, author, reason, expires_at } })
+        }
+        _ => Err(Problem::bad_parameters(faults)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOON: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
+
+    fn read(fields: &Value) -> Result<ServicePin, Vec<String>> {
+        let read = super::read(fields.as_object().expect("is an object"), NOON);
+        read.map_err(|problem| problem.faults.into_iter().map(|f| f.parameter).collect())
+    }
+
+    #[test]
+    fn a_pin_is_read_with_its_expiry_in_either_form() {
+        for expires in [json!("2023-11-14T22:14:20Z"), json!(1_700_000_060)] {
+            let fields =
+                json!({"level": 2, "author": "ann", "reason": "drill", "expiresAt": expires, "service": "shop/a"});
+            let pin = read(&fields).expect("is a pin");
+            assert_eq!(pin.service.as_deref(), Some("shop/a"));
+            assert_eq!((pin.pin.level, pin.pin.expires_at), (Level::CacheOnly, NOON.plus(Duration::from_secs(60))));
+        }
+    }
+
+    #[test]
+    fn every_bad_field_is_named_at_once() {
+        let all = json!({"level": 5, "author": "", "service": 7, "expiresAt": "2001-01-01T00:00:00Z", "color": 1});
+        assert_eq!(read(&all).expect_err("is refused"), ["color", "level", "author", "reason", "service", "expiresAt"]);
+        let far = json!({"level": 1, "author": "ann", "reason": "drill", "expiresAt": "2024-11-14T22:14:20Z"});
+        assert_eq!(read(&far).expect_err("is refused"), ["expiresAt"]);
+    }
+}

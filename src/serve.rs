@@ -1,0 +1,80 @@
+//! `bellwether serve`: from arguments to a running service and back.
+
+use std::process::ExitCode;
+
+use alerting::Receiver;
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    app::{App, StartError},
+    cli::ServeArgs,
+    config::{self, Config},
+    rest::Info,
+    telemetry::Telemetry,
+};
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// What kept the service from starting.
+pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = configuration(args)?;
+    let telemetry = Telemetry::start("info");
+    let app = App::build(config).await?;
+    telemetry.observe(&app.view());
+    announce(app.info());
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    app.run(shutdown).await;
+    telemetry.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration file, if one is named, with the arguments on top.
+fn configuration(args: &ServeArgs) -> Result<Config, StartError> {
+    let mut config = match &args.config {
+        Some(path) => config::read(path).map_err(StartError::Faults)?,
+        None => Config::default(),
+    };
+    if let Some(directory) = &args.data_dir {
+        config.data_dir.clone_from(directory);
+    }
+    for (i, url) in args.webhook.iter().enumerate() {
+        let name = if i == 0 { "webhook".to_owned() } else { format!("webhook-{}", i + 1) };
+        let receiver = Receiver::webhook(&name, url).map_err(|error| {
+            let message = error.to_string();
+            StartError::Faults(vec![detect::yaml::Fault { file: "--webhook".into(), line: 0, message }])
+        })?;
+        config.receivers.push(receiver);
+    }
+    Ok(config)
+}
+
+/// Says where everything is, in plain lines that people and scripts can read.
+#[expect(clippy::print_stdout, reason = "the start-up lines are what this command prints")]
+pub(crate) fn announce(info: &Info) {
+    let rules: usize = info.rules.iter().map(|g| g.rules.len()).sum();
+    println!("bellwether {}", info.version);
+    println!("  OTLP/gRPC   {}", info.grpc_address);
+    println!("  OTLP/HTTP   http://{}", info.http_address);
+    println!("  page, REST  {}", info.external_url);
+    println!("  data        {}", info.data_dir.display());
+    println!("  rules       {rules} in {} groups", info.rules.len());
+    match info.receivers.as_slice() {
+        [] => println!("  alerts to   nobody yet: give --webhook URL, or receivers in the configuration"),
+        names => println!("  alerts to   {}", names.join(", ")),
+    }
+    for (what, address) in
+        [("OTLP/gRPC", info.grpc_address), ("OTLP/HTTP", info.http_address), ("page, REST", info.api_address)]
+    {
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "{what} is open to the network without encryption or authentication");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One anomaly: what was seen, against what, and everything that the verdict was made of.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use detect::{Anomaly, UnixNanos};
+use maud::{Markup, html};
+
+use super::{
+    chart,
+    format::{ago, number, span, value},
+    home::{arrow, badge, is_web},
+    page::{self, Page},
+};
+use crate::{
+    pipeline::now,
+    rest::{self, Chart, Problem, Shared, encoded},
+};
+
+/// Points drawn at most: more than the picture has dots for.
+const DRAWN: usize = 700;
+
+pub(super) async fn anomaly(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+    match gather(&shared, id).await {
+        Ok((anomaly, chart)) => {
+            let title = format!("{} of {}", anomaly.pattern.as_str(), anomaly.metric);
+            let is_live = anomaly.ends_at.is_none();
+            let body = render(&anomaly, &chart, now());
+            Page { title, is_live, level: None, body }.response(StatusCode::OK)
+        }
+        Err(problem) => page::problem(&problem),
+    }
+}
+
+async fn gather(shared: &Shared, id: String) -> Result<(Anomaly, Chart), Problem> {
+    let anomaly = rest::anomaly(shared, id).await?;
+    let (view, asked) = (shared.view(), anomaly.clone());
+    let chart = shared.compute(move || rest::chart(&asked, &view, None, None, DRAWN)).await?;
+    Ok((anomaly, chart))
+}
+
+fn render(a: &Anomaly, chart: &Chart, now: UnixNanos) -> Markup {
+    let severity = a.severity.as_str();
+    html! {
+        section.panel {
+            p.crumbs { a href="/" { "Overview" } " / Anomaly" }
+            h1 { (a.pattern.as_str()) " " (arrow(a)) " in " span.metric { (a.metric) } }
+            p.facts {
+                (badge(severity, severity))
+                @match a.ends_at {
+                    None => { (badge("open", "open")) " since " (ago(a.starts_at, now)) }
+                    Some(end) => {
+                        "began " (ago(a.starts_at, now)) ", lasted " (span(end.since(a.starts_at).as_secs()))
+                    }
+                }
+                @if !a.service.is_empty() { span { "in " strong { (a.service) } } }
+            }
+            p.explanation { (a.explanation) }
+            @if let Some(url) = a.runbook_url.as_deref().filter(|url| is_web(url)) {
+                p { a.action href=(url) { "What to do: runbook" } }
+            }
+        }
+        section.panel aria-labelledby="chart" {
+            h2 id="chart" { "Around it" }
+            (chart::draw(chart, a))
+        }
+        div.columns {
+            section.panel aria-labelledby="numbers" { h2 id="numbers" { "The verdict in numbers" } (numbers(a, chart)) }
+            section.panel aria-labelledby="labels" { h2 id="labels" { "The series" } (series(a)) }
+        }
+    }
+}
+
+/// Everything with which the score can be computed again.
+fn numbers(a: &Anomaly, chart: &Chart) -> Markup {
+    let unit = chart.unit.as_str();
+    let rows: [(&str, String); 12] = [
+        ("Observed", value(a.observed, unit)),
+        ("Expected", value(a.expected, unit)),
+        ("Band", format!("{} to {}", value(a.lower, unit), value(a.upper, unit))),
+        ("Scale", value(a.scale, unit)),
+        ("z = (observed − expected) / scale", number(a.z)),
+        ("Threshold for |z|", number(a.threshold)),
+        ("Score = |z| / threshold", number(a.score)),
+        ("Points outside the band", a.points.to_string()),
+        ("Baseline", format!("{} points over {}", a.sample_count, span(a.baseline_span.as_secs()))),
+        ("Detector", a.detector.as_str().to_owned()),
+        ("Number", a.seq.to_string()),
+        ("Incident", a.incident_id.clone().unwrap_or_else(|| super::format::NOTHING.to_owned())),
+    ];
+    html! { dl.numbers { @for (name, text) in rows { div { dt { (name) } dd { (text) } } } } }
+}
+
+fn series(a: &Anomaly) -> Markup {
+    let selector = selector(a);
+    let (id, query) = (encoded(&a.id), encoded(&selector));
+    html! {
+        dl.numbers { @for (name, value) in a.labels.iter() { div { dt { (name) } dd { (value) } } } }
+        @if !a.exemplars.is_empty() {
+            h3 { "Traces behind it" }
+            ul.traces { @for trace in &a.exemplars { li { code { (trace) } } } }
+        }
+        h3 { "PromQL" }
+        pre { code { (selector) } }
+        p.links {
+            a href={ "/api/v1/query?query=" (query) } { "Value now" } " "
+            a href={ "/api/v1/anomalies/" (id) "/chart" } { "Points as JSON" } " "
+            a href={ "/api/v1/anomalies/" (id) } { "Anomaly as JSON" }
+        }
+    }
+}
+
+/// The PromQL selector of exactly this series.
+fn selector(a: &Anomaly) -> String {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let labels: Vec<String> = a.labels.iter().map(|(name, value)| format!("{name}=\"{}\"", quoted(value))).collect();
+    format!("{}{{{}}}", a.metric, labels.join(", "))
+}

@@ -1,0 +1,401 @@
+//! The first page: how far to degrade and why, what is wrong, and what was noticed.
+
+use std::sync::Arc;
+
+use alerting::{AnomalyFilter, DeliveryState, Order, Page as LedgerPage};
+use axum::{extract::State, http::StatusCode, response::Response};
+use detect::{Alert, Anomaly, Level, LevelStatus, UnixNanos};
+use maud::{Markup, html};
+use proto::otlp::Signal;
+
+use super::{
+    format::{NOTHING, ago, bytes, number, percent, seconds, span},
+    page::{self, Page, cell, number_cell, table},
+};
+use crate::{
+    pipeline::now,
+    rest::{Info, Problem, ServiceRow, Shared, encoded, service_rows},
+    view::View,
+};
+
+/// Services shown, the worst first.
+const SERVICES: usize = 50;
+/// Alerts shown, the worst first.
+const ALERTS: usize = 50;
+/// Anomalies shown, the newest first.
+const ANOMALIES: u32 = 20;
+
+/// Everything that the page shows.
+struct Home {
+    now: UnixNanos,
+    view: Arc<View>,
+    info: Arc<Info>,
+    services: (Vec<ServiceRow>, usize),
+    anomalies: Vec<Anomaly>,
+    undelivered: u64,
+    failed: u64,
+    items_per_second: f64,
+}
+
+pub(super) async fn home(State(shared): State<Arc<Shared>>) -> Response {
+    match gather(&shared).await {
+        Ok(home) => {
+            let level = home.view.overall().map(|status| status.level);
+            let title = level.map_or_else(|| "Waiting for telemetry".to_owned(), |level| format!("Level {level}"));
+            Page { title, is_live: true, level, body: home.render() }.response(StatusCode::OK)
+        }
+        Err(problem) => page::problem(&problem),
+    }
+}
+
+async fn gather(shared: &Shared) -> Result<Home, Problem> {
+    let view = shared.view();
+    let newest = LedgerPage { after: None, order: Order::Descending, limit: ANOMALIES };
+    let ask = move |ledger: &alerting::Reader| {
+        let anomalies = ledger.anomalies(&AnomalyFilter::default(), newest)?.items;
+        let counts = (ledger.delivery_count(DeliveryState::Pending)?, ledger.delivery_count(DeliveryState::Failed)?);
+        Ok((anomalies, counts))
+    };
+    let (anomalies, (undelivered, failed)) = shared.api.ledger.ask(ask).await?;
+    let shown = Arc::clone(&view);
+    let worst = |row: &ServiceRow| {
+        let quiet = (row.alerts == 0, row.open_anomalies == 0);
+        (std::cmp::Reverse(row.level), !row.silent, quiet, Arc::clone(&row.name))
+    };
+    let services = shared.compute(move || service_rows(&shown, SERVICES, worst)).await?;
+    let items = Signal::ALL.map(|signal| shared.api.ingest.accepted(signal)).into_iter().sum();
+    Ok(Home {
+        now: now(),
+        view,
+        info: Arc::clone(&shared.api.info),
+        services,
+        anomalies,
+        undelivered,
+        failed,
+        items_per_second: shared.intake_rate.per_second(items),
+    })
+}
+
+impl Home {
+    fn render(&self) -> Markup {
+        html! {
+            @match self.view.overall() {
+                Some(status) => (self.level(status)),
+                None => (self.waiting()),
+            }
+            (self.notices())
+            (self.alerts())
+            (self.services())
+            (self.anomalies())
+            (self.footer())
+        }
+    }
+
+    fn level(&self, status: &LevelStatus) -> Markup {
+        html! {
+            section class={ "hero level-" (status.level.number()) } aria-labelledby="level" {
+                p.digit aria-hidden="true" { (status.level.number()) }
+                div {
+                    h1 id="level" { "Level " (status.level.number()) ": " (status.level.as_str()) }
+                    p.meaning { (meaning(status.level)) }
+                    @if status.because.is_empty() {
+                        p { "All objectives are met and nothing that lowers health is firing." }
+                    } @else {
+                        ul.because { @for reason in status.because.iter().take(6) { li { (reason) } } }
+                    }
+                    p.facts {
+                        span { "Health " strong { (percent(status.health)) } }
+                        @if let Some(since) = status.since { span { "since " (ago(since, self.now)) } }
+                        @if status.frozen { span.badge { "frozen" } }
+                        @if let Some(pin) = &status.pin {
+                            span.badge { "pinned by " (pin.author) ", ends " (ago(pin.expires_at, self.now)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> Markup {
+        html! {
+            section.hero.level-none aria-labelledby="level" {
+                p.digit aria-hidden="true" { "?" }
+                div {
+                    h1 id="level" { "No telemetry yet" }
+                    p {
+                        "Point an OpenTelemetry exporter at " code { "http://" (self.info.http_address) }
+                        " (HTTP) or " code { (self.info.grpc_address) } " (gRPC). With most SDKs this is enough:"
+                    }
+                    pre { code {
+                        "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"
+                        "OTEL_EXPORTER_OTLP_ENDPOINT=http://" (self.info.http_address)
+                    } }
+                    p { "The level, alerts and anomalies appear here by themselves. " code { "bellwether demo" }
+                        " shows how that looks." }
+                }
+            }
+        }
+    }
+
+    /// What an operator should know about Bellwether itself.
+    fn notices(&self) -> Markup {
+        let view = &self.view;
+        let evicted = view.counts.window.evicted_by_bytes > 0;
+        html! {
+            @if view.counts.unrecorded > 0 {
+                p.notice role="alert" {
+                    strong { "The ledger cannot be written. " }
+                    (view.counts.unrecorded) " decisions wait in memory. Check the disk under "
+                    code { (self.info.data_dir.display().to_string()) } "."
+                }
+            }
+            @for (rule, error) in view.rule_failures.iter().take(5) {
+                p.notice { strong { "Rule " (rule) " could not be evaluated: " } (error) }
+            }
+            @if self.failed > 0 || self.undelivered > 0 {
+                p.notice {
+                    (self.undelivered) " notifications wait to be delivered, " (self.failed) " were given up. "
+                    a href="/api/v1/deliveries" { "Deliveries" }
+                }
+            }
+            @if self.info.receivers.is_empty() {
+                p.notice {
+                    "Alerts are sent to nobody. Give " code { "--webhook URL" } " or receivers in the configuration."
+                }
+            }
+            @if evicted {
+                p.notice {
+                    "The window is shorter than configured, because its byte bound was reached. Raise "
+                    code { "window.max_bytes" } " to keep more."
+                }
+            }
+        }
+    }
+
+    fn alerts(&self) -> Markup {
+        let mut alerts: Vec<&Alert> = self.view.alerts.iter().collect();
+        alerts.sort_by_key(|a| (!a.state.is_firing(), std::cmp::Reverse(a.severity()), a.active_at));
+        let columns = [
+            ("Severity", false),
+            ("Alert", false),
+            ("State", false),
+            ("Service", false),
+            ("Value", true),
+            ("Since", false),
+        ];
+        let rows = html! { @for alert in alerts.iter().take(ALERTS) { (self.alert(alert)) } };
+        let rules: usize = self.info.rules.iter().map(|group| group.rules.len()).sum();
+        html! {
+            section.panel aria-labelledby="alerts" {
+                h2 id="alerts" { "Open alerts" (count(alerts.len())) }
+                @if alerts.is_empty() {
+                    p.empty {
+                        "None. " (rules) " rules and the built-in checks of latency, errors, traffic and silence are watching."
+                    }
+                } @else {
+                    (table("Alerts that are pending, firing or stale, the worst first", &columns, &rows))
+                    (omitted(alerts.len(), ALERTS, "/api/v1/alerts"))
+                }
+            }
+        }
+    }
+
+    fn alert(&self, alert: &Alert) -> Markup {
+        let annotation = |name| alert.annotations.get(name);
+        let what = html! {
+            strong { (alert.name()) }
+            @if let Some(summary) = annotation("summary") { div { (summary) } }
+            @if let Some(url) = annotation("runbook_url").filter(|url| is_web(url)) { a href=(url) { "Runbook" } }
+            @for id in alert.anomalies.iter().take(3) { " " a href={ "/anomalies/" (encoded(id)) } { "Anomaly" } }
+        };
+        let severity = alert.severity().as_str();
+        html! {
+            tr role="row" {
+                (cell("Severity", badge(severity, severity)))
+                (cell("Alert", what))
+                (cell("State", badge(alert.state.as_str(), alert.state.as_str())))
+                (cell("Service", alert.service().unwrap_or(NOTHING)))
+                (number_cell("Value", number(alert.value)))
+                (cell("Since", ago(alert.fired_at.unwrap_or(alert.active_at), self.now)))
+            }
+        }
+    }
+
+    fn services(&self) -> Markup {
+        let (rows, all) = &self.services;
+        let columns = [
+            ("Service", false),
+            ("Level", false),
+            ("Health", true),
+            ("Calls/s", true),
+            ("Errors", true),
+            ("p95", true),
+            ("Anomalies", true),
+            ("Heard", false),
+        ];
+        let body = html! { @for row in rows { (self.service(row)) } };
+        html! {
+            section.panel aria-labelledby="services" {
+                h2 id="services" { "Services" (count(*all)) }
+                @if rows.is_empty() {
+                    p.empty { "None yet. A service appears with its first telemetry, by its " code { "service.name" } "." }
+                } @else {
+                    (table("Services, the worst first, with their calls now", &columns, &body))
+                    (omitted(*all, SERVICES, "/api/v1/services"))
+                }
+            }
+        }
+    }
+
+    fn service(&self, row: &ServiceRow) -> Markup {
+        let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
+        let level = html! {
+            (badge(&format!("level-{}", row.level.number()), &row.level.to_string()))
+            @if row.silent { " " (badge("stale", "silent")) }
+        };
+        html! {
+            tr role="row" {
+                th role="rowheader" scope="row" { (row.name) }
+                (cell("Level", level))
+                (number_cell("Health", or_nothing(row.health.map(percent))))
+                (number_cell("Calls/s", or_nothing(row.red.calls_per_second.map(number))))
+                (number_cell("Errors", or_nothing(row.red.error_ratio.map(percent))))
+                (number_cell("p95", or_nothing(row.red.p95_seconds.map(seconds))))
+                (number_cell("Anomalies", row.open_anomalies))
+                (cell("Heard", html! {
+                    @match row.last_heard { Some(at) => (ago(at, self.now)), None => (NOTHING) }
+                }))
+            }
+        }
+    }
+
+    fn anomalies(&self) -> Markup {
+        let counts = &self.view.counts;
+        let columns = [
+            ("Noticed", false),
+            ("Service", false),
+            ("Metric", false),
+            ("Pattern", false),
+            ("Score", true),
+            ("Observed", true),
+            ("Expected", true),
+            ("State", false),
+        ];
+        let rows = html! { @for anomaly in &self.anomalies { (self.anomaly(anomaly)) } };
+        html! {
+            section.panel aria-labelledby="anomalies" {
+                h2 id="anomalies" { "Recent anomalies" }
+                @if self.anomalies.is_empty() {
+                    p.empty {
+                        "None yet. " (counts.warm_series) " series are judged, " (counts.warming_series)
+                        " are still warming up; each needs some points before its first verdict."
+                    }
+                } @else {
+                    (table("The newest anomalies. A score above 1 is rarer than the series should show by chance", &columns, &rows))
+                    p.more { a href="/api/v1/anomalies?order=desc" { "All as JSON" } }
+                }
+            }
+        }
+    }
+
+    fn anomaly(&self, a: &Anomaly) -> Markup {
+        let (severity, unit) = (a.severity.as_str(), self.unit(a));
+        let pattern = html! { (badge(severity, severity)) " " (a.pattern.as_str()) " " (arrow(a)) };
+        let metric = html! {
+            a href={ "/anomalies/" (encoded(&a.id)) } { (a.metric) }
+            @if let Some(operation) = a.labels.get("span_name") { div.detail { (operation) } }
+        };
+        let state = html! {
+            @match a.ends_at {
+                None => (badge("open", "open")),
+                Some(end) => { "lasted " (span(end.since(a.starts_at).as_secs())) }
+            }
+        };
+        html! {
+            tr role="row" {
+                (cell("Noticed", ago(a.emitted_at, self.now)))
+                (cell("Service", if a.service.is_empty() { NOTHING } else { &*a.service }))
+                (cell("Metric", metric))
+                (cell("Pattern", pattern))
+                (number_cell("Score", number(a.score)))
+                (number_cell("Observed", super::format::value(a.observed, &unit)))
+                (number_cell("Expected", super::format::value(a.expected, &unit)))
+                (cell("State", state))
+            }
+        }
+    }
+
+    /// The unit of an anomaly's series, as long as the window knows a series of that name.
+    fn unit(&self, a: &Anomaly) -> String {
+        let registry = &self.view.snapshot.registry;
+        let series = registry.named(&a.metric).first().and_then(|id| registry.get(*id));
+        series.map_or_else(String::new, |s| s.unit.to_string())
+    }
+
+    fn footer(&self) -> Markup {
+        let (counts, info) = (&self.view.counts, &self.info);
+        html! {
+            footer {
+                dl {
+                    div { dt { "Version" } dd { (info.version) } }
+                    div { dt { "Started" } dd { (ago(info.started_at, self.now)) } }
+                    div { dt { "Intake" } dd { (number(self.items_per_second)) " items/s" } }
+                    div { dt { "Series" } dd {
+                        (counts.window.series) " (" (counts.warm_series) " judged, " (counts.warming_series) " warming up)"
+                    } }
+                    div { dt { "Window" } dd { (bytes(approximate(counts.window.bytes))) } }
+                    div { dt { "Event time" } dd {
+                        @match self.view.event_time { Some(at) => (ago(at, self.now)), None => (NOTHING) }
+                    } }
+                    div { dt { "OTLP" } dd { "gRPC " (info.grpc_address) ", HTTP " (info.http_address) } }
+                }
+                p {
+                    a href="/api/v1/status" { "Status" } " " a href="/api/v1/degradation" { "Level" } " "
+                    a href="/metrics" { "Metrics" }
+                }
+            }
+        }
+    }
+}
+
+/// What a level means, for those who see it for the first time.
+fn meaning(level: Level) -> &'static str {
+    match level {
+        Level::FullService => "Everything on.",
+        Level::NonCriticalOff => "Recommendations, analytics and notifications should be off.",
+        Level::CacheOnly => "Prices should come from caches, beside what level 1 turns off.",
+        Level::ReadOnly => "Nothing should be written: no uploads, no orders.",
+        Level::EmergencyMode => "Only viewing quotes and emergency contact should be on.",
+    }
+}
+
+pub(super) fn badge(class: &str, text: &str) -> Markup {
+    html! { span class={ "badge " (class) } { (text) } }
+}
+
+/// To which side, in a sign and a word for those who do not see it.
+pub(super) fn arrow(a: &Anomaly) -> Markup {
+    let (sign, word) = match a.direction {
+        detect::Direction::Up => ("↑", "up"),
+        detect::Direction::Down => ("↓", "down"),
+    };
+    html! { span title=(word) aria-hidden="true" { (sign) } span.unseen { (word) } }
+}
+
+/// Whether a link from a rule may be followed: rules are ours, but their templates quote telemetry.
+pub(super) fn is_web(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
+fn count(n: usize) -> Markup {
+    html! { @if n > 0 { " " span.count { (n) } } }
+}
+
+fn omitted(all: usize, shown: usize, rest: &str) -> Markup {
+    html! { @if all > shown { p.more { (all - shown) " more: " a href=(rest) { "all as JSON" } } } }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size for people")]
+fn approximate(bytes: usize) -> f64 {
+    bytes as f64
+}

@@ -1,0 +1,120 @@
+//! The real binary as a child process, on free ports.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long it may take until the start-up lines have been printed.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to drain after SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running `bellwether serve`. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Binary {
+    child: Child,
+    /// OTLP/gRPC, `http://host:port`.
+    pub(crate) grpc: String,
+    /// OTLP/HTTP, `http://host:port`.
+    pub(crate) http: String,
+    /// REST, `http://host:port`.
+    pub(crate) api: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Binary {
+    /// Starts it with `arguments` (whose configuration should name port 0) and waits until it has
+    /// said where it listens.
+    pub(crate) fn start(arguments: &[&OsStr]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bellwether"))
+            .args(arguments)
+            // What the developer has set must not decide what is tested.
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cargo has built the binary");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, lines) = mpsc::channel();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        follow(stdout, Arc::clone(&log), move |line| {
+            // Nobody listens any more once the start-up lines have been read.
+            let _ = sender.send(line.to_owned());
+        });
+        let stderr = child.stderr.take().expect("stderr is piped");
+        follow(stderr, Arc::clone(&log), |_| {});
+        let mut binary = Self { child, grpc: String::new(), http: String::new(), api: String::new(), log };
+        binary.read_addresses(&lines);
+        binary
+    }
+
+    fn read_addresses(&mut self, lines: &mpsc::Receiver<String>) {
+        let deadline = Instant::now() + START_LIMIT;
+        while self.grpc.is_empty() || self.http.is_empty() || self.api.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left);
+            assert!(line.is_ok(), "it did not say where it listens:\n{}", self.log());
+            let line = line.unwrap_or_default();
+            let after = |prefix: &str| line.trim_start().strip_prefix(prefix).map(|rest| rest.trim().to_owned());
+            if let Some(address) = after("OTLP/gRPC") {
+                self.grpc = format!("http://{address}");
+            } else if let Some(address) = after("OTLP/HTTP") {
+                self.http = address;
+            } else if let Some(address) = after("page, REST") {
+                self.api = address;
+            }
+        }
+    }
+
+    /// What it has printed so far, for messages of failed assertions.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends it as `kill -9` does: nothing can be finished or written any more.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().expect("every Unix has kill");
+        assert!(asked.success(), "it was not running any more:\n{}", self.log());
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it did not stop:\n{}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        // Both fail only for a child that has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads `stream` to its end on a thread of its own, so that the child never waits for us.
+fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>, mut on_line: impl FnMut(&str) + Send + 'static) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            on_line(&line);
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
