@@ -3,7 +3,11 @@
 //! Stepped and pure. The caller feeds it in order, writes down what it decides, and tells it how
 //! far event time has come; it never looks at a clock. The same calls give the same decisions.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use query::Options;
 use serde::Serialize;
@@ -282,10 +286,23 @@ impl Engine {
             &self.config.query,
         );
         let all_silent = self.feeds.all_silent(at);
+        self.forget_scopes(&healths);
         for health in healths {
             let silent = all_silent || health.service.as_ref().is_some_and(|s| self.feeds.is_silent(s, at));
             out.decisions.extend(self.step_level(health, at, silent).map(Decision::Level));
         }
+    }
+
+    /// Forgets services that nothing is known of any more. After a restart a service that had a level
+    /// is awaited; one that was not heard for too long is not.
+    fn forget_scopes(&mut self, healths: &[Health]) {
+        let known: BTreeSet<&Option<Arc<str>>> = healths.iter().map(|h| &h.service).collect();
+        let feeds = &self.feeds;
+        self.scopes.retain(|service, scope| {
+            let is_awaited = scope.machine.level() > Level::FullService
+                && !service.as_ref().is_some_and(|name| feeds.is_forgotten(name));
+            known.contains(service) || is_awaited || scope.machine.pin().is_some()
+        });
     }
 
     fn symptoms_and_gaps(&mut self, at: UnixNanos) -> Vec<AlertTransition> {

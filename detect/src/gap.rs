@@ -110,6 +110,12 @@ impl Feeds {
         newest.is_some_and(|newest| now.since(newest) > self.config.min_silence / 2)
     }
 
+    /// Whether `service` was silent for so long that it is no longer watched.
+    #[must_use]
+    pub fn is_forgotten(&self, service: &str) -> bool {
+        self.forgotten.contains(service)
+    }
+
     /// Event time at which `service` was last heard.
     #[must_use]
     pub fn last_heard(&self, service: &str) -> Option<UnixNanos> {

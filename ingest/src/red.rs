@@ -39,6 +39,8 @@ impl Default for RedConfig {
 const OVERFLOW: &str = "otel.overflow";
 /// An operation without calls is reported at rate zero for this many buckets while its service lives.
 const ZERO_BUCKETS: u32 = 360;
+/// A service that was not heard for so long gives its place to another one.
+const FORGET_AFTER: Duration = Duration::from_hours(24);
 /// A bucket that follows the last one after at most this many empty ones is taken to be whole.
 const WHOLE_AFTER: u32 = 3;
 /// Fewer calls than this say nothing about a share or a quantile.
@@ -166,6 +168,11 @@ impl Red {
     /// `None` (in a replay) closes by progress only.
     pub(crate) fn close(&mut self, now: Option<UnixNanos>, out: &mut Vec<IncomingPoint>) {
         let RedConfig { bucket, grace, .. } = self.config;
+        if let Some(now) = now {
+            let services = &mut self.services;
+            services.retain(|_, s| now.since(s.arrived) < FORGET_AFTER || !s.open.is_empty());
+            self.order.retain(|name| services.contains_key(name));
+        }
         for name in &self.order {
             let Some(service) = self.services.get_mut(name) else { continue };
             let idle = now.is_some_and(|now| now.since(service.arrived) >= bucket + grace);

@@ -145,3 +145,16 @@ fn log_records_are_counted_by_severity() {
     assert_eq!(values(&out, "log_records:rate", "ERROR"), [(10, 0.1)]);
     assert_eq!(values(&out, "log_records:rate", "DEBUG"), []);
 }
+
+#[test]
+fn a_service_that_is_gone_for_a_day_gives_its_place_to_another() {
+    let mut red = Red::new(RedConfig { max_services: 1, ..RedConfig::default() });
+    red.add_span(&span("old", "op", 1, 1, false), secs(1));
+    red.add_span(&span("new", "op", 2, 1, false), secs(2));
+    assert_eq!(red.unsummed, 1);
+    let mut out = Vec::new();
+    red.close(Some(secs(100)), &mut out);
+    red.close(Some(secs(90_000)), &mut out);
+    red.add_span(&span("new", "op", 90_000, 1, false), secs(90_000));
+    assert_eq!(red.unsummed, 1);
+}
