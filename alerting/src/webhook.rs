@@ -112,7 +112,7 @@ fn entry<'a>(alert: &'a Alert, external_url: &str, causes: &'a [Cause]) -> Entry
 fn generator_url(alert: &Alert, external_url: &str) -> String {
     let base = external_url.trim_end_matches('/');
     match alert.anomalies.first() {
-        Some(id) => format!("{base}/api/v1/anomalies/{}", escaped(id)),
+        Some(id) => format!("{base}/anomalies/{}", escaped(id)),
         None => format!("{base}/api/v1/query?query={}", escaped(&alert.source)),
     }
 }
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!((&message["status"], &entry["status"]), (&json!("resolved"), &json!("resolved")));
         assert_eq!(entry["startsAt"], "1970-01-01T00:01:40Z");
         assert_eq!(entry["endsAt"], "1970-01-01T00:02:40.250Z");
-        assert_eq!(entry["generatorURL"], "http://bw:4320/api/v1/anomalies/a%2F1");
+        assert_eq!(entry["generatorURL"], "http://bw:4320/anomalies/a%2F1");
         assert_eq!(message["commonLabels"]["severity"], "critical");
     }
 
