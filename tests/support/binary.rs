@@ -31,10 +31,16 @@ impl Binary {
     /// Starts it with `arguments` (whose configuration should name port 0) and waits until it has
     /// said where it listens.
     pub(crate) fn start(arguments: &[&OsStr]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn start_with(arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bellwether"))
             .args(arguments)
             // What the developer has set must not decide what is tested.
             .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
