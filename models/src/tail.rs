@@ -19,6 +19,8 @@ const KEPT: usize = 32;
 /// Mean excess over the threshold believed before any was seen, and how many peaks that is worth.
 const PRIOR_EXCESS: f64 = 0.6;
 const PRIOR_PEAKS: f64 = 4.0;
+/// What an anomalous excursion may teach, in mean excesses.
+const LESSON: f64 = 3.0;
 /// Tail shape believed before enough peaks were seen (0 is exponential), and its limits. Shapes below
 /// 0 (a bounded tail) are not believed: telemetry drifts, and a limit too high by a little is the
 /// cheaper mistake.
@@ -40,9 +42,18 @@ pub struct Tail {
 
 impl Tail {
     /// Takes the statistic of one point, in scales from the centre on this tail's side.
-    ///
-    /// `cap` bounds what one excursion may teach, so that a single disaster does not blind us.
-    pub fn observe(&mut self, z: f64, cap: f64) {
+    pub fn observe(&mut self, z: f64) {
+        self.observe_up_to(z, f64::INFINITY);
+    }
+
+    /// The same for a point of an anomaly. That the series goes out again is worth counting; how far is
+    /// not believed beyond [`LESSON`] times what its excursions have been like, so that a disaster does
+    /// not make the next one look normal.
+    pub fn observe_anomalous(&mut self, z: f64) {
+        self.observe_up_to(z, THRESHOLD + LESSON * self.mean_excess());
+    }
+
+    fn observe_up_to(&mut self, z: f64, cap: f64) {
         if z > THRESHOLD {
             self.inside = true;
             self.below = 0;
@@ -84,6 +95,13 @@ impl Tail {
         THRESHOLD + scale / shape * (expected.max(1.0).powf(shape) - 1.0)
     }
 
+    fn mean_excess(&self) -> f64 {
+        let sum: f64 = self.peaks.iter().map(|p| f64::from(*p) - THRESHOLD).sum();
+        #[expect(clippy::cast_precision_loss, reason = "at most KEPT peaks")]
+        let n = self.peaks.len() as f64;
+        (sum + PRIOR_EXCESS * PRIOR_PEAKS) / (n + PRIOR_PEAKS)
+    }
+
     /// Scale and shape of the generalised Pareto distribution of the excesses, by probability
     /// weighted moments, drawn towards the prior while peaks are few.
     fn fit(&self) -> (f64, f64) {
@@ -91,7 +109,7 @@ impl Tail {
         excesses.sort_unstable_by(f64::total_cmp);
         #[expect(clippy::cast_precision_loss, reason = "at most KEPT peaks")]
         let n = excesses.len() as f64;
-        let mean = (excesses.iter().sum::<f64>() + PRIOR_EXCESS * PRIOR_PEAKS) / (n + PRIOR_PEAKS);
+        let mean = self.mean_excess();
         let mut weighted = 0.0;
         for (rank, excess) in excesses.iter().rev().enumerate() {
             #[expect(clippy::cast_precision_loss, reason = "at most KEPT peaks")]
@@ -124,7 +142,7 @@ mod tests {
     fn the_return_level_of_normal_noise_is_on_the_safe_side() {
         let mut tail = Tail::default();
         let n = 200_000;
-        normal(n).for_each(|z| tail.observe(z, f64::INFINITY));
+        normal(n).for_each(|z| tail.observe(z));
         // 1 - Phi(4.0) is 3.2e-5: exceeded about once in 31,600 points.
         let level = tail.return_level(n as f64, 31_600.0);
         assert!((3.7..=4.8).contains(&level), "{level}");
@@ -144,11 +162,11 @@ mod tests {
     fn one_excursion_is_counted_once_and_its_lesson_is_bounded() {
         let (mut once, mut capped) = (Tail::default(), Tail::default());
         for z in [0.0, 9.0, 8.0, 1.0, 7.0, 0.0, 0.0, 0.0, 0.0] {
-            once.observe(z, f64::INFINITY);
-            capped.observe(z, 5.0);
+            once.observe(z);
+            capped.observe_anomalous(z);
         }
         assert_eq!(once.peaks, [9.0]);
-        assert_eq!(capped.peaks, [5.0]);
+        assert_eq!(capped.peaks, [4.3], "the threshold and three times the prior excess");
     }
 
     #[test]
@@ -156,7 +174,7 @@ mod tests {
         let mut tail = Tail::default();
         let before = tail.return_level(1_000.0, 1_000.0);
         for i in 0..1_000 {
-            tail.observe(if i % 20 == 0 { 6.0 } else { 0.0 }, f64::INFINITY);
+            tail.observe(if i % 20 == 0 { 6.0 } else { 0.0 });
         }
         let after = tail.return_level(1_000.0, 1_000.0);
         assert!(before < 6.0 && after > 6.0, "{before} then {after}");

@@ -22,8 +22,6 @@ const SLOWEST: f64 = 0.001;
 const Z_LIMIT: f64 = 1e6;
 /// Share of repeated values from which on a series mostly stands still.
 const MOSTLY: f64 = 0.6;
-/// What one excursion may teach the tail, in limits.
-const LESSON_CAP: f64 = 1.25;
 /// The observed time is halved (and the counts with it) beyond this many return periods.
 const MEMORY_PERIODS: f64 = 4.0;
 
@@ -155,21 +153,21 @@ impl ZScore {
                 }
             }
         }
-        self.note_tails(params, judgement, f64::INFINITY);
+        self.note_tails(params, judgement, Tail::observe);
     }
 
     /// Takes a value that was judged anomalous: it does not move centre or scale, and teaches the
     /// tail only a bounded lesson, so that what recurs stops being news.
     pub fn learn_anomalous(&mut self, params: &Params, judgement: &Judgement, elapsed: f64) {
         self.observed_secs += elapsed;
-        self.note_tails(params, Some(*judgement), LESSON_CAP);
+        self.note_tails(params, Some(*judgement), Tail::observe_anomalous);
     }
 
-    fn note_tails(&mut self, params: &Params, judgement: Option<Judgement>, cap: f64) {
+    fn note_tails(&mut self, params: &Params, judgement: Option<Judgement>, observe: fn(&mut Tail, f64)) {
         let Some(learned) = &mut self.learned else { return };
         if let Some(j) = judgement {
-            learned.up.observe(j.z, cap * j.threshold);
-            learned.down.observe(-j.z, cap * j.threshold);
+            observe(&mut learned.up, j.z);
+            observe(&mut learned.down, -j.z);
         }
         if self.observed_secs > MEMORY_PERIODS * params.return_period {
             self.observed_secs /= 2.0;

@@ -152,3 +152,16 @@ fn a_series_that_mostly_stands_still_is_judged_by_the_steps_in_which_it_moves() 
     let j = still.judge(&Params::default(), 0.0, 0.0).expect("is warm");
     assert!(j.expected.abs() < 0.1, "{j:?}");
 }
+
+#[test]
+fn one_incident_does_not_make_the_next_one_look_normal() {
+    let mut model = trained(noise(8).map(|n| 20.0 + n).take(200));
+    let before = score(&model, 45.0);
+    for _ in 0..20 {
+        let j = model.judge(&Params::default(), 0.0, 45.0).expect("is warm");
+        model.learn_anomalous(&Params::default(), &j, 10.0);
+    }
+    noise(9).map(|n| 20.0 + n).take(20).for_each(|v| model.learn(&Params::default(), 0.0, v, 10.0));
+    let after = score(&model, 45.0);
+    assert!(before > 2.0 && after > 0.6 * before, "{before} then {after}");
+}
