@@ -3,6 +3,7 @@
 //! Every error body is a `google.rpc.Status` in the request's own encoding, as OTLP asks.
 
 use axum::{Router, body::Body as HttpBody, extract::State, response::Response, routing::any};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use proto::{
@@ -96,6 +97,9 @@ async fn read(mut body: HttpBody, headers: &HeaderMap, door: &Door) -> Result<Re
     let limit = door.max_request_bytes;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
+        if !headers.contains_key(header::EXPECT) {
+            discard(&mut body, limit.saturating_mul(2)).await;
+        }
         return Err(Refusal::too_large(limit));
     }
     let mut received = door.room.body();
@@ -103,11 +107,23 @@ async fn read(mut body: HttpBody, headers: &HeaderMap, door: &Door) -> Result<Re
         let frame = frame.map_err(|e| Refusal::malformed(format!("body could not be read: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if received.bytes.len() + data.len() > limit {
+            drop(received);
+            discard(&mut body, limit).await;
             return Err(Refusal::too_large(limit));
         }
         received.push(&data)?;
     }
     Ok(received)
+}
+
+/// Reads at most `most` bytes and lets them go. A sender that is cut off while it writes sees a broken
+/// connection instead of the answer, takes that for a passing fault, and sends the same again.
+async fn discard(body: &mut HttpBody, most: usize) {
+    let mut seen = 0;
+    while seen <= most {
+        let Some(Ok(frame)) = body.frame().await else { return };
+        seen += frame.data_ref().map_or(0, Bytes::len);
+    }
 }
 
 fn refused(refusal: &Refusal, encoding: Encoding) -> Response {
