@@ -147,7 +147,7 @@ fn detection(text: &mut Text, view: &View) {
     }
 }
 
-/// `service` is empty for the level of everything. There is no level before there is telemetry.
+/// `service` is empty for the level of everything. Nothing is said about health before there is telemetry.
 fn levels(text: &mut Text, view: &View) {
     text.gauge(
         "bellwether_degradation_level",
@@ -158,7 +158,7 @@ fn levels(text: &mut Text, view: &View) {
         text.sample(&[("service", service)], f64::from(status.level.number()));
     }
     text.gauge("bellwether_health", "Health, 0 to 1.");
-    for status in &view.levels {
+    for status in view.levels.iter().filter(|_| view.event_time.is_some()) {
         text.sample(&[("service", status.service.as_deref().unwrap_or_default())], status.health);
     }
 }

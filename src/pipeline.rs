@@ -34,7 +34,7 @@ pub(crate) enum Command {
         service: Option<Arc<str>>,
         /// The pin; `None` clears it.
         pin: Option<Pin>,
-        /// Answered when it is in force and on disk.
+        /// Answered when it is in force; the caller has written it to disk before.
         done: oneshot::Sender<()>,
     },
 }

@@ -156,6 +156,12 @@ async fn promql_is_answered_in_prometheus_envelope() {
     let error: Value = serde_json::from_str(&body).expect("is JSON");
     assert_eq!((status, &error["status"], &error["errorType"]), (400, &json!("error"), &json!("bad_data")));
     assert!(error["error"].as_str().is_some_and(|e| e.contains("topk")), "{error}");
+    let rules = service.api.get("/api/v1/rules").await;
+    let rule = &rules["data"]["groups"][0]["rules"][0];
+    assert_eq!(
+        (&rule["name"], &rule["type"], &rule["labels"]["severity"]),
+        (&json!("ConversionDrop"), &json!("alerting"), &json!("warning"))
+    );
     let names = service.api.get("/api/v1/label/__name__/values").await;
     assert!(names["data"].as_array().is_some_and(|n| n.contains(&json!("lock_wait_milliseconds"))), "{names}");
 }

@@ -107,6 +107,16 @@ impl RuleGroup {
 }
 
 impl AlertRule {
+    /// Labels that it adds, with their templates as written.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(name, template)| (name.as_str(), template.text()))
+    }
+
+    /// Annotations that it adds, with their templates as written.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.annotations.iter().map(|(name, template)| (name.as_str(), template.text()))
+    }
+
     fn evaluate(
         &self,
         snapshot: &Snapshot,
@@ -156,6 +166,11 @@ impl AlertRule {
 }
 
 impl RecordRule {
+    /// Labels that it adds.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     fn evaluate(
         &self,
         snapshot: &Snapshot,

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
     routing::{get, put},
 };
-use detect::{Level, LevelStatus};
+use detect::{Level, LevelChange, LevelStatus};
 use serde::Serialize;
 
 use super::{
@@ -24,7 +24,7 @@ use crate::view::View;
 /// Services that the level of everything lists at most, the worst first.
 const MAX_SERVICES: usize = 200;
 /// Why the level is what it is before anything is known.
-pub(crate) const NO_NEWS: &str = "nothing is known yet: no telemetry has arrived";
+const NO_NEWS: &str = "nothing is known yet: no telemetry has arrived since the start";
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -95,6 +95,11 @@ impl LevelJson {
                 Self::unknown(Some(Arc::clone(known)))
             }
         };
+        if view.event_time.is_none() && found.is_some() {
+            level.health = None;
+            level.frozen = true;
+            level.because.push(NO_NEWS.to_owned());
+        }
         if service.is_none() {
             let (services, omitted) = services(view);
             (level.services, level.services_omitted) = (Some(services), Some(omitted));
@@ -120,8 +125,15 @@ impl LevelJson {
         .at(Level::FullService)
     }
 
+    /// The same after `change`.
+    pub(super) fn changed(self, change: &LevelChange) -> Self {
+        let since = Some(rfc3339(change.at));
+        let health = self.health.map(|_| change.health);
+        Self { health, since, because: change.because.clone(), ..self }.at(change.to)
+    }
+
     /// The same at `level`.
-    pub(super) fn at(self, level: Level) -> Self {
+    fn at(self, level: Level) -> Self {
         Self {
             level,
             name: level_name(level),

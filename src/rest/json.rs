@@ -188,13 +188,6 @@ pub(crate) struct PinJson {
     expires_at: String,
 }
 
-impl PinJson {
-    /// When it ends.
-    pub(crate) fn expires_at(&self) -> &str {
-        &self.expires_at
-    }
-}
-
 impl From<&Pin> for PinJson {
     fn from(pin: &Pin) -> Self {
         Self {

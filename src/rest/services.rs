@@ -67,7 +67,9 @@ fn known(view: &View) -> BTreeMap<Arc<str>, ServiceRow> {
     for status in &view.levels {
         let Some(name) = &status.service else { continue };
         let row = rows.entry(Arc::clone(name)).or_insert_with(|| row(name));
-        (row.level, row.health, row.silent) = (status.level, Some(status.health), status.frozen);
+        (row.level, row.silent) = (status.level, status.frozen);
+        // Nothing is known about health before there is telemetry.
+        row.health = view.event_time.map(|_| status.health);
     }
     for anomaly in &view.open_anomalies {
         if let Some(row) = rows.get_mut(&anomaly.service) {

@@ -1,9 +1,9 @@
 //! The level as server-sent events: what it is now, and then every change.
 //!
-//! Changes come from the decisions themselves, so that none is missed when several are made at once;
-//! what is no decision (a pin, a freeze) and what was missed by a slow reader comes from the view.
+//! The view tells where things stand. When several decisions led there at once, those before the last
+//! come from the decisions themselves, so that none is missed.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -13,17 +13,16 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use detect::{Decision, LevelChange, UnixNanos};
+use detect::{Decision, Level, LevelChange, LevelStatus, UnixNanos};
 use tokio::sync::{
     OwnedSemaphorePermit,
-    broadcast::{self, error::RecvError},
+    broadcast::{self, error::TryRecvError},
     watch,
 };
 
 use super::{
     Problem, Shared,
     degradation::{LevelJson, unknown_service},
-    json::rfc3339,
     params::Params,
 };
 use crate::view::View;
@@ -31,15 +30,37 @@ use crate::view::View;
 /// How often a comment is sent, so that proxies and clients see that the connection lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// What was said last, as far as a change of it is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    level: Level,
+    is_known: bool,
+    is_frozen: bool,
+    pinned_until: Option<UnixNanos>,
+}
+
+impl From<Option<&LevelStatus>> for Said {
+    fn from(status: Option<&LevelStatus>) -> Self {
+        Self {
+            level: status.map_or(Level::FullService, |s| s.level),
+            is_known: status.is_some(),
+            is_frozen: status.is_none_or(|s| s.frozen),
+            pinned_until: status.and_then(|s| s.pin.as_ref()).map(|pin| pin.expires_at),
+        }
+    }
+}
+
 /// One listener.
 struct Listener {
     service: Option<String>,
     view: watch::Receiver<Arc<View>>,
     decisions: broadcast::Receiver<Arc<Decision>>,
-    /// What was said last: level, whether it was frozen, the end of its pin.
-    said: Option<(u8, bool, Option<String>)>,
-    /// Event time of the newest change that was said: what is older is no news.
-    newest: UnixNanos,
+    /// Changes of the scope that no view has shown yet; no more than the channel holds.
+    ahead: VecDeque<LevelChange>,
+    /// What is to be said, the oldest first.
+    news: VecDeque<LevelJson>,
+    /// `None` before the first event.
+    said: Option<Said>,
     next_id: u64,
     _place: OwnedSemaphorePermit,
 }
@@ -61,8 +82,9 @@ pub(super) async fn stream(State(shared): State<Arc<Shared>>, uri: Uri) -> Resul
         service,
         view,
         decisions: shared.api.decisions.subscribe(),
+        ahead: VecDeque::new(),
+        news: VecDeque::new(),
         said: None,
-        newest: UnixNanos::MIN,
         next_id: 1,
         _place: place,
     };
@@ -77,51 +99,57 @@ impl Listener {
     /// Waits for the next piece of news; `None` when the service is shutting down.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            let level = tokio::select! {
-                biased;
-                decision = self.decisions.recv(), if self.said.is_some() => match decision {
-                    Ok(decision) => self.of_decision(&decision),
-                    // The view that follows tells where things stand.
-                    Err(RecvError::Lagged(_)) => None,
-                    Err(RecvError::Closed) => return None,
-                },
-                changed = self.view.changed() => {
-                    changed.ok()?;
-                    self.of_view()
-                }
-            };
-            let Some(level) = level else { continue };
-            let now = (level.level.number(), level.frozen, level.pin.as_ref().map(|pin| pin.expires_at().to_owned()));
-            if self.said.as_ref() == Some(&now) {
+            if let Some(level) = self.news.pop_front() {
+                let data = serde_json::to_string(&level).expect("plain data under fixed names always serialises");
+                let id = self.next_id;
+                self.next_id += 1;
+                return Some(Event::default().event("level").id(id.to_string()).data(data));
+            }
+            self.view.changed().await.ok()?;
+            self.look();
+        }
+    }
+
+    /// Finds out what is new. The pipeline announces its decisions before it shows what they led to, so
+    /// that with each view all decisions before it are at hand.
+    fn look(&mut self) {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        self.listen();
+        let status = view.levels.iter().find(|status| status.service.as_deref() == self.service.as_deref());
+        let shown = Said::from(status);
+        let since = status.and_then(|s| s.since).unwrap_or(UnixNanos::MIN);
+        let is_first = self.said.is_none();
+        while let Some(change) = self.ahead.pop_front_if(|change| change.at <= since) {
+            // The last change is what the view shows, and the first view begins the story.
+            if is_first || (self.ahead.front().is_none_or(|next| next.at > since) && change.to == shown.level) {
                 continue;
             }
-            self.said = Some(now);
-            let data = serde_json::to_string(&level).expect("plain data under fixed names always serialises");
-            let id = self.next_id;
-            self.next_id += 1;
-            return Some(Event::default().event("level").id(id.to_string()).data(data));
+            if let Some(level) = LevelJson::of(&view, self.service.as_deref()) {
+                self.news.push_back(level.changed(&change));
+            }
+        }
+        // Asked before anything is put together: views come every second, news seldom.
+        if !self.news.is_empty() || self.said != Some(shown) {
+            self.news.extend(LevelJson::of(&view, self.service.as_deref()));
+            self.said = Some(shown);
         }
     }
 
-    fn of_decision(&mut self, decision: &Decision) -> Option<LevelJson> {
-        let Decision::Level(LevelChange { service, to, health, at, because, .. }) = decision else { return None };
-        // What happened before the view that was shown last is no news.
-        if service.as_deref() != self.service.as_deref() || *at < self.newest {
-            return None;
+    /// Takes what was announced about the scope.
+    fn listen(&mut self) {
+        loop {
+            match self.decisions.try_recv() {
+                Ok(decision) => {
+                    if let Decision::Level(change) = &*decision
+                        && change.service.as_deref() == self.service.as_deref()
+                    {
+                        self.ahead.push_back(change.clone());
+                    }
+                }
+                // What was missed is made up for by the view.
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
         }
-        self.newest = *at;
-        let level = LevelJson::of(&self.view.borrow(), self.service.as_deref())?.at(*to);
-        Some(LevelJson { health: Some(*health), since: Some(rfc3339(*at)), because: because.clone(), ..level })
-    }
-
-    fn of_view(&mut self) -> Option<LevelJson> {
-        let view = Arc::clone(&self.view.borrow_and_update());
-        let status = view.levels.iter().find(|l| l.service.as_deref() == self.service.as_deref());
-        let since = status.and_then(|s| s.since).unwrap_or(UnixNanos::MIN);
-        if since < self.newest {
-            return None;
-        }
-        self.newest = since;
-        LevelJson::of(&view, self.service.as_deref())
     }
 }

@@ -1,6 +1,10 @@
 //! An interface to ask in tests, over a small picture and a ledger in a temporary directory.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use alerting::{Ledger, Receiver};
 use axum::{
@@ -131,9 +135,10 @@ impl Fixture {
     }
 }
 
-/// Seconds after a fixed time that is near now, so that nothing shown is old.
+/// Seconds after a time near now that is the same for the whole process.
 pub(super) fn at(seconds: i64) -> UnixNanos {
-    UnixNanos(now().floor_to(Duration::from_hours(1)).0 + seconds * 1_000_000_000)
+    static START: LazyLock<UnixNanos> = LazyLock::new(|| now().floor_to(Duration::from_secs(10)));
+    UnixNanos(START.0 + seconds * 1_000_000_000)
 }
 
 /// An open anomaly whose operation is a script.

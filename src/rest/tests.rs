@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
-use detect::{AnomalyEvent, Decision, Level, LevelChange};
+use detect::{AnomalyEvent, Decision, Level, LevelChange, LevelStatus};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -211,6 +211,11 @@ async fn the_level_says_what_it_is_why_and_what_it_turns_off() {
     assert_eq!((&one["level"], &one["service"], one.get("services")), (&json!(3), &json!(SERVICE), None));
     let unknown = Fixture::empty().json("/api/v1/degradation").await;
     assert_eq!((&unknown["level"], &unknown["health"], &unknown["frozen"]), (&json!(0), &Value::Null, &json!(true)));
+    let remembered = View { levels: vec![level(None, Level::ReadOnly)], ..View::default() };
+    fixture.view.send_replace(Arc::new(remembered));
+    let all = fixture.json("/api/v1/degradation").await;
+    assert_eq!((&all["level"], &all["health"], &all["frozen"]), (&json!(3), &Value::Null, &json!(true)));
+    assert!(fixture.get("/").await.text.contains("No telemetry has arrived since the start"));
 }
 
 #[tokio::test]
@@ -289,14 +294,17 @@ async fn the_stream_begins_with_the_level_and_tells_each_change() {
     change(Some(SERVICE), Level::EmergencyMode, 1);
     change(None, Level::ReadOnly, 2);
     change(None, Level::EmergencyMode, 3);
-    // An old picture between the decisions is no news.
-    fixture.view.send_replace(Arc::new(view()));
+    // What follows from a decision is said when it is shown.
+    let show = |to, seconds| {
+        let mut view = view();
+        view.levels[0] = LevelStatus { since: Some(at(seconds)), ..level(None, to) };
+        fixture.view.send_replace(Arc::new(view));
+    };
+    show(Level::EmergencyMode, 3);
     assert_eq!(next().await, said("2", 3, 0.4));
-    assert_eq!(next().await, said("3", 4, 0.4));
-    let mut newer = view();
-    newer.levels[0] = level(None, Level::FullService);
-    newer.levels[0].since = Some(at(9));
-    fixture.view.send_replace(Arc::new(newer));
+    assert_eq!(next().await, said("3", 4, 0.65));
+    show(Level::EmergencyMode, 3);
+    show(Level::FullService, 9);
     assert_eq!(next().await, said("4", 0, 0.65));
 }
 

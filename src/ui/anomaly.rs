@@ -13,8 +13,7 @@ use maud::{Markup, html};
 use super::{
     chart,
     format::{ago, number, span, value},
-    home::{arrow, badge, is_web},
-    page::{self, Page},
+    page::{self, Page, arrow, badge, is_web},
 };
 use crate::{
     pipeline::now,
@@ -52,9 +51,9 @@ fn render(a: &Anomaly, chart: &Chart, now: UnixNanos) -> Markup {
             p.facts {
                 (badge(severity, severity))
                 @match a.ends_at {
-                    None => { (badge("open", "open")) " since " (ago(a.starts_at, now)) }
+                    None => { (badge("open", "open")) span { "since " (ago(a.starts_at, now)) } }
                     Some(end) => {
-                        "began " (ago(a.starts_at, now)) ", lasted " (span(end.since(a.starts_at).as_secs()))
+                        span { "began " (ago(a.starts_at, now)) ", lasted " (span(end.since(a.starts_at).as_secs())) }
                     }
                 }
                 @if !a.service.is_empty() { span { "in " strong { (a.service) } } }

@@ -10,7 +10,7 @@ use proto::otlp::Signal;
 
 use super::{
     format::{NOTHING, ago, bytes, number, percent, seconds, span},
-    page::{self, Page, cell, number_cell, table},
+    page::{self, Page, arrow, badge, cell, count, is_web, number_cell, omitted, table},
 };
 use crate::{
     pipeline::now,
@@ -40,7 +40,7 @@ struct Home {
 pub(super) async fn home(State(shared): State<Arc<Shared>>) -> Response {
     match gather(&shared).await {
         Ok(home) => {
-            let level = home.view.overall().map(|status| status.level);
+            let level = home.view.overall().filter(|status| home.is_known(status)).map(|status| status.level);
             let title = level.map_or_else(|| "Waiting for telemetry".to_owned(), |level| format!("Level {level}"));
             Page { title, is_live: true, level, body: home.render() }.response(StatusCode::OK)
         }
@@ -80,8 +80,8 @@ impl Home {
     fn render(&self) -> Markup {
         html! {
             @match self.view.overall() {
-                Some(status) => (self.level(status)),
-                None => (self.waiting()),
+                Some(status) if self.is_known(status) => (self.level(status)),
+                _ => (self.waiting()),
             }
             (self.notices())
             (self.alerts())
@@ -91,20 +91,29 @@ impl Home {
         }
     }
 
+    /// Whether there is something to say about the level: from telemetry, a pin, or from before.
+    fn is_known(&self, status: &LevelStatus) -> bool {
+        self.view.event_time.is_some() || status.pin.is_some() || status.level > Level::FullService
+    }
+
     fn level(&self, status: &LevelStatus) -> Markup {
+        let has_news = self.view.event_time.is_some();
         html! {
             section class={ "hero level-" (status.level.number()) } aria-labelledby="level" {
                 p.digit aria-hidden="true" { (status.level.number()) }
                 div {
                     h1 id="level" { "Level " (status.level.number()) ": " (status.level.as_str()) }
                     p.meaning { (meaning(status.level)) }
-                    @if status.because.is_empty() {
+                    @if !has_news {
+                        p { "No telemetry has arrived since the start, so this level is from before or set by hand." }
+                    }
+                    @if status.because.is_empty() && has_news {
                         p { "All objectives are met and nothing that lowers health is firing." }
                     } @else {
                         ul.because { @for reason in status.because.iter().take(6) { li { (reason) } } }
                     }
                     p.facts {
-                        span { "Health " strong { (percent(status.health)) } }
+                        span { "Health " strong { @if has_news { (percent(status.health)) } @else { "unknown" } } }
                         @if let Some(since) = status.since { span { "since " (ago(since, self.now)) } }
                         @if status.frozen { span.badge { "frozen" } }
                         @if let Some(pin) = &status.pin {
@@ -206,7 +215,9 @@ impl Home {
             strong { (alert.name()) }
             @if let Some(summary) = annotation("summary") { div { (summary) } }
             @if let Some(url) = annotation("runbook_url").filter(|url| is_web(url)) { a href=(url) { "Runbook" } }
-            @for id in alert.anomalies.iter().take(3) { " " a href={ "/anomalies/" (encoded(id)) } { "Anomaly" } }
+            @for (i, id) in alert.anomalies.iter().take(3).enumerate() {
+                " " a href={ "/anomalies/" (encoded(id)) } { "Anomaly " (i + 1) }
+            }
         };
         let severity = alert.severity().as_str();
         html! {
@@ -367,32 +378,6 @@ fn meaning(level: Level) -> &'static str {
         Level::ReadOnly => "Nothing should be written: no uploads, no orders.",
         Level::EmergencyMode => "Only viewing quotes and emergency contact should be on.",
     }
-}
-
-pub(super) fn badge(class: &str, text: &str) -> Markup {
-    html! { span class={ "badge " (class) } { (text) } }
-}
-
-/// To which side, in a sign and a word for those who do not see it.
-pub(super) fn arrow(a: &Anomaly) -> Markup {
-    let (sign, word) = match a.direction {
-        detect::Direction::Up => ("↑", "up"),
-        detect::Direction::Down => ("↓", "down"),
-    };
-    html! { span title=(word) aria-hidden="true" { (sign) } span.unseen { (word) } }
-}
-
-/// Whether a link from a rule may be followed: rules are ours, but their templates quote telemetry.
-pub(super) fn is_web(url: &str) -> bool {
-    url.starts_with("https://") || url.starts_with("http://")
-}
-
-fn count(n: usize) -> Markup {
-    html! { @if n > 0 { " " span.count { (n) } } }
-}
-
-fn omitted(all: usize, shown: usize, rest: &str) -> Markup {
-    html! { @if all > shown { p.more { (all - shown) " more: " a href=(rest) { "all as JSON" } } } }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a size for people")]

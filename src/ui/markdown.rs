@@ -5,7 +5,7 @@
 
 use maud::{Markup, html};
 
-use super::home::is_web;
+use super::page::is_web;
 
 /// A piece of a document.
 #[derive(Debug, PartialEq)]

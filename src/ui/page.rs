@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use detect::Level;
+use detect::{Anomaly, Direction, Level};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::rest::{Problem, encoded};
@@ -114,4 +114,33 @@ pub(super) fn table(caption: &str, columns: &[(&str, bool)], rows: &Markup) -> M
             tbody role="rowgroup" { (rows) }
         }
     }
+}
+
+/// A word in a coloured frame.
+pub(super) fn badge(class: &str, text: &str) -> Markup {
+    html! { span class={ "badge " (class) } { (text) } }
+}
+
+/// To which side, in a sign and a word for those who do not see it.
+pub(super) fn arrow(a: &Anomaly) -> Markup {
+    let (sign, word) = match a.direction {
+        Direction::Up => ("↑", "up"),
+        Direction::Down => ("↓", "down"),
+    };
+    html! { span title=(word) aria-hidden="true" { (sign) } span.unseen { (word) } }
+}
+
+/// Whether a link from a rule may be followed: rules are ours, but their templates quote telemetry.
+pub(super) fn is_web(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
+/// How many there are, beside a heading.
+pub(super) fn count(n: usize) -> Markup {
+    html! { @if n > 0 { " " span.count { (n) } } }
+}
+
+/// What was left out of a table, and where it is.
+pub(super) fn omitted(all: usize, shown: usize, rest: &str) -> Markup {
+    html! { @if all > shown { p.more { (all - shown) " more: " a href=(rest) { "all as JSON" } } } }
 }

@@ -12,7 +12,10 @@ use crate::zscore::{number, span};
 
 /// A checked template.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Template(Vec<Part>);
+pub(crate) struct Template {
+    text: String,
+    parts: Vec<Part>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
@@ -43,13 +46,18 @@ impl Template {
             rest = &rest[open + length + 2..];
         }
         parts.push(Part::Text(rest.to_owned()));
-        Ok(Self(parts))
+        Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// The template as it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The text for one result.
     pub(crate) fn render(&self, labels: &Labels, value: f64) -> String {
         let mut out = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Label(name) => out.push_str(labels.get(name).unwrap_or_default()),

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use detect::rules::{AlertRule, Rule, RuleGroup};
+use detect::{
+    Labels,
+    rules::{AlertRule, Rule, RuleGroup},
+};
 use serde::Serialize;
 
 use super::{checked, envelope::Success, number};
@@ -47,7 +50,7 @@ struct Group {
     rules: Vec<RuleJson>,
 }
 
-/// A rule. Its labels and annotations are templates and show on its alerts.
+/// A rule. Its labels and annotations are shown as written; filled in they show on its alerts.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 enum RuleJson {
@@ -59,6 +62,8 @@ enum RuleJson {
         duration: f64,
         /// Seconds.
         keep_firing_for: f64,
+        labels: Labels,
+        annotations: Labels,
         state: &'static str,
         health: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +74,7 @@ enum RuleJson {
     Recording {
         name: String,
         query: String,
+        labels: Labels,
         health: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         last_error: Option<String>,
@@ -114,6 +120,7 @@ fn show(rule: &Rule, view: &View) -> RuleJson {
             RuleJson::Recording {
                 name: record.name.to_string(),
                 query: record.query.text().to_owned(),
+                labels: Labels::from_pairs(record.labels()),
                 health: health(&last_error),
                 last_error,
             }
@@ -139,6 +146,8 @@ fn show_alerting(
         query: rule.query.text().to_owned(),
         duration: seconds(rule.owner.hold),
         keep_firing_for: seconds(rule.owner.keep_firing),
+        labels: Labels::from_pairs(rule.labels()),
+        annotations: Labels::from_pairs(rule.annotations()),
         state,
         health: health(&last_error),
         last_error,
