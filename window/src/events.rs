@@ -143,8 +143,14 @@ fn span_of(times: impl Iterator<Item = UnixNanos>) -> Option<(UnixNanos, UnixNan
     })
 }
 
-/// Columns are never null here, so the schema follows from the arrays.
-fn batch_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> RecordBatch {
+/// Columns are never null here, so the schema follows from the arrays. Builders make room for a
+/// thousand rows, and a second may bring ten, so what is not used is given back.
+fn batch_of<const N: usize>(mut columns: [(&str, ArrayRef); N]) -> RecordBatch {
+    for (_, array) in &mut columns {
+        if let Some(array) = Arc::get_mut(array) {
+            array.shrink_to_fit();
+        }
+    }
     let fields: Vec<Field> = columns.iter().map(|(n, a)| Field::new(*n, a.data_type().clone(), false)).collect();
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("every column has a value for each row")
@@ -229,6 +235,13 @@ mod tests {
         assert_eq!(rows[1], ("b", "GET /", 7, 2, true, SpanKind::Server));
         assert_eq!(chunk.span, (UnixNanos(7), UnixNanos(10)));
         assert_eq!(chunk.iter().next().map(|s| s.trace_id), Some([7; 16].as_slice()));
+    }
+
+    #[test]
+    fn a_small_chunk_is_small() {
+        let rows: Vec<SpanRow> = (0..10).map(|i| span("shop/api", i, false)).collect();
+        let chunk = SpanChunk::seal(&rows).expect("has rows");
+        assert!(chunk.bytes() < 8_000, "{} bytes for ten spans", chunk.bytes());
     }
 
     #[test]
