@@ -12,7 +12,9 @@ mod logs;
 mod metrics;
 mod names;
 mod resource;
+mod sender;
 mod spans;
+mod values;
 
 use proto::otlp::{self, DecodeError, Encoding, Signal};
 
