@@ -5,6 +5,6 @@
 
 pub mod base64;
 mod cost;
-mod json;
+pub mod json;
 pub mod otlp;
 pub mod rpc;

@@ -133,27 +133,27 @@ pub fn decode_logs(bytes: &[u8], encoding: Encoding, budget: usize) -> Result<Ex
     decode(bytes, Signal::Logs, encoding, budget)
 }
 
-fn decode<T: prost::Message + json::Message>(
+fn decode<T: prost::Message + Default>(
     bytes: &[u8],
     signal: Signal,
     encoding: Encoding,
     budget: usize,
 ) -> Result<T, DecodeError> {
     let malformed = |reason: &str| DecodeError::Malformed { signal, reason: cut(reason, MAX_REASON).to_owned() };
-    match encoding {
-        Encoding::Protobuf => {
-            cost::estimate(bytes, signal, budget).map_err(|fault| match fault {
-                cost::Fault::Malformed => malformed("protobuf ends within a field or has an invalid tag"),
-                cost::Fault::TooDeep => malformed(&format!("messages nest deeper than {} levels", cost::MAX_DEPTH)),
-                cost::Fault::TooCostly => DecodeError::TooCostly { signal, budget },
-            })?;
-            T::decode(bytes).map_err(|e| malformed(&e.to_string()))
-        }
-        Encoding::Json => json::read(bytes, budget).map_err(|fault| match fault {
-            json::Fault::TooCostly => DecodeError::TooCostly { signal, budget },
+    let transcoded = match encoding {
+        Encoding::Protobuf => None,
+        Encoding::Json => Some(json::to_protobuf(signal, bytes, budget).map_err(|fault| match fault {
+            json::Fault::TooLarge => DecodeError::TooCostly { signal, budget },
             json::Fault::Malformed(reason) => malformed(&reason),
-        }),
-    }
+        })?),
+    };
+    let bytes = transcoded.as_deref().unwrap_or(bytes);
+    cost::estimate(bytes, signal, budget).map_err(|fault| match fault {
+        cost::Fault::Malformed => malformed("protobuf ends within a field or has an invalid tag"),
+        cost::Fault::TooDeep => malformed(&format!("messages nest deeper than {} levels", cost::MAX_DEPTH)),
+        cost::Fault::TooCostly => DecodeError::TooCostly { signal, budget },
+    })?;
+    T::decode(bytes).map_err(|e| malformed(&e.to_string()))
 }
 
 /// What of a request was not kept.
