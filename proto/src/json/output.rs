@@ -101,6 +101,11 @@ impl Output {
         Ok(())
     }
 
+    /// One more byte of that payload, for which there is room below the limit.
+    pub(super) fn push(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
     /// Whether the field that began at `mark` has no payload so far.
     pub(super) fn is_empty_since(&self, mark: Mark) -> bool {
         self.bytes.len() == mark.payload
@@ -129,6 +134,7 @@ impl Output {
         self.varint(u64::from(number) << 3 | u64::from(wire_type));
     }
 
+    #[inline]
     fn varint(&mut self, value: u64) {
         match u8::try_from(value) {
             Ok(byte @ ..0x80) => self.bytes.push(byte),

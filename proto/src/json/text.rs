@@ -55,6 +55,7 @@ impl<'a> Text<'a> {
     }
 
     /// The next byte that is not white space, which stays where it is.
+    #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.text.as_bytes().get(self.at) {

@@ -153,10 +153,11 @@ impl<'a> Transcoder<'a> {
             return Ok(());
         }
         let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+        self.out.check(pairs.len())?;
         let mark = self.out.begin(number);
         for [high, low] in pairs {
             let (Some(high), Some(low)) = (hex(*high), hex(*low)) else { return Err(self.not(place, EXPECTED)) };
-            self.out.append(&[high << 4 | low])?;
+            self.out.push(high << 4 | low);
         }
         if !rest.is_empty() {
             return Err(self.not(place, EXPECTED));
@@ -243,15 +244,20 @@ impl<'a> Transcoder<'a> {
 
 /// The field of a key and its place in the table, which is looked for from `next` on.
 fn find(shape: &'static Shape, raw: Raw<'_>, next: usize) -> Done<Option<(usize, &'static Field)>> {
-    let key = if raw.text.len() > MAX_ESCAPED_KEY && raw.has_escapes {
+    if !raw.has_escapes {
+        return Ok(named(shape, raw.text, next));
+    }
+    if raw.text.len() > MAX_ESCAPED_KEY {
         unescape(raw.text, |_| Ok(()))?;
         return Ok(None);
-    } else {
-        raw.decoded()?
-    };
+    }
+    Ok(named(shape, &raw.decoded()?, next))
+}
+
+fn named(shape: &'static Shape, key: &str, next: usize) -> Option<(usize, &'static Field)> {
     let known = |(_, field): &(usize, &Field)| field.key == key;
     let expected = shape.fields.get(next).map(|field| (next, field)).filter(known);
-    Ok(expected.or_else(|| shape.fields.iter().enumerate().find(known)))
+    expected.or_else(|| shape.fields.iter().enumerate().find(known))
 }
 
 fn int32(whole: Whole) -> Option<i32> {
