@@ -2,7 +2,7 @@
 //!
 //! There is one reader of requests, and it reads protobuf. JSON is brought into that form first, so that
 //! both encodings give the same rows by construction and share every limit. Each message has a table of
-//! its keys ([`shapes`]); one loop walks text and table together ([`transcode`]) and writes as it goes,
+//! its keys (`shapes`); one loop walks text and table together (`transcode`) and writes as it goes,
 //! without a tree in between.
 //!
 //! The mapping is ProtoJSON with OTLP's changes: ids are hex, enums are numbers, keys are lowerCamelCase
@@ -40,7 +40,7 @@ pub enum Fault {
 /// The bytes are canonical but for the order of fields, which is that of the text: values that are their
 /// type's default are left out where the field does not track presence. A key that is given twice is
 /// written twice, which means for protobuf that the last scalar wins and that lists go on; a message or
-/// the members of a oneof cannot be merged like that and are refused. Memory is bounded by `limit` and
+/// the members of a oneof cannot be merged like that and are refused. Memory stays below twice `limit` and
 /// the longest single string.
 ///
 /// # Errors
