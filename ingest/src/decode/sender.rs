@@ -112,8 +112,8 @@ impl Feeds {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic as wire;
     use prost::Message as _;
-    use proto::otlp::wire;
 
     use super::*;
 

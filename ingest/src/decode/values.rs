@@ -150,8 +150,8 @@ fn length(length: usize, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::common::v1 as wire;
     use prost::Message as _;
-    use proto::otlp::wire::common::v1 as wire;
     use wire::any_value::Value;
 
     use super::*;
