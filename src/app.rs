@@ -116,6 +116,7 @@ impl App {
             intake: Intake::new(config.intake),
             window: Window::new(config.window),
             engine,
+            detect: config.detect,
             ledger,
             receivers: config.receivers,
             keep: config.keep,
