@@ -35,7 +35,7 @@ impl Setting {
     fn config(self) -> String {
         let own = match self {
             Self::Ingest => "detect: {enabled: false}\n",
-            Self::Million => "detect: {enabled: false}\nwindow: {max_series: 2000000}\n",
+            Self::Million => "detect: {enabled: false}\nwindow: {max_series: 4000000}\n",
             Self::Everything => "",
         };
         format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n{own}")
