@@ -117,6 +117,7 @@ impl App {
             intake: Intake::new(config.intake, known),
             window: Window::new(config.window),
             engine,
+            detect: config.detect,
             ledger,
             receivers: config.receivers,
             keep: config.keep,

@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     pub window: Window,
     /// Decides.
     pub engine: Engine,
+    /// Whether it is asked.
+    pub detect: bool,
     /// Remembers.
     pub ledger: Ledger,
     /// Who is told about alerts.
@@ -155,6 +157,9 @@ impl Pipeline {
     }
 
     fn judge(&mut self, applied: Applied) -> Rejections {
+        if !self.parts.detect {
+            return applied.rejected;
+        }
         self.counts.judged += applied.judged.len() as u64;
         let heard = applied.feeds.iter().map(|(feed, at)| (&feed.service, *at));
         let out = self.parts.engine.observe(&applied.judged, self.parts.window.registry(), heard);
@@ -195,6 +200,9 @@ impl Pipeline {
 
     /// Evaluates rules and levels if event time has come far enough.
     fn advance(&mut self, now: UnixNanos) {
+        if !self.parts.detect {
+            return;
+        }
         let Some(event_time) = self.event_time(now) else { return };
         if self.parts.engine.next_due().is_some_and(|due| event_time < due) {
             return;

@@ -103,6 +103,7 @@ fn window(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
 }
 
 fn detect(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    set(m, "enabled", faults, |v, f| v.boolean(f), &mut config.detect);
     let engine = &mut config.engine;
     set(m, "min_samples", faults, |v, f| number(v, f, 8.0, 1e6).map(whole), &mut engine.zscore.params.min_samples);
     let period = |v: &Value<'_, '_>, f: &mut Faults| positive(v, f).map(|d| d.as_secs_f64());
