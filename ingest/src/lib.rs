@@ -9,6 +9,7 @@ mod door;
 #[cfg(test)]
 mod fake;
 mod grpc;
+mod histograms;
 mod http;
 mod intake;
 mod queue;
@@ -20,6 +21,7 @@ mod sketch;
 pub use batch::{Batch, Feed, IncomingPoint, Rejections};
 pub use decode::{Decoded, Decoder, Limits};
 pub use door::{Counters, Outcome, Transport};
+pub use histograms::{Derived, HistogramFault, Histograms, Interval, MAX_BUCKETS, check_histogram};
 pub use intake::{Applied, Intake, IntakeConfig, Passed};
 pub use queue::{Queue, Refused, Submission};
 pub use red::RedConfig;
