@@ -1,22 +1,24 @@
 //! What both doors do with a request once its bytes are there: decode, hand over, account.
 
 mod counters;
-mod gzip;
+mod expand;
 mod receive;
+mod refusal;
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use proto::{
-    otlp::{DecodeError, Encoding, PartialSuccess, Signal},
-    rpc::{Code, Status},
-};
+use proto::otlp::{DecodeError, Encoding, PartialSuccess, Signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::counters::{Counters, Outcome, Transport};
-pub(crate) use self::receive::{Received, Room};
+pub(crate) use self::{
+    expand::Coding,
+    receive::{Received, Room},
+    refusal::{Refusal, unknown_coding},
+};
 use crate::{
-    Limits, Queue,
+    Limits, Queue, Refused,
     decode::{Decoded, Decoder},
 };
 
@@ -24,12 +26,13 @@ use crate::{
 /// another thread would cost more than it saves.
 const INLINE_BYTES: usize = 64 * 1024;
 /// Compressed requests below this, which cannot expand to more than some 4 MiB.
-const INLINE_GZIP_BYTES: usize = 4 * 1024;
+const INLINE_PACKED_BYTES: usize = 4 * 1024;
 /// How many of the largest requests may be on their way in at once.
 const BODIES_AT_ONCE: usize = 4;
-const RETRY_SECONDS: std::ops::RangeInclusive<u64> = 1..=5;
 /// How long a body may take to arrive; OTLP clients give up after 10 s.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long a restart takes at least.
+const RESTART: Duration = Duration::from_secs(3);
 /// Longest part of a stranger's header that is repeated in an answer.
 const MAX_ECHO: usize = 64;
 
@@ -38,50 +41,9 @@ const MAX_ECHO: usize = 64;
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     pub(crate) encoding: Encoding,
-    pub(crate) is_gzip: bool,
+    pub(crate) coding: Coding,
     /// Keeps the room that the bytes take.
     pub(crate) _held: Option<OwnedSemaphorePermit>,
-}
-
-/// Why a request was not taken. The doors say it in their own codes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) outcome: Outcome,
-    pub(crate) message: String,
-    /// Set when the sender should try again, after this time.
-    pub(crate) retry_after: Option<Duration>,
-}
-
-impl Refusal {
-    pub(crate) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
-        let retry_after = (outcome == Outcome::Busy).then(|| Duration::from_secs(fastrand::u64(RETRY_SECONDS)));
-        Self { outcome, message: message.into(), retry_after }
-    }
-
-    pub(crate) fn too_large(limit: usize) -> Self {
-        Self::new(
-            Outcome::TooLarge,
-            format!("request is larger than {limit} bytes (uncompressed); send smaller batches"),
-        )
-    }
-
-    pub(crate) fn malformed(message: impl Into<String>) -> Self {
-        Self::new(Outcome::Malformed, message)
-    }
-
-    pub(crate) fn code(&self) -> Code {
-        match self.outcome {
-            Outcome::Malformed | Outcome::Refused => Code::InvalidArgument,
-            Outcome::TooLarge => Code::ResourceExhausted,
-            Outcome::Busy => Code::Unavailable,
-            Outcome::Ok | Outcome::Partial | Outcome::Failed => Code::Unknown,
-        }
-    }
-
-    /// As the message that both transports carry.
-    pub(crate) fn status(&self) -> Status {
-        Status::new(self.code(), self.message.as_str(), self.retry_after)
-    }
 }
 
 /// The way in, shared by both doors. Cheap to clone.
@@ -123,11 +85,8 @@ impl Door {
         let decoded = self.decode(signal, body).await?;
         let items = decoded.items;
         let is_empty = decoded.batch.is_empty() && decoded.batch.feeds.is_empty();
-        let rejected = if is_empty {
-            decoded.batch.rejected
-        } else {
-            self.queue.submit(decoded.batch).await.map_err(|e| Refusal::new(Outcome::Busy, e.to_string()))?
-        };
+        let rejected =
+            if is_empty { decoded.batch.rejected } else { self.queue.submit(decoded.batch).await.map_err(not_now)? };
         self.counters.items(signal, items.saturating_sub(rejected.count), rejected.count, wire_bytes);
         Ok(PartialSuccess { rejected: rejected.count, message: rejected.message() })
     }
@@ -155,7 +114,7 @@ impl Door {
     }
 
     async fn decode(&self, signal: Signal, body: Body) -> Result<Decoded, Refusal> {
-        let inline = if body.is_gzip { INLINE_GZIP_BYTES } else { INLINE_BYTES };
+        let inline = if body.coding == Coding::Identity { INLINE_BYTES } else { INLINE_PACKED_BYTES };
         if body.bytes.len() < inline {
             return decode_body(signal, &body, self.max_request_bytes, &self.decoder);
         }
@@ -168,13 +127,26 @@ impl Door {
         });
         decoding.await.map_err(|error| {
             tracing::error!(%error, "decoder stopped");
-            failed()
+            // Without a panic the work was not started, because the service is shutting down.
+            if error.is_panic() { failed() } else { not_now(Refused::Closed) }
         })?
     }
 }
 
+/// Why the queue does not take it; a service that ends comes back no sooner than it has started again.
+fn not_now(refused: Refused) -> Refusal {
+    let refusal = Refusal::new(Outcome::Busy, refused.to_string());
+    match refused {
+        Refused::Full { .. } => refusal,
+        Refused::Closed => refusal.not_before(RESTART),
+    }
+}
+
 fn decode_body(signal: Signal, body: &Body, max_bytes: usize, decoder: &Decoder) -> Result<Decoded, Refusal> {
-    let plain = if body.is_gzip { gzip::expand(&body.bytes, max_bytes)?.into() } else { body.bytes.clone() };
+    let plain = match body.coding {
+        Coding::Identity => body.bytes.clone(),
+        coding => expand::expand(coding, &body.bytes, max_bytes)?.into(),
+    };
     if plain.len() > max_bytes {
         return Err(Refusal::too_large(max_bytes));
     }

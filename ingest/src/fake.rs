@@ -142,6 +142,10 @@ pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a vector takes everything")
 }
 
+pub(crate) fn zstd(plain: &[u8]) -> Vec<u8> {
+    zstd::encode_all(plain, 3).expect("a vector takes everything")
+}
+
 fn resource() -> Option<Resource> {
     let value = Some(AnyValue { value: Some(Value::StringValue("shop".into())) });
     let attributes = vec![KeyValue { key: "service.name".into(), value, key_strindex: 0 }];

@@ -22,7 +22,7 @@ use proto::{
 };
 use tonic::{Code, Status, body::Body as GrpcBody};
 
-use crate::door::{Body, Door, Outcome, Refusal, check_tenant, in_time, shown};
+use crate::door::{Body, Coding, Door, Outcome, Refusal, check_tenant, in_time, shown, unknown_coding};
 
 const CONTENT_TYPE: &str = "application/grpc";
 
@@ -50,25 +50,18 @@ impl tower_service::Service<Request<GrpcBody>> for Grpc {
 async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(header::CONTENT_TYPE);
-    if !content_type.is_some_and(|t| t.as_bytes().starts_with(CONTENT_TYPE.as_bytes())) {
-        let status =
-            Status::invalid_argument(format!("expected content-type {CONTENT_TYPE}, got {}", shown(content_type)));
-        let mut response = status.into_http();
+    if !content_type.is_some_and(is_grpc) {
+        let message = format!("content-type: expected {CONTENT_TYPE}, got {}", shown(content_type));
+        let mut response = refused(&Refusal::new(Outcome::Refused, message));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
     let Some(signal) = signal_of(head.uri.path()) else {
-        return Status::unimplemented("no such method; this is an OTLP receiver for metrics, traces and logs")
-            .into_http();
+        let message = "no such method; this is an OTLP receiver for metrics, traces and logs";
+        let codes = (rpc::Code::Unimplemented, StatusCode::NOT_FOUND);
+        return refused(&Refusal::new(Outcome::Refused, message).with_codes(codes.0, codes.1));
     };
-    let message = match read(door, &head.headers, body).await {
-        Ok(message) => Ok(message),
-        Err(NotRead::Unsupported(status)) => {
-            door.counters.request(signal, door.transport, Outcome::Refused);
-            return *status;
-        }
-        Err(NotRead::Refused(refusal)) => Err(refusal),
-    };
+    let message = read(door, &head.headers, body).await;
     match door.take_counted(signal, message).await {
         Ok(partial) => success(signal, &partial),
         Err(refusal) => refused(&refusal),
@@ -84,38 +77,24 @@ fn signal_of(path: &str) -> Option<Signal> {
     }
 }
 
-enum NotRead {
-    /// A protocol matter that gRPC has its own code for.
-    Unsupported(Box<Response<GrpcBody>>),
-    Refused(Refusal),
+/// `application/grpc`, or that with `+proto`; other message formats are not spoken.
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(CONTENT_TYPE.as_bytes()) || essence.eq_ignore_ascii_case(b"application/grpc+proto")
 }
 
-impl From<Refusal> for NotRead {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-async fn read(door: &Door, headers: &HeaderMap, body: GrpcBody) -> Result<Body, NotRead> {
+async fn read(door: &Door, headers: &HeaderMap, body: GrpcBody) -> Result<Body, Refusal> {
     check_tenant(headers)?;
     let named = headers.get("grpc-encoding");
-    let is_gzip = match named.map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => false,
-        Some(b"gzip") => true,
-        Some(_) => {
-            let status =
-                Status::unimplemented(format!("grpc-encoding: expected gzip or identity, got {}", shown(named)));
-            let mut response = status.into_http();
-            response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip"));
-            return Err(NotRead::Unsupported(Box::new(response)));
-        }
-    };
+    let coding = Coding::named(named.map(HeaderValue::as_bytes).unwrap_or_default())
+        .ok_or_else(|| unknown_coding("grpc-encoding", "grpc-accept-encoding", &shown(named)))?;
     let message = in_time(frame::read(body, door.room.body(), door.max_request_bytes)).await?;
-    if message.is_compressed && !is_gzip {
-        return Err(Refusal::malformed("message is marked compressed but grpc-encoding names no compression").into());
+    if message.is_compressed && coding == Coding::Identity {
+        return Err(Refusal::malformed("message is marked compressed but grpc-encoding names no compression"));
     }
     let (bytes, held) = message.received.finish();
-    Ok(Body { bytes, encoding: Encoding::Protobuf, is_gzip: message.is_compressed, _held: held })
+    let coding = if message.is_compressed { coding } else { Coding::Identity };
+    Ok(Body { bytes, encoding: Encoding::Protobuf, coding, _held: held })
 }
 
 fn success(signal: Signal, partial: &PartialSuccess) -> Response<GrpcBody> {
@@ -129,15 +108,14 @@ fn success(signal: Signal, partial: &PartialSuccess) -> Response<GrpcBody> {
 }
 
 fn refused(refusal: &Refusal) -> Response<GrpcBody> {
-    let code = Code::from_i32(refusal.code() as i32);
-    match refusal.retry_after {
-        None => Status::new(code, refusal.message.as_str()).into_http(),
-        Some(_) => {
-            let details: rpc::Status = refusal.status();
-            let details = Bytes::from(details.encode_as(Encoding::Protobuf));
-            Status::with_details(code, refusal.message.as_str(), details).into_http()
-        }
-    }
+    let code = Code::from_i32(refusal.code as i32);
+    let details = match refusal.retry_after {
+        None => Bytes::new(),
+        Some(_) => refusal.status().encode_as(Encoding::Protobuf).into(),
+    };
+    let mut response = Status::with_details(code, refusal.message.as_str(), details).into_http();
+    refusal.write_headers(response.headers_mut());
+    response
 }
 
 #[cfg(test)]

@@ -40,6 +40,14 @@ pub enum Outcome {
     TooLarge,
     /// No room now, or shutting down; the sender was told to come again.
     Busy,
+    /// Its tenant is over its share or rate; the sender was told to come again.
+    Limited,
+    /// No credential, or a wrong one.
+    Unauthenticated,
+    /// A credential that may not write for this tenant.
+    Forbidden,
+    /// Not answered, because the sender's time had passed or it had gone.
+    Abandoned,
     /// Method, content type, encoding or tenant that is not served.
     Refused,
     /// A fault of this service.
@@ -48,8 +56,20 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Ok, Self::Partial, Self::Malformed, Self::TooLarge, Self::Busy, Self::Refused, Self::Failed];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Ok,
+        Self::Partial,
+        Self::Malformed,
+        Self::TooLarge,
+        Self::Busy,
+        Self::Limited,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::Abandoned,
+        Self::Refused,
+        Self::Failed,
+    ];
+    const COUNT: usize = 11;
 
     /// The word used in labels.
     #[must_use]
@@ -60,6 +80,10 @@ impl Outcome {
             Self::Malformed => "malformed",
             Self::TooLarge => "too_large",
             Self::Busy => "busy",
+            Self::Limited => "limited",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Abandoned => "abandoned",
             Self::Refused => "refused",
             Self::Failed => "failed",
         }
@@ -69,7 +93,7 @@ impl Outcome {
 /// Counts since the start; each only grows.
 #[derive(Debug, Default)]
 pub struct Counters {
-    requests: [[[AtomicU64; 7]; 2]; 3],
+    requests: [[[AtomicU64; Outcome::COUNT]; 2]; 3],
     accepted: [AtomicU64; 3],
     rejected: [AtomicU64; 3],
     bytes: [AtomicU64; 3],
