@@ -132,6 +132,9 @@ impl Pipeline {
     }
 
     fn submission(&mut self, submission: Submission) {
+        if submission.is_abandoned() {
+            return;
+        }
         let Submission { batch, reply, .. } = submission;
         let rejected = self.take(batch, now());
         // The sender may have gone away meanwhile; its rows are kept all the same.

@@ -5,6 +5,7 @@
 //! member only, and answers `OUT_OF_RANGE` to what is too large, which OTLP clients send again.
 
 mod frame;
+mod timeout;
 
 use std::{
     convert::Infallible,
@@ -22,7 +23,10 @@ use proto::{
 };
 use tonic::{Code, Status, body::Body as GrpcBody};
 
-use crate::door::{Body, Coding, Door, Outcome, Refusal, check_tenant, in_time, shown, unknown_coding};
+use crate::{
+    Tenant,
+    door::{Body, Coding, Door, Outcome, Refusal, in_time, shown, unknown_coding},
+};
 
 const CONTENT_TYPE: &str = "application/grpc";
 
@@ -49,6 +53,15 @@ impl tower_service::Service<Request<GrpcBody>> for Grpc {
 
 async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
     let (head, body) = request.into_parts();
+    let tenant = match door.identify(&head.headers) {
+        Ok(tenant) => tenant,
+        Err(refusal) => {
+            if let Some(signal) = signal_of(head.uri.path()) {
+                door.counters.request(signal, door.transport, refusal.outcome);
+            }
+            return refused(&refusal);
+        }
+    };
     let content_type = head.headers.get(header::CONTENT_TYPE);
     if !content_type.is_some_and(is_grpc) {
         let message = format!("content-type: expected {CONTENT_TYPE}, got {}", shown(content_type));
@@ -61,8 +74,11 @@ async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
         let codes = (rpc::Code::Unimplemented, StatusCode::NOT_FOUND);
         return refused(&Refusal::new(Outcome::Refused, message).with_codes(codes.0, codes.1));
     };
-    let message = read(door, &head.headers, body).await;
-    match door.take_counted(signal, message).await {
+    let deadline = match timeout::deadline(head.headers.get("grpc-timeout")) {
+        Ok(deadline) => deadline,
+        Err(refusal) => return refused(&refusal),
+    };
+    match door.take(signal, deadline, read(door, tenant, &head.headers, body)).await {
         Ok(partial) => success(signal, &partial),
         Err(refusal) => refused(&refusal),
     }
@@ -83,8 +99,7 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
     essence.eq_ignore_ascii_case(CONTENT_TYPE.as_bytes()) || essence.eq_ignore_ascii_case(b"application/grpc+proto")
 }
 
-async fn read(door: &Door, headers: &HeaderMap, body: GrpcBody) -> Result<Body, Refusal> {
-    check_tenant(headers)?;
+async fn read(door: &Door, tenant: Tenant, headers: &HeaderMap, body: GrpcBody) -> Result<Body, Refusal> {
     let named = headers.get("grpc-encoding");
     let coding = Coding::named(named.map(HeaderValue::as_bytes).unwrap_or_default())
         .ok_or_else(|| unknown_coding("grpc-encoding", "grpc-accept-encoding", &shown(named)))?;
@@ -94,7 +109,7 @@ async fn read(door: &Door, headers: &HeaderMap, body: GrpcBody) -> Result<Body, 
     }
     let (bytes, held) = message.received.finish();
     let coding = if message.is_compressed { coding } else { Coding::Identity };
-    Ok(Body { bytes, encoding: Encoding::Protobuf, coding, _held: held })
+    Ok(Body { tenant, bytes, encoding: Encoding::Protobuf, coding, _held: held })
 }
 
 fn success(signal: Signal, partial: &PartialSuccess) -> Response<GrpcBody> {

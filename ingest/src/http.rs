@@ -11,7 +11,13 @@ use proto::{
     rpc::Code,
 };
 
-use crate::door::{Body, Coding, Door, Outcome, Received, Refusal, check_tenant, in_time, shown, unknown_coding};
+use crate::{
+    Tenant,
+    door::{Body, Coding, Door, Outcome, Received, Refusal, in_time, shown, unknown_coding},
+};
+
+/// So much of a body is read and dropped whose head was refused already.
+const UNWANTED_BYTES: usize = 1024 * 1024;
 
 /// The paths of the door.
 pub(crate) fn router(door: Door) -> Router {
@@ -26,8 +32,11 @@ pub(crate) fn router(door: Door) -> Router {
     router.with_state(door)
 }
 
-async fn not_found(request: Request<HttpBody>) -> Response {
+async fn not_found(State(door): State<Door>, request: Request<HttpBody>) -> Response {
     let encoding = encoding_of(request.headers()).unwrap_or(Encoding::Protobuf);
+    if let Err(refusal) = door.identify(request.headers()) {
+        return refused(&refusal, encoding);
+    }
     let message = "no such path; expected /v1/metrics, /v1/traces or /v1/logs";
     let refusal = Refusal::new(Outcome::Refused, message).with_codes(Code::NotFound, StatusCode::NOT_FOUND);
     refused(&refusal, encoding)
@@ -35,33 +44,50 @@ async fn not_found(request: Request<HttpBody>) -> Response {
 
 async fn export(door: &Door, signal: Signal, request: Request<HttpBody>) -> Response {
     let (head, body) = request.into_parts();
-    let encoding = encoding_of(&head.headers);
-    let known = encoding.unwrap_or(Encoding::Protobuf);
-    let body = receive(door, &head, encoding, body).await;
-    match door.take_counted(signal, body).await {
+    let known = encoding_of(&head.headers).unwrap_or(Encoding::Protobuf);
+    match door.take(signal, None, receive(door, &head, body)).await {
         Ok(partial) => response(StatusCode::OK, known, otlp::encode_response(signal, known, &partial)),
         Err(refusal) => refused(&refusal, known),
     }
 }
 
 /// The body, if the request is one that is served.
-async fn receive(door: &Door, head: &Parts, encoding: Option<Encoding>, body: HttpBody) -> Result<Body, Refusal> {
+async fn receive(door: &Door, head: &Parts, mut body: HttpBody) -> Result<Body, Refusal> {
+    match judge(door, head) {
+        Ok((tenant, encoding, coding)) => {
+            let (bytes, held) = in_time(read(body, &head.headers, door)).await?.finish();
+            Ok(Body { tenant, bytes, encoding, coding, _held: held })
+        }
+        Err(refusal) => {
+            if !head.headers.contains_key(header::EXPECT) {
+                // Also when it does not come in time, the answer is the same.
+                let _ = in_time(async {
+                    discard(&mut body, UNWANTED_BYTES).await;
+                    Ok(())
+                })
+                .await;
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// What the head alone says: who sends, and in which form.
+fn judge(door: &Door, head: &Parts) -> Result<(Tenant, Encoding, Coding), Refusal> {
+    let tenant = door.identify(&head.headers)?;
     if head.method != Method::POST {
         let message = format!("expected POST, got {}", otlp::cut(head.method.as_str(), 32));
         return Err(Refusal::new(Outcome::Refused, message)
             .with_codes(Code::Unimplemented, StatusCode::METHOD_NOT_ALLOWED)
             .with_header("allow", "POST"));
     }
-    let Some(encoding) = encoding else {
+    let Some(encoding) = encoding_of(&head.headers) else {
         let got = shown(head.headers.get(header::CONTENT_TYPE));
         let message = format!("content-type: expected application/x-protobuf or application/json, got {got}");
         return Err(Refusal::new(Outcome::Refused, message)
             .with_codes(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE));
     };
-    let coding = coding_of(&head.headers)?;
-    check_tenant(&head.headers)?;
-    let (bytes, held) = in_time(read(body, &head.headers, door)).await?.finish();
-    Ok(Body { bytes, encoding, coding, _held: held })
+    Ok((tenant, encoding, coding_of(&head.headers)?))
 }
 
 /// The encoding that the content type names; its parameters (`charset`) do not matter.

@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tonic::{body::Body, transport::Server};
 
 use crate::{
-    Counters, Limits, Queue,
+    Access, AccessConfig, AdmissionConfig, Counters, Limits, Queue,
     door::{Door, Transport},
     grpc::Grpc,
     http as http_door,
@@ -47,6 +47,10 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Bounds on the parts of a request.
     pub limits: Limits,
+    /// Who may come in. Default: everybody, for the default tenant.
+    pub access: AccessConfig,
+    /// How much each may take.
+    pub admission: AdmissionConfig,
 }
 
 impl Default for Config {
@@ -56,6 +60,8 @@ impl Default for Config {
             http_listen: (Ipv4Addr::LOCALHOST, 4318).into(),
             max_request_bytes: 64 * MIB as usize,
             limits: Limits::default(),
+            access: AccessConfig::default(),
+            admission: AdmissionConfig::default(),
         }
     }
 }
@@ -79,8 +85,8 @@ pub struct Receivers {
     http: TcpListener,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
-    max_request_bytes: usize,
-    limits: Limits,
+    config: Config,
+    access: Arc<Access>,
     counters: Arc<Counters>,
 }
 
@@ -97,8 +103,8 @@ impl Receivers {
             http,
             grpc_address,
             http_address,
-            max_request_bytes: config.max_request_bytes,
-            limits: config.limits.clone(),
+            access: Arc::new(Access::new(&config.access)),
+            config: config.clone(),
             counters: Arc::default(),
         })
     }
@@ -115,6 +121,12 @@ impl Receivers {
         self.http_address
     }
 
+    /// Who is let in, for other doors of the same house.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
     /// What will have passed the doors.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
@@ -125,7 +137,7 @@ impl Receivers {
     /// requests in flight 10 s to end. Those that have not ended then are left behind: they end
     /// with the runtime, unanswered, and their senders will send again.
     pub async fn run(self, queue: Queue, shutdown: impl Future<Output = ()>) {
-        let door = Door::new(self.max_request_bytes, self.limits, self.counters, queue);
+        let door = Door::new(&self.config, self.access, self.counters, queue);
         let (stop, stopped) = watch::channel(false);
         let grpc = Grpc { door: door.of(Transport::Grpc) };
         let http = http_door::router(door.of(Transport::Http));

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use proto::otlp::Signal;
 
+use crate::admission::REASONS;
+
 /// By which door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
@@ -97,6 +99,10 @@ pub struct Counters {
     accepted: [AtomicU64; 3],
     rejected: [AtomicU64; 3],
     bytes: [AtomicU64; 3],
+    turned_away: [AtomicU64; 4],
+    limit: AtomicU64,
+    in_flight: AtomicU64,
+    tenants: AtomicU64,
 }
 
 impl Counters {
@@ -122,6 +128,40 @@ impl Counters {
     #[must_use]
     pub fn bytes(&self, signal: Signal) -> u64 {
         self.bytes[signal as usize].load(Relaxed)
+    }
+
+    /// Requests turned away by admission, by reason.
+    pub fn turned_away(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REASONS.into_iter().zip(&self.turned_away).map(|(reason, count)| (reason, count.load(Relaxed)))
+    }
+
+    /// Units of work that may be in flight now. A request is one for each MiB that it takes once decoded,
+    /// and at least one.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
+    /// Units of work in flight now.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Tenants that were active lately or owe something.
+    #[must_use]
+    pub fn tenants(&self) -> u64 {
+        self.tenants.load(Relaxed)
+    }
+
+    pub(crate) fn count_turned_away(&self, reason: usize) {
+        self.turned_away[reason].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn admission(&self, limit: u64, in_flight: u64, tenants: usize) {
+        self.limit.store(limit, Relaxed);
+        self.in_flight.store(in_flight, Relaxed);
+        self.tenants.store(tenants as u64, Relaxed);
     }
 
     pub(crate) fn request(&self, signal: Signal, transport: Transport, outcome: Outcome) {
