@@ -33,9 +33,9 @@ pub(crate) enum StartError {
     /// Files with faults.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Faults(Vec<Fault>),
-    /// A door's address is taken or not ours.
+    /// A door's address is taken or not ours, or its certificates cannot be used.
     #[error("{0}")]
-    Bind(#[from] ingest::BindError),
+    Bind(#[from] ingest::ReceiverError),
     /// The API's address is taken or not ours.
     #[error("cannot listen on {address} (listen.api): {source}")]
     BindApi {

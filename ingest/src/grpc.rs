@@ -7,13 +7,6 @@
 mod frame;
 mod timeout;
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -36,22 +29,8 @@ pub(crate) struct Grpc {
     pub(crate) door: Door,
 }
 
-impl tower_service::Service<Request<GrpcBody>> for Grpc {
-    type Response = Response<GrpcBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<GrpcBody>) -> Self::Future {
-        let door = self.door.clone();
-        Box::pin(async move { Ok(answer(&door, request).await) })
-    }
-}
-
-async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
+/// Answers one call.
+pub(crate) async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
     let (head, body) = request.into_parts();
     let tenant = match door.identify(&head.headers) {
         Ok(tenant) => tenant,

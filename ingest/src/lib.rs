@@ -28,5 +28,5 @@ pub use door::{Counters, Outcome, Transport};
 pub use intake::{Applied, Intake, IntakeConfig, Passed};
 pub use queue::{Queue, Refused, Submission};
 pub use red::RedConfig;
-pub use server::{BindError, Config, Receivers};
+pub use server::{BindError, Config, ConnectionLimits, ReceiverError, Receivers, TlsConfig, TlsError};
 pub use tenant::{Tenant, TenantError};
