@@ -92,6 +92,8 @@ impl App {
             grpc_address: doors.grpc_address(),
             http_address: doors.http_address(),
             api_address,
+            is_encrypted: config.ingest.tls.is_some(),
+            is_guarded: !config.ingest.access.credentials.is_empty(),
             data_dir: config.data_dir.clone(),
             external_url,
             rules,
@@ -109,6 +111,7 @@ impl App {
             commands: command_sender,
             decisions: decisions.clone(),
             info: Arc::clone(&info),
+            access: doors.access(),
             ingest: doors.counters(),
             delivery: deliverer.counters(),
         };
