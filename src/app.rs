@@ -93,6 +93,7 @@ impl App {
             http_address: doors.http_address(),
             api_address,
             is_encrypted: config.ingest.tls.is_some(),
+            wants_certificates: config.ingest.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
             is_guarded: !config.ingest.access.credentials.is_empty(),
             data_dir: config.data_dir.clone(),
             external_url,

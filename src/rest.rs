@@ -90,6 +90,8 @@ pub(crate) struct Info {
     pub api_address: SocketAddr,
     /// Whether the OTLP doors speak TLS.
     pub is_encrypted: bool,
+    /// Whether the OTLP doors want a client's certificate.
+    pub wants_certificates: bool,
     /// Whether the doors and this interface want a credential.
     pub is_guarded: bool,
     /// Where the ledger is.

@@ -76,13 +76,14 @@ pub(crate) fn announce(info: &Info) {
 
 /// Says loudly what the network can read or do.
 fn warn_of_open_doors(info: &Info) {
+    let otlp = (info.is_encrypted, info.is_guarded || info.wants_certificates);
     let doors = [
-        ("OTLP/gRPC", info.grpc_address, info.is_encrypted),
-        ("OTLP/HTTP", info.http_address, info.is_encrypted),
-        ("page, REST", info.api_address, false),
+        ("OTLP/gRPC", info.grpc_address, otlp),
+        ("OTLP/HTTP", info.http_address, otlp),
+        ("page, REST", info.api_address, (false, info.is_guarded)),
     ];
-    for (what, address, is_encrypted) in doors.into_iter().filter(|(_, address, _)| !address.ip().is_loopback()) {
-        match (is_encrypted, info.is_guarded) {
+    for (what, address, defences) in doors.into_iter().filter(|(_, address, _)| !address.ip().is_loopback()) {
+        match defences {
             (true, true) => {}
             (true, false) => tracing::warn!(%address, "{what} is open to the network without authentication"),
             (false, true) => {

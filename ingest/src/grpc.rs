@@ -53,11 +53,13 @@ pub(crate) async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<
         let codes = (rpc::Code::Unimplemented, StatusCode::NOT_FOUND);
         return refused(&Refusal::new(Outcome::Refused, message).with_codes(codes.0, codes.1));
     };
-    let deadline = match timeout::deadline(head.headers.get("grpc-timeout")) {
-        Ok(deadline) => deadline,
-        Err(refusal) => return refused(&refusal),
+    let timeout = timeout::deadline(head.headers.get("grpc-timeout"));
+    let deadline = timeout.as_ref().ok().copied().flatten();
+    let message = async {
+        timeout?;
+        read(door, tenant, &head.headers, body).await
     };
-    match door.take(signal, deadline, read(door, tenant, &head.headers, body)).await {
+    match door.take(signal, deadline, message).await {
         Ok(partial) => success(signal, &partial),
         Err(refusal) => refused(&refusal),
     }

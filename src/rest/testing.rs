@@ -85,6 +85,7 @@ impl Fixture {
             http_address: address(4318),
             api_address: address(4320),
             is_encrypted: false,
+            wants_certificates: false,
             is_guarded: false,
             data_dir: PathBuf::from("data"),
             external_url: "http://127.0.0.1:4320".into(),

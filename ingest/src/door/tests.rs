@@ -157,6 +157,43 @@ async fn while_the_pipeline_does_not_move_every_refusal_can_be_sent_again_and_sa
 }
 
 #[tokio::test]
+async fn a_tenant_that_fills_the_service_does_not_keep_others_out() {
+    let (queue, mut submissions) = Queue::new(8 << 20);
+    let service = Arc::new(Service::start_in_front_of(&guarded(), queue.serving_all_tenants()).await);
+    let mut asking = tokio::task::JoinSet::new();
+    let mut ask = |who: &'static str| {
+        let service = Arc::clone(&service);
+        asking.spawn(async move {
+            let who = [("authorization", who)];
+            let answer = send_message(&service, Transport::Http, HTTP[0], &who, fake::metrics(1, 0)).await;
+            answer.status.as_u16()
+        });
+    };
+    let mut waiting = Vec::new();
+    for _ in 0..200 {
+        ask(SHOP);
+        waiting.push(submissions.recv().await.expect("there is room"));
+    }
+    for _ in 0..100 {
+        ask("Bearer token-of-the-bank");
+        waiting.push(submissions.recv().await.expect("has its share"));
+    }
+    ask("Bearer token-of-the-bank");
+    ask(SHOP);
+    for _ in 0..2 {
+        assert_eq!(asking.join_next().await.expect("two are refused").expect("no panic"), 429);
+    }
+    assert_eq!(waiting.iter().filter(|s| s.tenant.as_str() == "bank").count(), 100);
+    for submission in waiting {
+        submission.reply.send(Rejections::default()).expect("is waited for");
+    }
+    while let Some(status) = asking.join_next().await {
+        assert_eq!(status.expect("no panic"), 200);
+    }
+    assert_eq!(service.counters.in_flight(), 0);
+}
+
+#[tokio::test]
 async fn a_tenant_over_its_rate_is_told_to_come_again() {
     let slow = TenantLimits { items: Some(Rate { per_second: 1, burst: 1 }), ..TenantLimits::default() };
     let shop = Tenant::new("shop").expect("is a name");
@@ -184,6 +221,7 @@ async fn nothing_is_done_for_a_caller_whose_time_has_passed() {
     assert_eq!(service.counters.requests(Signal::Metrics, Transport::Grpc, Outcome::Abandoned), 1);
     let odd = send(&service, Transport::Grpc, GRPC[0], &[("grpc-timeout", "soon")]).await;
     assert_eq!(odd.grpc_status(), 3);
+    assert_eq!(service.counters.requests(Signal::Metrics, Transport::Grpc, Outcome::Malformed), 1);
     let ok = send_message(&service, Transport::Grpc, GRPC[0], &[("grpc-timeout", "1H")], fake::metrics(1, 0)).await;
     assert_eq!((ok.grpc_status(), service.rows()), (0, (1, 0, 0)));
 }
