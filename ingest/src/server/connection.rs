@@ -42,9 +42,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the first request may take to begin, and the head of an HTTP/1 request to arrive (counted
 /// from the end of the one before it).
 const HEAD: Duration = Duration::from_secs(50);
-/// How long a connection that was told to end may go on.
+/// How long a connection that was told to end may go on without a request in flight: HTTP/2 waits for
+/// the peer to say that it has heard.
 const GRACE: Duration = Duration::from_secs(5);
-/// The same when requests may be in flight on it.
+/// How long it may go on at the most.
 const BUSY_GRACE: Duration = Duration::from_secs(60);
 /// A tenth earlier or later, so that connections that began together do not end together.
 const AGE_JITTER: f64 = 0.1;
@@ -96,28 +97,28 @@ async fn drive<S: Serves>(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let jitter = 1.0 + AGE_JITTER * (2.0 * fastrand::f64() - 1.0);
     let old = Instant::now().checked_add(door.limits.age.mul_f64(jitter));
-    let mut end = None;
     loop {
         let idle = activity.idle_at();
         tokio::select! {
             served = connection.as_mut() => return served,
-            () = until(end), if end.is_some() => return Err("did not end when it was told to".into()),
             // An error means that the one who could stop us is gone, which is a stop as well.
-            _ = stopped.wait_for(|is_stopped| *is_stopped), if end.is_none() => {
-                end = Instant::now().checked_add(BUSY_GRACE);
-                connection.as_mut().graceful_shutdown();
-            }
-            () = until(old), if end.is_none() => {
-                end = Instant::now().checked_add(BUSY_GRACE);
-                connection.as_mut().graceful_shutdown();
-            }
-            () = until(idle), if end.is_none() => {
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => break,
+            () = until(old) => break,
+            () = until(idle) => {
                 // Something may have begun or ended since the time was set.
                 if activity.idle_at().is_some_and(|at| at <= Instant::now()) {
-                    end = Instant::now().checked_add(GRACE);
-                    connection.as_mut().graceful_shutdown();
+                    break;
                 }
             }
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    let last = Instant::now() + BUSY_GRACE;
+    loop {
+        match tokio::time::timeout(GRACE, connection.as_mut()).await {
+            Ok(served) => return served,
+            Err(_) if activity.is_busy() && Instant::now() < last => {}
+            Err(_) => return Err("did not end when it was told to".into()),
         }
     }
 }
@@ -174,6 +175,10 @@ impl Activity {
     fn idle_at(&self) -> Option<Instant> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.requests > 0 { Instant::now().checked_add(self.idle) } else { state.idle_at }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).requests > 0
     }
 
     fn change(&self, change: impl FnOnce(usize) -> usize) {

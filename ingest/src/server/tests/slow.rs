@@ -71,8 +71,8 @@ async fn a_connection_over_the_limit_waits_for_a_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_and_an_old_one_are_closed_but_not_a_busy_one() {
-    let limits = ConnectionLimits { idle: Duration::from_secs(20), age: Duration::from_secs(600), max: 9 };
+async fn an_idle_connection_is_closed_but_not_a_busy_one() {
+    let limits = ConnectionLimits { idle: Duration::from_secs(20), ..ConnectionLimits::default() };
     let (queue, mut submissions) = Queue::new(1 << 20);
     let config = Config { connections: limits, ..fake::config() };
     let service = Service::start_in_front_of(&config, queue).await;
@@ -90,4 +90,14 @@ async fn an_idle_connection_and_an_old_one_are_closed_but_not_a_busy_one() {
     stream.read_to_end(&mut answer).await.expect("is closed in order");
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
     assert!(answered.elapsed() <= Duration::from_secs(30), "{:?}", answered.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_is_asked_to_end() {
+    let limits = ConnectionLimits { age: Duration::from_secs(20), ..ConnectionLimits::default() };
+    let service = Service::start_as(&Config { connections: limits, ..fake::config() }).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = [preface, &[0, 0, 0, 4, 0, 0, 0, 0, 0][..]].concat();
+    let lasted = closed_after(service.grpc, &settings, None).await;
+    assert!((18..=27).contains(&lasted.as_secs()), "{lasted:?}");
 }

@@ -5,8 +5,9 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -100,7 +101,10 @@ fn client(
     }
 }
 
-/// One OTLP request over TLS; the protocol that was agreed on, and the status.
+const EXPORT: &str = "https://localhost/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+
+/// One OTLP/HTTP request over TLS, or an OTLP/gRPC one where HTTP/2 is asked for; the protocol that was
+/// agreed on, and the HTTP status.
 async fn ask(address: SocketAddr, mut config: ClientConfig, alpn: &[u8]) -> Result<(Vec<u8>, u16), String> {
     config.alpn_protocols = vec![alpn.to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
@@ -108,16 +112,23 @@ async fn ask(address: SocketAddr, mut config: ClientConfig, alpn: &[u8]) -> Resu
     let name = ServerName::try_from("localhost").expect("is a name");
     let stream = connector.connect(name, stream).await.map_err(|e| e.to_string())?;
     let agreed = stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec();
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    if alpn == b"h2" {
-        return Ok((agreed, 0));
-    }
-    tokio::spawn(connection);
-    let request =
-        Request::post("/v1/logs").header("host", "localhost").header("content-type", "application/x-protobuf");
-    let request = request.body(Full::new(bytes::Bytes::from(fake::logs(1, 0)))).expect("is a request");
-    let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
+    let (io, logs) = (TokioIo::new(stream), fake::logs(1, 0));
+    let response = if alpn == b"h2" {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.map_err(|e| e.to_string())?;
+        tokio::spawn(connection);
+        let length = u8::try_from(logs.len()).expect("is short");
+        let framed = [&[0, 0, 0, 0, length][..], &logs].concat();
+        let request = Request::post(EXPORT).header("content-type", "application/grpc");
+        sender.send_request(request.body(Full::new(Bytes::from(framed))).expect("is a request")).await
+    } else {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
+        tokio::spawn(connection);
+        let request = Request::post("/v1/logs").header("host", "localhost");
+        let request = request.header("content-type", "application/x-protobuf");
+        sender.send_request(request.body(Full::new(Bytes::from(logs))).expect("is a request")).await
+    };
+    let response = response.map_err(|e| e.to_string())?;
     let status = response.status().as_u16();
     response.collect().await.map_err(|e| e.to_string())?;
     Ok((agreed, status))
@@ -132,11 +143,11 @@ async fn both_doors_speak_tls_of_two_versions_and_agree_on_a_protocol() {
     for version in [&TLS12, &TLS13] {
         let client = || client(&[&authority], None, &[version]);
         assert_eq!(ask(service.http, client(), b"http/1.1").await, Ok((b"http/1.1".to_vec(), 200)));
-        assert_eq!(ask(service.http, client(), b"h2").await.map(|a| a.0), Ok(b"h2".to_vec()));
-        assert_eq!(ask(service.grpc, client(), b"h2").await.map(|a| a.0), Ok(b"h2".to_vec()));
+        assert_eq!(ask(service.http, client(), b"h2").await, Ok((b"h2".to_vec(), 404)), "there is no gRPC here");
+        assert_eq!(ask(service.grpc, client(), b"h2").await, Ok((b"h2".to_vec(), 200)));
         assert!(ask(service.grpc, client(), b"http/1.1").await.is_err(), "gRPC is HTTP/2");
     }
-    assert_eq!(service.rows(), (0, 0, 2));
+    assert_eq!(service.rows(), (0, 0, 4));
 }
 
 #[tokio::test]
