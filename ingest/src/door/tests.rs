@@ -3,6 +3,7 @@
 use http::Request;
 use prost::Message as _;
 use proto::rpc::Status;
+use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 use crate::{
@@ -224,6 +225,41 @@ async fn nothing_is_done_for_a_caller_whose_time_has_passed() {
     assert_eq!(service.counters.requests(Signal::Metrics, Transport::Grpc, Outcome::Malformed), 1);
     let ok = send_message(&service, Transport::Grpc, GRPC[0], &[("grpc-timeout", "1H")], fake::metrics(1, 0)).await;
     assert_eq!((ok.grpc_status(), service.rows()), (0, (1, 0, 0)));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_abandons_its_request() {
+    let (queue, mut submissions) = Queue::new(1 << 20);
+    let service = Service::start_with(queue).await;
+    let body = fake::metrics(1, 0);
+    let head = format!(
+        "POST /v1/metrics HTTP/1.1\r\nhost: h\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(service.http).await.expect("the door is open");
+    stream.write_all(&[head.as_bytes(), &body].concat()).await.expect("is taken");
+    let mut submission = submissions.recv().await.expect("comes through");
+    assert!(!submission.is_abandoned());
+    drop(stream);
+    let gone = tokio::time::timeout(Duration::from_secs(30), submission.reply.closed()).await;
+    assert!(gone.is_ok() && submission.is_abandoned());
+    assert_eq!(service.counters.requests(Signal::Metrics, Transport::Http, Outcome::Abandoned), 1);
+}
+
+#[tokio::test]
+async fn a_stranger_is_told_so_in_its_own_encoding() {
+    let service = Service::start_as(&guarded()).await;
+    for (tenant, status, code) in [("shop", 200, 0), ("bank", 403, 7), ("..", 400, 3)] {
+        let request = Request::post("/v1/logs").header("content-type", "application/json").body(b"{}".to_vec());
+        let mut request = request.expect("is a request");
+        for (name, value) in [("authorization", SHOP), ("x-scope-orgid", tenant)] {
+            request.headers_mut().insert(name, value.parse().expect("is a header's value"));
+        }
+        let answer = fake::http(service.http, request).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (status, "application/json"));
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("is JSON");
+        assert_eq!(body["code"].as_i64().unwrap_or(0), code, "{body}");
+    }
 }
 
 #[tokio::test]
