@@ -33,9 +33,9 @@ pub(crate) enum StartError {
     /// Files with faults.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Faults(Vec<Fault>),
-    /// A door's address is taken or not ours.
+    /// A door's address is taken or not ours, or its certificates cannot be used.
     #[error("{0}")]
-    Bind(#[from] ingest::BindError),
+    Bind(#[from] ingest::ReceiverError),
     /// The API's address is taken or not ours.
     #[error("cannot listen on {address} (listen.api): {source}")]
     BindApi {
@@ -92,6 +92,9 @@ impl App {
             grpc_address: doors.grpc_address(),
             http_address: doors.http_address(),
             api_address,
+            is_encrypted: config.ingest.tls.is_some(),
+            wants_certificates: config.ingest.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            is_guarded: !config.ingest.access.credentials.is_empty(),
             data_dir: config.data_dir.clone(),
             external_url,
             rules,
@@ -110,6 +113,7 @@ impl App {
             commands: command_sender,
             decisions: decisions.clone(),
             info: Arc::clone(&info),
+            access: doors.access(),
             ingest: doors.counters(),
             delivery: deliverer.counters(),
         };

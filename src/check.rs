@@ -36,6 +36,10 @@ fn check(path: &Path) -> Result<String, Vec<Fault>> {
         return Ok(format!("{rules} rules in {} groups are valid", groups.len()));
     }
     let config = config::read(path)?;
+    if let Some(Err(error)) = config.ingest.tls.as_ref().map(ingest::TlsConfig::check) {
+        let file = error.file.display().to_string();
+        return Err(vec![Fault { file, line: 0, message: format!("tls: {}", error.reason) }]);
+    }
     let rules: usize = config.rules(external_url)?.iter().map(|g| g.rules.len()).sum();
     Ok(format!("the configuration is valid; {rules} rules, {} receivers", config.receivers.len()))
 }

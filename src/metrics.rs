@@ -68,6 +68,23 @@ fn doors(text: &mut Text, counters: &ingest::Counters) {
             }
         }
     }
+    text.counter("bellwether_ingest_turned_away_total", "Requests that admission told to come again, by reason.");
+    for (reason, count) in counters.turned_away() {
+        text.count(&[("reason", reason)], count);
+    }
+    let gauges = [
+        (
+            "bellwether_ingest_limit_units",
+            "Work that may be in flight, one unit for each decoded MiB.",
+            counters.limit(),
+        ),
+        ("bellwether_ingest_in_flight_units", "Work in flight.", counters.in_flight()),
+        ("bellwether_ingest_tenants", "Tenants that were active lately or owe something.", counters.tenants()),
+    ];
+    for (name, help, value) in gauges {
+        text.gauge(name, help);
+        text.count(&[], value);
+    }
     text.counter("bellwether_ingest_items_total", "Data points, spans and log records of requests that were taken.");
     for signal in Signal::ALL {
         for (outcome, count) in [("accepted", counters.accepted(signal)), ("rejected", counters.rejected(signal))] {

@@ -134,6 +134,9 @@ impl Pipeline {
     }
 
     fn submission(&mut self, submission: Submission) {
+        if submission.is_abandoned() {
+            return;
+        }
         let Submission { batch, reply, .. } = submission;
         // Without an answer the sender is told to come again.
         let Ok(rejected) = self.take(batch, now()) else { return };

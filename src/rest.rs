@@ -25,7 +25,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use alerting::{Operator, Reader};
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
@@ -67,6 +67,8 @@ pub(crate) struct Api {
     pub decisions: broadcast::Sender<Arc<Decision>>,
     /// What was settled at the start.
     pub info: Arc<Info>,
+    /// Who may ask, and who may not.
+    pub access: Arc<ingest::Access>,
     /// Counts of the doors.
     pub ingest: Arc<ingest::Counters>,
     /// Counts of the deliverer.
@@ -86,6 +88,12 @@ pub(crate) struct Info {
     pub http_address: SocketAddr,
     /// Where this interface listens.
     pub api_address: SocketAddr,
+    /// Whether the OTLP doors speak TLS.
+    pub is_encrypted: bool,
+    /// Whether the OTLP doors want a client's certificate.
+    pub wants_certificates: bool,
+    /// Whether the doors and this interface want a credential.
+    pub is_guarded: bool,
     /// Where the ledger is.
     pub data_dir: PathBuf,
     /// How this service is reached from where its links are read.
@@ -149,6 +157,7 @@ impl Shared {
 
 /// The whole interface.
 pub(crate) fn router(api: Api) -> Router {
+    let access = Arc::clone(&api.access);
     let shared = Arc::new(Shared::new(api));
     Router::new()
         .merge(prometheus::routes())
@@ -160,8 +169,23 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(ui::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(access, guard))
         .layer(middleware::map_response(with_safe_headers))
         .with_state(shared)
+}
+
+/// Lets those in who have a credential, where there are any; whether the service is alive and ready is
+/// everybody's business.
+async fn guard(State(access): State<Arc<ingest::Access>>, request: Request, next: middleware::Next) -> Response {
+    let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
+    match access.check(request.headers()) {
+        Err(ingest::Denied::Unauthenticated { reason, challenge }) if !is_open => {
+            let mut response = Problem::new(StatusCode::UNAUTHORIZED, reason).into_response();
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            response
+        }
+        _ => next.run(request).await,
+    }
 }
 
 async fn unknown_path(uri: Uri) -> Response {

@@ -62,7 +62,8 @@ pub(crate) fn announce(info: &Info) {
     let rules: usize = info.rules.iter().map(|g| g.rules.len()).sum();
     println!("bellwether {}", info.version);
     println!("  OTLP/gRPC   {}", info.grpc_address);
-    println!("  OTLP/HTTP   http://{}", info.http_address);
+    let scheme = if info.is_encrypted { "https" } else { "http" };
+    println!("  OTLP/HTTP   {scheme}://{}", info.http_address);
     println!("  page, REST  {}", info.external_url);
     println!("  data        {}", info.data_dir.display());
     println!("  rules       {rules} in {} groups", info.rules.len());
@@ -70,11 +71,27 @@ pub(crate) fn announce(info: &Info) {
         [] => println!("  alerts to   nobody yet: give --webhook URL, or receivers in the configuration"),
         names => println!("  alerts to   {}", names.join(", ")),
     }
-    for (what, address) in
-        [("OTLP/gRPC", info.grpc_address), ("OTLP/HTTP", info.http_address), ("page, REST", info.api_address)]
-    {
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "{what} is open to the network without encryption or authentication");
+    warn_of_open_doors(info);
+}
+
+/// Says loudly what the network can read or do.
+fn warn_of_open_doors(info: &Info) {
+    let otlp = (info.is_encrypted, info.is_guarded || info.wants_certificates);
+    let doors = [
+        ("OTLP/gRPC", info.grpc_address, otlp),
+        ("OTLP/HTTP", info.http_address, otlp),
+        ("page, REST", info.api_address, (false, info.is_guarded)),
+    ];
+    for (what, address, defences) in doors.into_iter().filter(|(_, address, _)| !address.ip().is_loopback()) {
+        match defences {
+            (true, true) => {}
+            (true, false) => tracing::warn!(%address, "{what} is open to the network without authentication"),
+            (false, true) => {
+                tracing::warn!(%address, "{what} is open to the network without encryption: credentials can be read");
+            }
+            (false, false) => {
+                tracing::warn!(%address, "{what} is open to the network without encryption or authentication");
+            }
         }
     }
 }

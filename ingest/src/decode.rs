@@ -17,7 +17,7 @@ mod senders;
 mod spans;
 mod values;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use proto::otlp::{self, DecodeError, Encoding, Load, Signal};
 
@@ -51,32 +51,45 @@ impl Decoder {
         Self { limits, known, senders: Senders::default() }
     }
 
-    /// What a protobuf request will cost, without decoding it.
+    /// Looks at what `body` will cost, before anything is allocated for it.
     ///
     /// # Errors
-    /// [`DecodeError`] when it would take more memory than a request may, or its envelopes are none.
-    pub fn measure(&self, signal: Signal, request: &[u8]) -> Result<Load, DecodeError> {
-        otlp::measure(signal, request, self.limits.decoded_bytes as u64)
+    /// [`DecodeError`] when it would take more memory than a request may, when its envelopes are
+    /// none, or when it is no JSON of such a request.
+    pub fn measure<'b>(&self, signal: Signal, encoding: Encoding, body: &'b [u8]) -> Result<Measured<'b>, DecodeError> {
+        let budget = self.limits.decoded_bytes;
+        let request = otlp::as_protobuf(signal, encoding, body, budget)?;
+        let load = otlp::measure(signal, &request, budget as u64)?;
+        Ok(Measured { signal, request, load })
     }
 
     /// Reads one request, whole or not at all.
     ///
     /// # Errors
-    /// [`DecodeError`] when `body` is no such request, or one that would take too much memory.
-    pub fn decode(&self, signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Decoded, DecodeError> {
-        let request = otlp::as_protobuf(signal, encoding, body, self.limits.decoded_bytes)?;
-        let load = self.measure(signal, &request)?;
+    /// [`DecodeError`] when it is no such request.
+    pub fn decode(&self, measured: &Measured<'_>) -> Result<Decoded, DecodeError> {
+        let Measured { signal, request, load } = measured;
         let batch = match signal {
             Signal::Metrics => {
                 let Self { limits, known, senders } = self;
-                metrics::rows(&request, load.items, metrics::Context { limits, known, senders })
+                metrics::rows(request, load.items, metrics::Context { limits, known, senders })
             }
-            Signal::Traces => spans::rows(&request, &self.limits),
-            Signal::Logs => logs::rows(&request, &self.limits),
+            Signal::Traces => spans::rows(request, &self.limits),
+            Signal::Logs => logs::rows(request, &self.limits),
         };
-        let batch = batch.map_err(|fault| DecodeError::malformed(signal, &fault))?;
+        let batch = batch.map_err(|fault| DecodeError::malformed(*signal, &fault))?;
         Ok(Decoded { batch, items: load.items })
     }
+}
+
+/// A request whose cost is known.
+#[derive(Clone, Debug)]
+pub struct Measured<'b> {
+    signal: Signal,
+    /// In protobuf, whatever it came as.
+    request: Cow<'b, [u8]>,
+    /// What it will cost.
+    pub load: Load,
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
-use crate::{Batch, Config, Counters, KnownSeries, Limits, Queue, Receivers};
+use crate::{AccessConfig, Batch, Config, Counters, KnownSeries, Limits, Queue, Receivers};
 
 /// Small enough that tests can exceed it quickly.
 pub(crate) const MAX_REQUEST: usize = 64 * 1024;
@@ -54,14 +54,21 @@ pub(crate) fn config() -> Config {
         http_listen: ([127, 0, 0, 1], 0).into(),
         max_request_bytes: MAX_REQUEST,
         limits: Limits { decoded_bytes: DECODED, ..Limits::default() },
+        ..Config::default()
     }
 }
 
 impl Service {
     /// Receivers with a pipeline that takes everything.
     pub(crate) async fn start() -> Self {
+        Self::start_as(&config()).await
+    }
+
+    /// The same with this configuration; every tenant is taken.
+    pub(crate) async fn start_as(config: &Config) -> Self {
         let (queue, mut submissions) = Queue::new(1 << 20, nothing_known());
-        let service = Self::start_with(queue).await;
+        let queue = if config.access == AccessConfig::default() { queue } else { queue.serving_all_tenants() };
+        let service = Self::start_in_front_of(config, queue).await;
         let taken = Arc::clone(&service.taken);
         tokio::spawn(async move {
             while let Some(submission) = submissions.recv().await {
@@ -76,7 +83,11 @@ impl Service {
 
     /// Receivers in front of the caller's queue.
     pub(crate) async fn start_with(queue: Queue) -> Self {
-        let receivers = Receivers::bind(&config()).await.expect("port 0 is always free");
+        Self::start_in_front_of(&config(), queue).await
+    }
+
+    pub(crate) async fn start_in_front_of(config: &Config, queue: Queue) -> Self {
+        let receivers = Receivers::bind(config).await.expect("port 0 is always free");
         let (grpc, http, counters) = (receivers.grpc_address(), receivers.http_address(), receivers.counters());
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move {
@@ -145,6 +156,10 @@ pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(plain).expect("a vector takes everything");
     encoder.finish().expect("a vector takes everything")
+}
+
+pub(crate) fn zstd(plain: &[u8]) -> Vec<u8> {
+    zstd::encode_all(plain, 3).expect("a vector takes everything")
 }
 
 fn resource() -> Option<Resource> {

@@ -5,13 +5,7 @@
 //! member only, and answers `OUT_OF_RANGE` to what is too large, which OTLP clients send again.
 
 mod frame;
-
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
+mod timeout;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -22,7 +16,10 @@ use proto::{
 };
 use tonic::{Code, Status, body::Body as GrpcBody};
 
-use crate::door::{Body, Door, Outcome, Refusal, check_tenant, in_time, shown};
+use crate::{
+    Tenant,
+    door::{Body, Coding, Door, Outcome, Refusal, in_time, shown, unknown_coding},
+};
 
 const CONTENT_TYPE: &str = "application/grpc";
 
@@ -32,44 +29,37 @@ pub(crate) struct Grpc {
     pub(crate) door: Door,
 }
 
-impl tower_service::Service<Request<GrpcBody>> for Grpc {
-    type Response = Response<GrpcBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<GrpcBody>) -> Self::Future {
-        let door = self.door.clone();
-        Box::pin(async move { Ok(answer(&door, request).await) })
-    }
-}
-
-async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
+/// Answers one call.
+pub(crate) async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
     let (head, body) = request.into_parts();
+    let tenant = match door.identify(&head.headers) {
+        Ok(tenant) => tenant,
+        Err(refusal) => {
+            if let Some(signal) = signal_of(head.uri.path()) {
+                door.counters.request(signal, door.transport, refusal.outcome);
+            }
+            return refused(&refusal);
+        }
+    };
     let content_type = head.headers.get(header::CONTENT_TYPE);
-    if !content_type.is_some_and(|t| t.as_bytes().starts_with(CONTENT_TYPE.as_bytes())) {
-        let status =
-            Status::invalid_argument(format!("expected content-type {CONTENT_TYPE}, got {}", shown(content_type)));
-        let mut response = status.into_http();
+    if !content_type.is_some_and(is_grpc) {
+        let message = format!("content-type: expected {CONTENT_TYPE}, got {}", shown(content_type));
+        let mut response = refused(&Refusal::new(Outcome::Refused, message));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
     let Some(signal) = signal_of(head.uri.path()) else {
-        return Status::unimplemented("no such method; this is an OTLP receiver for metrics, traces and logs")
-            .into_http();
+        let message = "no such method; this is an OTLP receiver for metrics, traces and logs";
+        let codes = (rpc::Code::Unimplemented, StatusCode::NOT_FOUND);
+        return refused(&Refusal::new(Outcome::Refused, message).with_codes(codes.0, codes.1));
     };
-    let message = match read(door, &head.headers, body).await {
-        Ok(message) => Ok(message),
-        Err(NotRead::Unsupported(status)) => {
-            door.counters.request(signal, door.transport, Outcome::Refused);
-            return *status;
-        }
-        Err(NotRead::Refused(refusal)) => Err(refusal),
+    let timeout = timeout::deadline(head.headers.get("grpc-timeout"));
+    let deadline = timeout.as_ref().ok().copied().flatten();
+    let message = async {
+        timeout?;
+        read(door, tenant, &head.headers, body).await
     };
-    match door.take_counted(signal, message).await {
+    match door.take(signal, deadline, message).await {
         Ok(partial) => success(signal, &partial),
         Err(refusal) => refused(&refusal),
     }
@@ -84,38 +74,23 @@ fn signal_of(path: &str) -> Option<Signal> {
     }
 }
 
-enum NotRead {
-    /// A protocol matter that gRPC has its own code for.
-    Unsupported(Box<Response<GrpcBody>>),
-    Refused(Refusal),
+/// `application/grpc`, or that with `+proto`; other message formats are not spoken.
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(CONTENT_TYPE.as_bytes()) || essence.eq_ignore_ascii_case(b"application/grpc+proto")
 }
 
-impl From<Refusal> for NotRead {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-async fn read(door: &Door, headers: &HeaderMap, body: GrpcBody) -> Result<Body, NotRead> {
-    check_tenant(headers)?;
+async fn read(door: &Door, tenant: Tenant, headers: &HeaderMap, body: GrpcBody) -> Result<Body, Refusal> {
     let named = headers.get("grpc-encoding");
-    let is_gzip = match named.map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => false,
-        Some(b"gzip") => true,
-        Some(_) => {
-            let status =
-                Status::unimplemented(format!("grpc-encoding: expected gzip or identity, got {}", shown(named)));
-            let mut response = status.into_http();
-            response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip"));
-            return Err(NotRead::Unsupported(Box::new(response)));
-        }
-    };
+    let coding = Coding::named(named.map(HeaderValue::as_bytes).unwrap_or_default())
+        .ok_or_else(|| unknown_coding("grpc-encoding", "grpc-accept-encoding", &shown(named)))?;
     let message = in_time(frame::read(body, door.room.body(), door.max_request_bytes)).await?;
-    if message.is_compressed && !is_gzip {
-        return Err(Refusal::malformed("message is marked compressed but grpc-encoding names no compression").into());
+    if message.is_compressed && coding == Coding::Identity {
+        return Err(Refusal::malformed("message is marked compressed but grpc-encoding names no compression"));
     }
     let (bytes, held) = message.received.finish();
-    Ok(Body { bytes, encoding: Encoding::Protobuf, is_gzip: message.is_compressed, _held: held })
+    let coding = if message.is_compressed { coding } else { Coding::Identity };
+    Ok(Body { tenant, bytes, encoding: Encoding::Protobuf, coding, _held: held })
 }
 
 fn success(signal: Signal, partial: &PartialSuccess) -> Response<GrpcBody> {
@@ -129,15 +104,14 @@ fn success(signal: Signal, partial: &PartialSuccess) -> Response<GrpcBody> {
 }
 
 fn refused(refusal: &Refusal) -> Response<GrpcBody> {
-    let code = Code::from_i32(refusal.code() as i32);
-    match refusal.retry_after {
-        None => Status::new(code, refusal.message.as_str()).into_http(),
-        Some(_) => {
-            let details: rpc::Status = refusal.status();
-            let details = Bytes::from(details.encode_as(Encoding::Protobuf));
-            Status::with_details(code, refusal.message.as_str(), details).into_http()
-        }
-    }
+    let code = Code::from_i32(refusal.code as i32);
+    let details = match refusal.retry_after {
+        None => Bytes::new(),
+        Some(_) => refusal.status().encode_as(Encoding::Protobuf).into(),
+    };
+    let mut response = Status::with_details(code, refusal.message.as_str(), details).into_http();
+    refusal.write_headers(response.headers_mut());
+    response
 }
 
 #[cfg(test)]

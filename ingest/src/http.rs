@@ -4,14 +4,20 @@
 
 use axum::{Router, body::Body as HttpBody, extract::State, response::Response, routing::any};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::BodyExt as _;
 use proto::{
     otlp::{self, Encoding, Signal},
-    rpc::{Code, Status},
+    rpc::Code,
 };
 
-use crate::door::{Body, Door, Outcome, Received, Refusal, check_tenant, in_time, shown};
+use crate::{
+    Tenant,
+    door::{Body, Coding, Door, Outcome, Received, Refusal, in_time, shown, unknown_coding},
+};
+
+/// So much of a body is read and dropped whose head was refused already.
+const UNWANTED_BYTES: usize = 1024 * 1024;
 
 /// The paths of the door.
 pub(crate) fn router(door: Door) -> Router {
@@ -26,53 +32,62 @@ pub(crate) fn router(door: Door) -> Router {
     router.with_state(door)
 }
 
-async fn not_found(request: Request<HttpBody>) -> Response {
+async fn not_found(State(door): State<Door>, request: Request<HttpBody>) -> Response {
     let encoding = encoding_of(request.headers()).unwrap_or(Encoding::Protobuf);
+    if let Err(refusal) = door.identify(request.headers()) {
+        return refused(&refusal, encoding);
+    }
     let message = "no such path; expected /v1/metrics, /v1/traces or /v1/logs";
-    error(StatusCode::NOT_FOUND, encoding, &Status::new(Code::NotFound, message, None))
+    let refusal = Refusal::new(Outcome::Refused, message).with_codes(Code::NotFound, StatusCode::NOT_FOUND);
+    refused(&refusal, encoding)
 }
 
 async fn export(door: &Door, signal: Signal, request: Request<HttpBody>) -> Response {
     let (head, body) = request.into_parts();
-    let encoding = encoding_of(&head.headers);
-    let known = encoding.unwrap_or(Encoding::Protobuf);
-    if head.method != Method::POST {
-        door.counters.request(signal, door.transport, Outcome::Refused);
-        let message = format!("expected POST, got {}", otlp::cut(head.method.as_str(), 32));
-        let status = Status::new(Code::Unimplemented, message, None);
-        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, known, &status);
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
-    }
-    let is_gzip = match (encoding, gzip_of(&head.headers)) {
-        (Some(_), Ok(is_gzip)) => is_gzip,
-        (None, _) => {
-            let got = shown(head.headers.get(header::CONTENT_TYPE));
-            let message = format!("content-type: expected application/x-protobuf or application/json, got {got}");
-            return unsupported(door, signal, known, message);
-        }
-        (Some(_), Err(got)) => {
-            let message = format!("content-encoding: expected gzip or identity, got {got}");
-            return unsupported(door, signal, known, message);
-        }
-    };
-    let received = match check_tenant(&head.headers) {
-        Ok(()) => in_time(read(body, &head.headers, door)).await,
-        Err(refusal) => Err(refusal),
-    };
-    let body = received.map(|received| {
-        let (bytes, held) = received.finish();
-        Body { bytes, encoding: known, is_gzip, _held: held }
-    });
-    match door.take_counted(signal, body).await {
+    let known = encoding_of(&head.headers).unwrap_or(Encoding::Protobuf);
+    match door.take(signal, None, receive(door, &head, body)).await {
         Ok(partial) => response(StatusCode::OK, known, otlp::encode_response(signal, known, &partial)),
         Err(refusal) => refused(&refusal, known),
     }
 }
 
-fn unsupported(door: &Door, signal: Signal, encoding: Encoding, message: String) -> Response {
-    door.counters.request(signal, door.transport, Outcome::Refused);
-    error(StatusCode::UNSUPPORTED_MEDIA_TYPE, encoding, &Status::new(Code::InvalidArgument, message, None))
+/// The body, if the request is one that is served.
+async fn receive(door: &Door, head: &Parts, mut body: HttpBody) -> Result<Body, Refusal> {
+    match judge(door, head) {
+        Ok((tenant, encoding, coding)) => {
+            let (bytes, held) = in_time(read(body, &head.headers, door)).await?.finish();
+            Ok(Body { tenant, bytes, encoding, coding, _held: held })
+        }
+        Err(refusal) => {
+            if !head.headers.contains_key(header::EXPECT) {
+                // Also when it does not come in time, the answer is the same.
+                let _ = in_time(async {
+                    discard(&mut body, UNWANTED_BYTES).await;
+                    Ok(())
+                })
+                .await;
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// What the head alone says: who sends, and in which form.
+fn judge(door: &Door, head: &Parts) -> Result<(Tenant, Encoding, Coding), Refusal> {
+    let tenant = door.identify(&head.headers)?;
+    if head.method != Method::POST {
+        let message = format!("expected POST, got {}", otlp::cut(head.method.as_str(), 32));
+        return Err(Refusal::new(Outcome::Refused, message)
+            .with_codes(Code::Unimplemented, StatusCode::METHOD_NOT_ALLOWED)
+            .with_header("allow", "POST"));
+    }
+    let Some(encoding) = encoding_of(&head.headers) else {
+        let got = shown(head.headers.get(header::CONTENT_TYPE));
+        let message = format!("content-type: expected application/x-protobuf or application/json, got {got}");
+        return Err(Refusal::new(Outcome::Refused, message)
+            .with_codes(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    };
+    Ok((tenant, encoding, coding_of(&head.headers)?))
 }
 
 /// The encoding that the content type names; its parameters (`charset`) do not matter.
@@ -82,13 +97,15 @@ fn encoding_of(headers: &HeaderMap) -> Option<Encoding> {
     [Encoding::Protobuf, Encoding::Json].into_iter().find(|e| essence.eq_ignore_ascii_case(e.content_type()))
 }
 
-/// Whether the body is compressed, or what unknown thing was done to it.
-fn gzip_of(headers: &HeaderMap) -> Result<bool, String> {
-    let value = headers.get(header::CONTENT_ENCODING);
-    match value.map(|v| v.as_bytes().to_ascii_lowercase()).as_deref() {
-        None | Some(b"" | b"identity") => Ok(false),
-        Some(b"gzip" | b"x-gzip") => Ok(true),
-        Some(_) => Err(shown(value)),
+/// What was done to the body. Several codings, in one header or in several, are not undone.
+fn coding_of(headers: &HeaderMap) -> Result<Coding, Refusal> {
+    let mut named = headers.get_all(header::CONTENT_ENCODING).iter();
+    let (first, second) = (named.next(), named.next());
+    let coding = Coding::named(first.map(HeaderValue::as_bytes).unwrap_or_default());
+    match (coding, second) {
+        (Some(coding), None) => Ok(coding),
+        (None, None) => Err(unknown_coding("content-encoding", "accept-encoding", &shown(first))),
+        (_, Some(_)) => Err(unknown_coding("content-encoding", "accept-encoding", "several")),
     }
 }
 
@@ -127,21 +144,9 @@ async fn discard(body: &mut HttpBody, most: usize) {
 }
 
 fn refused(refusal: &Refusal, encoding: Encoding) -> Response {
-    let code = match refusal.outcome {
-        Outcome::Malformed | Outcome::Refused => StatusCode::BAD_REQUEST,
-        Outcome::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Outcome::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        Outcome::Ok | Outcome::Partial | Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let mut response = error(code, encoding, &refusal.status());
-    if let Some(delay) = refusal.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs()));
-    }
+    let mut response = response(refusal.http_code, encoding, refusal.status().encode_as(encoding));
+    refusal.write_headers(response.headers_mut());
     response
-}
-
-fn error(code: StatusCode, encoding: Encoding, status: &Status) -> Response {
-    response(code, encoding, status.encode_as(encoding))
 }
 
 fn response(code: StatusCode, encoding: Encoding, body: Vec<u8>) -> Response {

@@ -3,6 +3,8 @@
 //! Receivers decode on their own tasks into a [`Batch`]; the [`Queue`] carries it to the thread
 //! that owns the window, where [`Intake`] admits, registers and derives.
 
+mod access;
+mod admission;
 mod batch;
 mod decode;
 mod door;
@@ -18,7 +20,10 @@ mod rates;
 mod red;
 mod server;
 mod sketch;
+mod tenant;
 
+pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret};
+pub use admission::{AdmissionConfig, Rate, TenantLimits};
 pub use batch::{Batch, ExemplarRow, Feed, IncomingPoint, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
 pub use decode::{Decoded, Decoder, Limits};
 pub use door::{Counters, Outcome, Transport};
@@ -27,4 +32,5 @@ pub use intake::{Applied, Intake, IntakeConfig, Outdated, Passed};
 pub use known::{KnownSeries, WireKey};
 pub use queue::{Queue, Refused, Submission};
 pub use red::RedConfig;
-pub use server::{BindError, Config, Receivers};
+pub use server::{BindError, Config, ConnectionLimits, ReceiverError, Receivers, TlsConfig, TlsError};
+pub use tenant::{Tenant, TenantError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::{Batch, KnownSeries, Rejections};
+use crate::{Batch, KnownSeries, Rejections, Tenant};
 
 const KIB: usize = 1024;
 /// A bound in requests as well, since an empty request weighs nothing.
@@ -13,6 +13,8 @@ const MAX_REQUESTS: usize = 4096;
 /// A batch on its way to the pipeline, and where to answer.
 #[derive(Debug)]
 pub struct Submission {
+    /// Whose rows they are.
+    pub tenant: Tenant,
     /// The rows.
     pub batch: Batch,
     /// Takes the final account of what was refused, once the rows are in the window and judged.
@@ -20,7 +22,16 @@ pub struct Submission {
     _held: OwnedSemaphorePermit,
 }
 
-/// Why a batch was not taken. Both are worth a retry by the sender.
+impl Submission {
+    /// Whether nobody waits for the answer any more, because the sender's time has passed or it has
+    /// gone. It was told nothing, so it will send the same again.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// Why a batch was not taken. The first two are worth a retry by the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The queue holds as many bytes as it may.
@@ -32,6 +43,9 @@ pub enum Refused {
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Closed,
+    /// There is one place for all data so far, and data of different tenants must not be mixed.
+    #[error("header X-Scope-OrgID: expected \"default\" or no header; further tenants are not supported")]
+    Tenant,
 }
 
 /// The senders' end. Cheap to clone.
@@ -40,6 +54,7 @@ pub struct Queue {
     sender: mpsc::Sender<Submission>,
     bytes: Arc<Semaphore>,
     limit: usize,
+    serves_all: bool,
     known: Arc<KnownSeries>,
 }
 
@@ -49,7 +64,7 @@ impl Queue {
     #[must_use]
     pub fn new(limit: usize, known: Arc<KnownSeries>) -> (Self, mpsc::Receiver<Submission>) {
         let (sender, receiver) = mpsc::channel(MAX_REQUESTS);
-        (Self { sender, bytes: Arc::new(Semaphore::new(limit / KIB)), limit, known }, receiver)
+        (Self { sender, bytes: Arc::new(Semaphore::new(limit / KIB)), limit, serves_all: false, known }, receiver)
     }
 
     /// The series that the pipeline knows.
@@ -58,19 +73,40 @@ impl Queue {
         Arc::clone(&self.known)
     }
 
-    /// Hands `batch` to the pipeline and waits until it has been processed.
+    /// The same queue in front of a pipeline that keeps tenants apart.
+    #[must_use]
+    pub fn serving_all_tenants(self) -> Self {
+        Self { serves_all: true, ..self }
+    }
+
+    /// Whether the pipeline takes rows of `tenant`.
+    ///
+    /// # Errors
+    /// [`Refused::Tenant`].
+    pub fn serves(&self, tenant: &Tenant) -> Result<(), Refused> {
+        if self.serves_all || *tenant == Tenant::default() { Ok(()) } else { Err(Refused::Tenant) }
+    }
+
+    /// Whether less than a quarter of its bytes is free.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.bytes.available_permits().saturating_mul(4) < self.limit / KIB
+    }
+
+    /// Hands `batch` of `tenant` to the pipeline and waits until it has been processed.
     ///
     /// A batch larger than the whole queue is taken when the queue is empty.
     ///
     /// # Errors
-    /// [`Refused`], at once, when there is no room or the pipeline has stopped.
-    pub async fn submit(&self, batch: Batch) -> Result<Rejections, Refused> {
+    /// [`Refused`], at once, when there is no room, the pipeline has stopped or does not serve the tenant.
+    pub async fn submit(&self, tenant: Tenant, batch: Batch) -> Result<Rejections, Refused> {
+        self.serves(&tenant)?;
         let wanted = (batch.bytes() / KIB + 1).min(self.limit / KIB);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let full = Refused::Full { limit: self.limit };
         let held = Arc::clone(&self.bytes).try_acquire_many_owned(wanted).map_err(|_| full)?;
         let (reply, answer) = oneshot::channel();
-        self.sender.try_send(Submission { batch, reply, _held: held }).map_err(|e| match e {
+        self.sender.try_send(Submission { tenant, batch, reply, _held: held }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => full,
             mpsc::error::TrySendError::Closed(_) => Refused::Closed,
         })?;
@@ -87,10 +123,11 @@ mod tests {
         let (queue, mut receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
         let waiting = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.submit(Batch::default()).await }
+            async move { queue.submit(Tenant::default(), Batch::default()).await }
         });
         let first = receiver.recv().await.expect("was sent");
-        assert_eq!(queue.submit(Batch::default()).await, Err(Refused::Full { limit: KIB }));
+        assert!(queue.is_short() && !first.is_abandoned());
+        assert_eq!(queue.submit(Tenant::default(), Batch::default()).await, Err(Refused::Full { limit: KIB }));
         let mut refused = Rejections::default();
         refused.add(2, || "because".into());
         first.reply.send(refused.clone()).expect("someone waits");
@@ -101,6 +138,19 @@ mod tests {
     async fn a_stopped_pipeline_is_said() {
         let (queue, receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
         drop(receiver);
-        assert_eq!(queue.submit(Batch::default()).await, Err(Refused::Closed));
+        assert_eq!(queue.submit(Tenant::default(), Batch::default()).await, Err(Refused::Closed));
+    }
+
+    #[tokio::test]
+    async fn tenants_are_served_once_the_pipeline_keeps_them_apart() {
+        let (queue, mut receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
+        let acme = Tenant::new("acme").expect("is a name");
+        assert_eq!(queue.submit(acme.clone(), Batch::default()).await, Err(Refused::Tenant));
+        let queue = queue.serving_all_tenants();
+        let waiting = tokio::spawn(async move { queue.submit(acme, Batch::default()).await });
+        let submission = receiver.recv().await.expect("was sent");
+        assert_eq!(submission.tenant.as_str(), "acme");
+        waiting.abort();
+        assert!(waiting.await.is_err_and(|e| e.is_cancelled()) && submission.is_abandoned());
     }
 }

@@ -1,38 +1,32 @@
 //! The receivers: both sockets bound before any work, one shutdown for both.
 
 mod accept;
+mod connection;
+mod tls;
 
 use std::{
-    convert::Infallible,
     future::Future,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
+use axum::Router;
 use http::{Request, Response};
 use tokio::{net::TcpListener, sync::watch};
-use tonic::{body::Body, transport::Server};
+use tonic::body::Body;
+use tower_service::Service as _;
 
+pub use self::tls::{TlsConfig, TlsError};
+use self::{connection::Serves, tls::Tls};
 use crate::{
-    Counters, Limits, Queue,
+    Access, AccessConfig, AdmissionConfig, Counters, Limits, Queue,
     door::{Door, Transport},
     grpc::Grpc,
     http as http_door,
 };
 
-const KIB: u32 = 1024;
-const MIB: u32 = 1024 * KIB;
-/// Large frames and windows more than halve the cost of taking large requests.
-const MAX_FRAME: u32 = MIB;
-const STREAM_WINDOW: u32 = 4 * MIB;
-const CONNECTION_WINDOW: u32 = 16 * MIB;
-const MAX_STREAMS: u32 = 128;
-/// Connections of one door; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 1024;
-const MAX_HEADERS: u32 = 16 * KIB;
-const KEEPALIVE: Duration = Duration::from_secs(60);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const MIB: usize = 1024 * 1024;
 /// How long requests in flight have to end once the service is shutting down.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -47,6 +41,34 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Bounds on the parts of a request.
     pub limits: Limits,
+    /// Who may come in. Default: everybody, for the default tenant.
+    pub access: AccessConfig,
+    /// How much each may take.
+    pub admission: AdmissionConfig,
+    /// Certificates of both doors. Default: none, and no TLS.
+    pub tls: Option<TlsConfig>,
+    /// How many connections, and for how long.
+    pub connections: ConnectionLimits,
+}
+
+/// Bounds on the connections of one door. Whoever takes more than 50 s to begin or to send a request's
+/// head, 30 s for a body or 10 s for a TLS handshake is let go in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// At the same time; more wait to be accepted. Default 1024.
+    pub max: usize,
+    /// How long one may be without a request before it is closed. Default 5 min; over HTTP/1 at most
+    /// 50 s, as for a head.
+    pub idle: Duration,
+    /// After which time one is asked to end, so that senders spread anew; a tenth more or less. Default
+    /// 1 h.
+    pub age: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { max: 1024, idle: Duration::from_mins(5), age: Duration::from_hours(1) }
+    }
 }
 
 impl Default for Config {
@@ -54,8 +76,12 @@ impl Default for Config {
         Self {
             grpc_listen: (Ipv4Addr::LOCALHOST, 4317).into(),
             http_listen: (Ipv4Addr::LOCALHOST, 4318).into(),
-            max_request_bytes: 64 * MIB as usize,
+            max_request_bytes: 64 * MIB,
             limits: Limits::default(),
+            access: AccessConfig::default(),
+            admission: AdmissionConfig::default(),
+            tls: None,
+            connections: ConnectionLimits::default(),
         }
     }
 }
@@ -72,6 +98,17 @@ pub struct BindError {
     pub source: std::io::Error,
 }
 
+/// The doors cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiverError {
+    /// An address could not be taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 /// Both doors, bound and not yet open.
 #[derive(Debug)]
 pub struct Receivers {
@@ -79,17 +116,19 @@ pub struct Receivers {
     http: TcpListener,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
-    max_request_bytes: usize,
-    limits: Limits,
+    config: Config,
+    tls: Option<Arc<Tls>>,
+    access: Arc<Access>,
     counters: Arc<Counters>,
 }
 
 impl Receivers {
-    /// Takes both addresses.
+    /// Reads the certificates and takes both addresses.
     ///
     /// # Errors
-    /// [`BindError`] naming the address that is taken or not ours.
-    pub async fn bind(config: &Config) -> Result<Self, BindError> {
+    /// [`ReceiverError`] naming the file, or the address that is taken or not ours.
+    pub async fn bind(config: &Config) -> Result<Self, ReceiverError> {
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let (grpc, grpc_address) = listen(config.grpc_listen, Transport::Grpc).await?;
         let (http, http_address) = listen(config.http_listen, Transport::Http).await?;
         Ok(Self {
@@ -97,8 +136,9 @@ impl Receivers {
             http,
             grpc_address,
             http_address,
-            max_request_bytes: config.max_request_bytes,
-            limits: config.limits.clone(),
+            access: Arc::new(Access::new(&config.access)),
+            config: config.clone(),
+            tls,
             counters: Arc::default(),
         })
     }
@@ -115,6 +155,12 @@ impl Receivers {
         self.http_address
     }
 
+    /// Who is let in, for other doors of the same house.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
     /// What will have passed the doors.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
@@ -125,19 +171,40 @@ impl Receivers {
     /// requests in flight 10 s to end. Those that have not ended then are left behind: they end
     /// with the runtime, unanswered, and their senders will send again.
     pub async fn run(self, queue: Queue, shutdown: impl Future<Output = ()>) {
-        let door = Door::new(self.max_request_bytes, self.limits, self.counters, queue);
+        let door = Door::new(&self.config, self.access, self.counters, queue);
         let (stop, stopped) = watch::channel(false);
-        let grpc = Grpc { door: door.of(Transport::Grpc) };
-        let http = http_door::router(door.of(Transport::Http));
+        let grpc = connection::Door {
+            service: Grpc { door: door.of(Transport::Grpc) },
+            transport: Transport::Grpc,
+            tls: self.tls.clone(),
+            limits: self.config.connections.clone(),
+        };
+        let http = connection::Door {
+            service: http_door::router(door.of(Transport::Http)),
+            transport: Transport::Http,
+            tls: self.tls.clone(),
+            limits: self.config.connections,
+        };
+        let certificates = async {
+            match self.tls {
+                Some(tls) => tls.follow().await,
+                None => std::future::pending().await,
+            }
+        };
         let doors = async {
-            tokio::join!(
-                serve(self.grpc, grpc, Transport::Grpc, stopped.clone()),
-                serve(self.http, http, Transport::Http, stopped.clone()),
-            )
+            tokio::select! {
+                _ = async {
+                    tokio::join!(
+                        accept::serve(self.grpc, grpc, stopped.clone()),
+                        accept::serve(self.http, http, stopped.clone()),
+                    )
+                } => {}
+                () = certificates => {}
+            }
         };
         tokio::pin!(doors);
         tokio::select! {
-            _ = &mut doors => return,
+            () = &mut doors => return,
             () = shutdown => {}
         }
         stop.send_replace(true);
@@ -154,34 +221,21 @@ async fn listen(address: SocketAddr, transport: Transport) -> Result<(TcpListene
     Ok((listener, bound))
 }
 
-/// Serves one door; tonic's server is a plain HTTP server with the settings and the graceful end
-/// that both doors need.
-async fn serve<S, B>(listener: TcpListener, service: S, transport: Transport, stopped: watch::Receiver<bool>)
-where
-    S: tower_service::Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let server = Server::builder()
-        .accept_http1(transport == Transport::Http)
-        .max_frame_size(MAX_FRAME)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_max_header_list_size(MAX_HEADERS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
-    let (incoming, accepting) = accept::connections(listener, MAX_CONNECTIONS, until(stopped.clone()));
-    let serving = server.serve_with_incoming_shutdown(service, incoming, until(stopped));
-    if let (Err(error), ()) = tokio::join!(serving, accepting) {
-        tracing::error!(%error, transport = transport.as_str(), "receiver stopped");
+impl Serves for Grpc {
+    type ResponseBody = Body;
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        crate::grpc::answer(&self.door, request).await
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the one who could stop us is gone, which is a stop as well.
-    let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+impl Serves for Router {
+    type ResponseBody = axum::body::Body;
+
+    async fn answer(mut self, request: Request<Body>) -> Response<axum::body::Body> {
+        let Ok(answer) = self.call(request).await;
+        answer
+    }
 }
 
 #[cfg(test)]

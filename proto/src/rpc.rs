@@ -14,18 +14,24 @@ const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Code {
-    /// A fault of ours that nobody foresaw.
-    Unknown = 2,
     /// The request cannot be read; not worth a retry.
     InvalidArgument = 3,
+    /// The sender's own time limit has passed.
+    DeadlineExceeded = 4,
     /// No such path.
     NotFound = 5,
+    /// The sender is known and may not do this.
+    PermissionDenied = 7,
     /// Too large. Worth a retry only with [`RetryInfo`].
     ResourceExhausted = 8,
     /// No such method.
     Unimplemented = 12,
+    /// A fault of ours that comes again with the same request.
+    Internal = 13,
     /// Cannot take it now; worth a retry.
     Unavailable = 14,
+    /// The sender did not say who it is, or not truly.
+    Unauthenticated = 16,
 }
 
 /// `google.rpc.Status`.

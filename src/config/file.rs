@@ -12,7 +12,7 @@ use detect::{
     yaml::{Document, Fault, Faults, Mapping, Value},
 };
 
-use super::Config;
+use super::{Config, doors};
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
 const MAX_FILE: u64 = 16 << 20;
@@ -58,6 +58,9 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
     set(&mut top, "external_url", &mut faults, |v, f| url(v, f).map(Some), &mut config.external_url);
     set(&mut top, "data_dir", &mut faults, |v, f| Some(PathBuf::from(v.text(f)?)), &mut config.data_dir);
     set(&mut top, "keep", &mut faults, positive, &mut config.keep);
+    doors::tls(&mut top, &mut config, directory, &mut faults);
+    doors::credentials(&mut top, &mut config.ingest.access, directory, &mut faults);
+    section(&mut top, "tenants", &mut faults, |m, f| doors::tenants(m, &mut config, f));
     section(&mut top, "ingest", &mut faults, |m, f| ingest(m, &mut config, f));
     section(&mut top, "window", &mut faults, |m, f| window(m, &mut config, f));
     section(&mut top, "detect", &mut faults, |m, f| detect(m, &mut config, f));
@@ -91,6 +94,7 @@ fn ingest(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "span_bucket", faults, positive, &mut config.intake.red.bucket);
     set(m, "span_grace", faults, |v, f| v.duration(f), &mut config.intake.red.grace);
     set(m, "max_operations", faults, count, &mut config.intake.red.max_operations);
+    section(m, "connections", faults, |m, f| doors::connections(m, config, f));
 }
 
 fn window(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
@@ -133,7 +137,7 @@ fn level(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
 }
 
 /// Reads the section `key`, if it is there, and notes the keys in it that nobody asked for.
-fn section(
+pub(super) fn section(
     m: &mut Mapping<'_, '_>,
     key: &'static str,
     faults: &mut Faults,
@@ -146,7 +150,7 @@ fn section(
 }
 
 /// Sets `target` to what `read` makes of the value of `key`, if the key is there.
-fn set<T>(
+pub(super) fn set<T>(
     m: &mut Mapping<'_, '_>,
     key: &'static str,
     faults: &mut Faults,
@@ -176,7 +180,7 @@ fn url(value: &Value<'_, '_>, faults: &mut Faults) -> Option<String> {
     None
 }
 
-fn positive(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Duration> {
+pub(super) fn positive(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Duration> {
     let duration = value.duration(faults)?;
     if duration.is_zero() {
         value.expected("a duration greater than 0", faults);
@@ -185,7 +189,7 @@ fn positive(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Duration> {
     Some(duration)
 }
 
-fn number(value: &Value<'_, '_>, faults: &mut Faults, least: f64, most: f64) -> Option<f64> {
+pub(super) fn number(value: &Value<'_, '_>, faults: &mut Faults, least: f64, most: f64) -> Option<f64> {
     let number = value.number(faults)?;
     if !(least..=most).contains(&number) {
         value.expected(&format!("a number from {least} to {most}"), faults);
@@ -194,17 +198,17 @@ fn number(value: &Value<'_, '_>, faults: &mut Faults, least: f64, most: f64) -> 
     Some(number)
 }
 
-fn count(value: &Value<'_, '_>, faults: &mut Faults) -> Option<usize> {
+pub(super) fn count(value: &Value<'_, '_>, faults: &mut Faults) -> Option<usize> {
     number(value, faults, 1.0, 1e8).map(|n| whole(n) as usize)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the callers bound it to 1 to 1e8")]
-fn whole(number: f64) -> u32 {
+pub(super) fn whole(number: f64) -> u32 {
     number as u32
 }
 
 /// A size: a number of bytes, or one with KiB, MiB or GiB behind it; 64 KiB to 1 TiB.
-fn bytes(value: &Value<'_, '_>, faults: &mut Faults) -> Option<usize> {
+pub(super) fn bytes(value: &Value<'_, '_>, faults: &mut Faults) -> Option<usize> {
     const UNITS: [(&str, usize); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
     let text = value.text(faults)?;
     let parsed = UNITS.iter().find_map(|(unit, size)| {

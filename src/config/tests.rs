@@ -40,6 +40,76 @@ fn the_example_shows_the_defaults() {
     assert_eq!(shown.engine.assess_every, default.engine.assess_every);
 }
 
+/// The example with the keys that it shows behind `#`, which are those of no default.
+fn whole_example() -> String {
+    let line = |line: &'static str| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with(' ') || key.starts_with("  ") => key,
+        _ => line,
+    };
+    include_str!("../../bellwether.example.yaml").lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_key_that_the_example_shows_behind_a_mark_is_read() {
+    // Every process has a PATH.
+    let text = whole_example().replacen("BELLWETHER_COLLECTOR_TOKEN", "PATH", 1);
+    let directory = tempfile::tempdir().expect("there is a place");
+    std::fs::write(directory.path().join("password"), "a-long-password\n").expect("can be written");
+    let text = text.replacen("${BELLWETHER_PASSWORD}", "file:password", 1);
+    let config = file::parse("b.yaml", &text, directory.path()).expect("the example is valid");
+    let tls = config.ingest.tls.expect("is given");
+    assert_eq!(tls.client_ca, Some(directory.path().join("tls/senders-ca.crt")));
+    let admission = &config.ingest.admission;
+    let rates = |limits: &ingest::TenantLimits| (limits.weight, limits.items.map(|r| (r.per_second, r.burst)));
+    assert_eq!(rates(&admission.default), (1, Some((100_000, 1_000_000))));
+    assert_eq!(admission.default.bytes.map(|r| (r.per_second, r.burst)), Some((64 << 20, 640 << 20)));
+    let acme = admission.tenants.values().next().expect("is given");
+    assert_eq!(rates(acme), (4, Some((400_000, 4_000_000))));
+    assert_eq!(acme.bytes, admission.default.bytes, "what is not given is as for all");
+    let [collector, people] = &config.ingest.access.credentials[..] else { unreachable!("two are given") };
+    assert_eq!((collector.name.as_str(), collector.tenants[0].as_str()), ("collector", "default"));
+    let password = ingest::Secret::new("a-long-password");
+    assert_eq!(people.proof, ingest::Proof::Basic { user: "people".into(), password });
+}
+
+#[test]
+fn faults_of_credentials_are_said_without_the_secret() {
+    let text = "\
+credentials:
+- name: a
+  bearer_token: in-plain-sight
+  tenants: [default]
+- name: b
+  bearer_token: ${BELLWETHER_NOT_SET}
+  tenants: []
+- name: c
+  basic_auth: {username: 'a:b', password: file:nowhere}
+  tenants: ['a/b']
+- name: d
+  tenants: [default]
+- {name: e, bearer_token: '${PATH}', tenants: [x]}
+- {name: e, bearer_token: '${PATH}', tenants: [x]}
+tls: {key: k}
+tenants:
+  default: {weight: 0, items_burst: 5}
+  limits: [{tenant: ..}, {tenant: a, weight: 2}, {tenant: a}]
+ingest: {connections: {max: 0}}
+";
+    let got = parse(text).expect_err("has faults");
+    let has =
+        |line: usize, word: &str| got.iter().any(|f| f.starts_with(&format!("b.yaml:{line}:")) && f.contains(word));
+    assert!(has(3, "bearer_token: expected ${NAME}"), "{got:#?}");
+    assert!(has(6, "BELLWETHER_NOT_SET is not set") && has(7, "at least one tenant"), "{got:#?}");
+    assert!(has(9, "without a colon") && has(9, "nowhere cannot be read") && has(10, "1 to 150"), "{got:#?}");
+    assert!(has(11, "either `bearer_token` or `basic_auth`"), "{got:#?}");
+    assert!(has(14, "name of `e` is given twice") && has(14, "secret of `e` is given twice"), "{got:#?}");
+    assert!(has(15, "`certificate` is missing"), "{got:#?}");
+    assert!(has(17, "from 1 to 1000") && has(17, "`items_burst` expects `items_per_second`"), "{got:#?}");
+    assert!(has(18, "1 to 150") && has(18, "`a` is given twice") && has(19, "from 1 to"), "{got:#?}");
+    let path = std::env::var("PATH").expect("every process has one");
+    assert!(!got.iter().any(|f| f.contains("in-plain-sight") || f.contains(&path)), "{got:#?}");
+}
+
 #[test]
 fn every_fault_is_reported_at_once_with_its_line() {
     let text = "\

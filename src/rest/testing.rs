@@ -65,6 +65,11 @@ impl Answer {
 impl Fixture {
     /// Nothing has happened yet.
     pub(super) fn empty() -> Self {
+        Self::guarded(&ingest::AccessConfig::default())
+    }
+
+    /// The same for those that `access` lets in.
+    pub(super) fn guarded(access: &ingest::AccessConfig) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let ledger = Ledger::open(directory.path().join("ledger.db")).expect("the ledger opens");
         let (view, shown) = watch::channel(Arc::new(View::default()));
@@ -79,6 +84,9 @@ impl Fixture {
             grpc_address: address(4317),
             http_address: address(4318),
             api_address: address(4320),
+            is_encrypted: false,
+            wants_certificates: false,
+            is_guarded: false,
             data_dir: PathBuf::from("data"),
             external_url: "http://127.0.0.1:4320".into(),
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
@@ -91,6 +99,7 @@ impl Fixture {
             commands: command_sender,
             decisions: decisions.clone(),
             info: Arc::new(info),
+            access: Arc::new(ingest::Access::new(access)),
             ingest: Arc::default(),
             delivery: Arc::default(),
         });

@@ -431,3 +431,26 @@ async fn runbooks_and_styles_are_served() {
     assert_eq!(fixture.get("/runbooks/none").await.status(), 404);
     assert_eq!(fixture.get("/style.css").await.header("content-type"), "text/css; charset=utf-8");
 }
+
+#[tokio::test]
+async fn where_there_are_credentials_everybody_needs_one() {
+    let credential = ingest::Credential {
+        name: "people".into(),
+        proof: ingest::Proof::Bearer(ingest::Secret::new("a-long-token")),
+        tenants: vec![ingest::Tenant::default()],
+    };
+    let fixture = Fixture::guarded(&ingest::AccessConfig { credentials: vec![credential], trust_header: false });
+    let paths = ["/", "/metrics", "/api/v1/anomalies", "/api/v1/query?query=1", "/api/v1/degradation", "/no/such"];
+    for path in paths {
+        for headers in [&[][..], &[("authorization", "Bearer another")], &[("authorization", "Basic eDp5")]] {
+            let answer = fixture.send(Method::GET, path, headers, "").await;
+            assert_eq!(answer.head.status(), 401, "{path}");
+            assert!(answer.head.headers()["www-authenticate"].to_str().is_ok_and(|c| c.starts_with("Bearer")));
+        }
+        let answer = fixture.send(Method::GET, path, &[("authorization", "Bearer a-long-token")], "").await;
+        assert_ne!(answer.head.status(), 401, "{path}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_ne!(fixture.get(path).await.head.status(), 401, "{path}");
+    }
+}

@@ -57,12 +57,14 @@ fn metrics_of(resource: Option<Resource>, metrics: Vec<Metric>) -> ExportMetrics
     ExportMetricsServiceRequest { resource_metrics }
 }
 
-fn decoder() -> Decoder {
-    Decoder::new(Limits::default(), Arc::new(KnownSeries::new(100)))
+fn read(signal: Signal, request: &[u8]) -> Decoded {
+    let decoder = Decoder::new(Limits::default(), Arc::new(KnownSeries::new(100)));
+    let measured = decoder.measure(signal, Encoding::Protobuf, request).expect("is a request");
+    decoder.decode(&measured).expect("is a request")
 }
 
 fn rows(request: &ExportMetricsServiceRequest) -> Decoded {
-    decoder().decode(Signal::Metrics, Encoding::Protobuf, &request.encode_to_vec()).expect("is a request")
+    read(Signal::Metrics, &request.encode_to_vec())
 }
 
 /// A row with its series, which the decoder has not met before.
@@ -298,9 +300,7 @@ fn span() -> Span {
 fn spans(spans: Vec<Span>) -> Decoded {
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { resource: shop(), scope_spans, ..ResourceSpans::default() }];
-    decoder()
-        .decode(Signal::Traces, Encoding::Protobuf, &ExportTraceServiceRequest { resource_spans }.encode_to_vec())
-        .expect("is a request")
+    read(Signal::Traces, &ExportTraceServiceRequest { resource_spans }.encode_to_vec())
 }
 
 #[test]
@@ -352,9 +352,7 @@ fn a_log_record_takes_the_observed_time_and_loses_ids_that_are_none() {
     let wild = LogRecord { severity_number: -3, time_unix_nano: 1, ..record.clone() };
     let scope_logs = vec![ScopeLogs { log_records: vec![record, timeless, wild], ..ScopeLogs::default() }];
     let resource_logs = vec![ResourceLogs { resource: shop(), scope_logs, ..ResourceLogs::default() }];
-    let got = decoder()
-        .decode(Signal::Logs, Encoding::Protobuf, &ExportLogsServiceRequest { resource_logs }.encode_to_vec())
-        .expect("is a request");
+    let got = read(Signal::Logs, &ExportLogsServiceRequest { resource_logs }.encode_to_vec());
     let row = &got.batch.logs[0];
     assert_eq!((row.time, row.severity, row.body.len()), (UnixNanos(9), 17, 4096));
     assert_eq!((row.trace_id, row.span_id), ([0; 16], [4; 8]));

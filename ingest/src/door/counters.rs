@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use proto::otlp::Signal;
 
+use crate::admission::REASONS;
+
 /// By which door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
@@ -40,6 +42,14 @@ pub enum Outcome {
     TooLarge,
     /// No room now, or shutting down; the sender was told to come again.
     Busy,
+    /// Its tenant is over its share or rate; the sender was told to come again.
+    Limited,
+    /// No credential, or a wrong one.
+    Unauthenticated,
+    /// A credential that may not write for this tenant.
+    Forbidden,
+    /// Not answered, because the sender's time had passed or it had gone.
+    Abandoned,
     /// Method, content type, encoding or tenant that is not served.
     Refused,
     /// A fault of this service.
@@ -48,8 +58,20 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Ok, Self::Partial, Self::Malformed, Self::TooLarge, Self::Busy, Self::Refused, Self::Failed];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Ok,
+        Self::Partial,
+        Self::Malformed,
+        Self::TooLarge,
+        Self::Busy,
+        Self::Limited,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::Abandoned,
+        Self::Refused,
+        Self::Failed,
+    ];
+    const COUNT: usize = 11;
 
     /// The word used in labels.
     #[must_use]
@@ -60,6 +82,10 @@ impl Outcome {
             Self::Malformed => "malformed",
             Self::TooLarge => "too_large",
             Self::Busy => "busy",
+            Self::Limited => "limited",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Abandoned => "abandoned",
             Self::Refused => "refused",
             Self::Failed => "failed",
         }
@@ -69,10 +95,14 @@ impl Outcome {
 /// Counts since the start; each only grows.
 #[derive(Debug, Default)]
 pub struct Counters {
-    requests: [[[AtomicU64; 7]; 2]; 3],
+    requests: [[[AtomicU64; Outcome::COUNT]; 2]; 3],
     accepted: [AtomicU64; 3],
     rejected: [AtomicU64; 3],
     bytes: [AtomicU64; 3],
+    turned_away: [AtomicU64; 4],
+    limit: AtomicU64,
+    in_flight: AtomicU64,
+    tenants: AtomicU64,
 }
 
 impl Counters {
@@ -98,6 +128,40 @@ impl Counters {
     #[must_use]
     pub fn bytes(&self, signal: Signal) -> u64 {
         self.bytes[signal as usize].load(Relaxed)
+    }
+
+    /// Requests turned away by admission, by reason.
+    pub fn turned_away(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REASONS.into_iter().zip(&self.turned_away).map(|(reason, count)| (reason, count.load(Relaxed)))
+    }
+
+    /// Units of work that may be in flight now. A request is one for each MiB that it takes once decoded,
+    /// and at least one.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
+    /// Units of work in flight now.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Tenants that were active lately or owe something.
+    #[must_use]
+    pub fn tenants(&self) -> u64 {
+        self.tenants.load(Relaxed)
+    }
+
+    pub(crate) fn count_turned_away(&self, reason: usize) {
+        self.turned_away[reason].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn admission(&self, limit: u64, in_flight: u64, tenants: usize) {
+        self.limit.store(limit, Relaxed);
+        self.in_flight.store(in_flight, Relaxed);
+        self.tenants.store(tenants as u64, Relaxed);
     }
 
     pub(crate) fn request(&self, signal: Signal, transport: Transport, outcome: Outcome) {

@@ -11,6 +11,7 @@ async fn a_taken_address_is_named_and_nothing_else_is_held() {
     let address = taken.local_addr().expect("is bound");
     let config = Config { http_listen: address, ..fake::config() };
     let error = Receivers::bind(&config).await.expect_err("the address is taken");
+    let ReceiverError::Bind(error) = error else { unreachable!("no certificates are configured: {error}") };
     assert_eq!((error.address, error.transport), (address, Transport::Http));
     assert!(error.to_string().starts_with(&format!("cannot listen on {address} for OTLP/http: ")), "{error}");
 }
@@ -49,3 +50,6 @@ fn defaults_are_the_standard_ports_on_this_machine_only() {
     assert_eq!(config.http_listen.to_string(), "127.0.0.1:4318");
     assert_eq!(config.max_request_bytes, 64 << 20);
 }
+
+mod slow;
+mod tls;
