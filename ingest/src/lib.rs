@@ -25,7 +25,7 @@ mod tenant;
 pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret};
 pub use admission::{AdmissionConfig, Rate, TenantLimits};
 pub use batch::{Batch, ExemplarRow, Feed, IncomingPoint, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
-pub use decode::{Decoded, Decoder, Limits};
+pub use decode::{Decoded, Decoder, Limits, Measured};
 pub use door::{Counters, Outcome, Transport};
 pub use histograms::{Derived, HistogramFault, Histograms, Interval, MAX_BUCKETS, check_histogram};
 pub use intake::{Applied, Intake, IntakeConfig, Outdated, Passed};

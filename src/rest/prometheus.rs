@@ -4,6 +4,7 @@
 //! ignored, as there, because clients send more than is documented.
 
 mod envelope;
+mod exemplars;
 mod metadata;
 mod rules;
 
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/api/v1/query", get(instant).post(instant))
         .route("/api/v1/query_range", get(range).post(range))
+        .merge(exemplars::routes())
         .merge(metadata::routes())
         .merge(rules::routes())
 }

@@ -39,31 +39,33 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 /// Which series are meant: those that selectors choose, or all that are known.
-struct Scope {
-    snapshot: Snapshot,
-    selectors: Vec<Query>,
-    at: UnixNanos,
+pub(super) struct Scope {
+    pub(super) snapshot: Snapshot,
+    pub(super) selectors: Vec<Query>,
+    pub(super) start: Option<UnixNanos>,
+    pub(super) at: UnixNanos,
     options: Options,
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
 }
 
 impl Scope {
-    fn new(shared: &Shared, params: &mut Params) -> Result<Self, Refusal> {
+    /// What `params` ask for, with the selectors in the parameter `of`.
+    fn new(shared: &Shared, params: &mut Params, of: &'static str) -> Result<Self, Refusal> {
         let (start, end) = (params.time("start"), params.time("end").unwrap_or_else(now));
-        let (limit, texts) = (limit(params), params.all("match[]"));
+        let (limit, texts) = (limit(params), params.all(of));
         checked(params)?;
         if texts.len() > MAX_SELECTORS {
             return Err(Refusal::bad_data(format!("{} selectors, the limit is {MAX_SELECTORS}", texts.len())));
         }
-        let selectors = texts.iter().map(|text| selector(text)).collect::<Result<_, _>>()?;
+        let selectors = texts.iter().map(|text| selector(of, text)).collect::<Result<_, _>>()?;
         // A series counts if it has a sample anywhere between start and end.
         let lookback = end.since(start.unwrap_or(UnixNanos(0))).max(Options::default().lookback);
         let options = Options { lookback, ..Options::default() };
-        Ok(Self { snapshot: shared.view().snapshot.clone(), selectors, at: end, options, limit })
+        Ok(Self { snapshot: shared.view().snapshot.clone(), selectors, start, at: end, options, limit })
     }
 
     /// Calls `each` with the name and labels of every series meant, some of them repeatedly.
-    fn visit(&self, mut each: impl FnMut(&str, &Labels)) -> Result<(), QueryError> {
+    pub(super) fn visit(&self, mut each: impl FnMut(&str, &Labels)) -> Result<(), QueryError> {
         if self.selectors.is_empty() {
             for (_, series) in self.snapshot.registry.iter() {
                 each(&series.name, &series.labels);
@@ -80,8 +82,8 @@ impl Scope {
 }
 
 /// A query that is a series selector and nothing else: only such a one can be given a range.
-fn selector(text: &str) -> Result<Query, Refusal> {
-    let invalid = |why: &str| Refusal::bad_data(format!("invalid parameter \"match[]\": {why}"));
+fn selector(of: &str, text: &str) -> Result<Query, Refusal> {
+    let invalid = |why: &str| Refusal::bad_data(format!("invalid parameter {of:?}: {why}"));
     let query = Query::parse(text).map_err(|e| invalid(&e.to_string()))?;
     match Query::parse(&format!("{text}\n[1s]")) {
         Ok(_) => Ok(query),
@@ -89,15 +91,24 @@ fn selector(text: &str) -> Result<Query, Refusal> {
     }
 }
 
-/// Reads the scope, and makes the answer where it may take its time.
 async fn answer(
     shared: &Shared,
     request: Request,
     make: impl FnOnce(&Scope) -> Result<Response, Refusal> + Send + 'static,
 ) -> Response {
+    answer_to(shared, request, "match[]", make).await
+}
+
+/// Reads the scope, and makes the answer where it may take its time.
+pub(super) async fn answer_to(
+    shared: &Shared,
+    request: Request,
+    selectors: &'static str,
+    make: impl FnOnce(&Scope) -> Result<Response, Refusal> + Send + 'static,
+) -> Response {
     let scope = async {
         let mut params = form(request).await?;
-        Scope::new(shared, &mut params)
+        Scope::new(shared, &mut params, selectors)
     };
     let made = match scope.await {
         Ok(scope) => shared.compute(move || make(&scope)).await.unwrap_or_else(|busy| Err(busy.into())),
