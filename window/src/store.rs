@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::{LogChunk, LogRow, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanRow, UnixNanos};
+use crate::{LogChunk, LogColumns, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanColumns, UnixNanos};
 
 /// How much the window keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Stats {
 const FAN_IN: usize = 8;
 /// Chunks with more rows than this are not merged further, so that eviction stays fine-grained.
 const MERGE_ROWS: usize = 1 << 19;
+/// A head of spans or logs with more bytes of texts and attributes is sealed before its time.
+const HEAD_BYTES: usize = 64 << 20;
 
 /// The rolling windows. One owner writes; everyone else reads [`Snapshot`]s.
 #[derive(Debug)]
@@ -54,8 +56,8 @@ pub struct Window {
     config: Config,
     registry: Registry,
     points: Vec<Point>,
-    span_rows: Vec<SpanRow>,
-    log_rows: Vec<LogRow>,
+    span_head: SpanColumns,
+    log_head: LogColumns,
     numbers: VecDeque<Arc<NumberChunk>>,
     spans: VecDeque<Arc<SpanChunk>>,
     logs: VecDeque<Arc<LogChunk>>,
@@ -71,8 +73,8 @@ impl Window {
             registry: Registry::new(config.max_series),
             config,
             points: Vec::new(),
-            span_rows: Vec::new(),
-            log_rows: Vec::new(),
+            span_head: SpanColumns::default(),
+            log_head: LogColumns::default(),
             numbers: VecDeque::new(),
             spans: VecDeque::new(),
             logs: VecDeque::new(),
@@ -105,16 +107,34 @@ impl Window {
         self.points.push(point);
     }
 
-    /// Appends one span to the head and moves the watermark.
-    pub fn push_span(&mut self, row: SpanRow) {
-        self.advance(row.end);
-        self.span_rows.push(row);
+    /// Appends spans to the head and moves the watermark. A head that has become large is sealed.
+    pub fn push_spans(&mut self, spans: &SpanColumns) {
+        let Some(newest) = spans.newest() else { return };
+        self.advance(newest);
+        self.span_head.append(spans);
+        if self.span_head.content() > HEAD_BYTES {
+            self.seal_spans();
+            self.evict_by_bytes();
+        }
     }
 
-    /// Appends one log record to the head and moves the watermark.
-    pub fn push_log(&mut self, row: LogRow) {
-        self.advance(row.time);
-        self.log_rows.push(row);
+    /// Appends log records to the head and moves the watermark. A head that has become large is sealed.
+    pub fn push_logs(&mut self, logs: &LogColumns) {
+        let Some(newest) = logs.newest() else { return };
+        self.advance(newest);
+        self.log_head.append(logs);
+        if self.log_head.content() > HEAD_BYTES {
+            self.seal_logs();
+            self.evict_by_bytes();
+        }
+    }
+
+    fn seal_spans(&mut self) {
+        self.spans.extend(SpanChunk::seal(std::mem::take(&mut self.span_head)).map(Arc::new));
+    }
+
+    fn seal_logs(&mut self) {
+        self.logs.extend(LogChunk::seal(std::mem::take(&mut self.log_head)).map(Arc::new));
     }
 
     fn advance(&mut self, time: UnixNanos) {
@@ -124,7 +144,7 @@ impl Window {
     /// Rows in the head: how much the next seal will take in.
     #[must_use]
     pub fn head_len(&self) -> usize {
-        self.points.len() + self.span_rows.len() + self.log_rows.len()
+        self.points.len() + self.span_head.len() + self.log_head.len()
     }
 
     /// Turns the head into chunks, merges small neighbours, and lets go of what is too old or too
@@ -132,8 +152,8 @@ impl Window {
     pub fn seal(&mut self) -> Snapshot {
         let points = std::mem::take(&mut self.points);
         self.numbers.extend(NumberChunk::seal(points).map(Arc::new));
-        self.spans.extend(SpanChunk::seal(&std::mem::take(&mut self.span_rows)).map(Arc::new));
-        self.logs.extend(LogChunk::seal(&std::mem::take(&mut self.log_rows)).map(Arc::new));
+        self.seal_spans();
+        self.seal_logs();
         self.merge_numbers();
         self.evict_by_time();
         self.evict_by_bytes();
@@ -224,8 +244,8 @@ impl Window {
             bytes: self.bytes(),
             rows: [
                 self.numbers.iter().map(|c| c.len()).sum::<usize>() + self.points.len(),
-                sealed_spans + self.span_rows.len(),
-                sealed_logs + self.log_rows.len(),
+                sealed_spans + self.span_head.len(),
+                sealed_logs + self.log_head.len(),
             ],
             ..self.stats
         }
