@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use window::{LogRow, Series, SeriesKey, SpanRow, UnixNanos};
+use window::{LogColumns, Series, SeriesKey, SpanColumns, UnixNanos};
 
 /// A point whose series is known by identity, with all that is needed to register it.
 #[derive(Clone, Debug)]
@@ -28,13 +28,15 @@ pub struct Batch {
     /// Numbers.
     pub points: Vec<IncomingPoint>,
     /// Spans.
-    pub spans: Vec<SpanRow>,
+    pub spans: SpanColumns,
     /// Log records.
-    pub logs: Vec<LogRow>,
+    pub logs: LogColumns,
     /// The sender's resources as (service, instance) pairs seen in this request: who is alive.
     pub feeds: Vec<Feed>,
     /// Items that the decoder refused, by reason.
     pub rejected: Rejections,
+    /// Attributes that were not kept because another one of the same item had their name.
+    pub repeated_attributes: u64,
 }
 
 /// One sender: a service instance, as its resource says.
@@ -62,10 +64,7 @@ impl Batch {
     /// Bytes that it occupies, roughly and never too low by more than the allocator's overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let attributes = |s: &SpanRow| s.attributes.iter().map(|(k, v)| 64 + k.len() + v.len()).sum::<usize>();
-        self.points.len() * size_of::<IncomingPoint>()
-            + self.spans.iter().map(|s| size_of::<SpanRow>() + s.name.len() + attributes(s)).sum::<usize>()
-            + self.logs.iter().map(|l| size_of::<LogRow>() + l.body.len()).sum::<usize>()
+        self.points.len() * size_of::<IncomingPoint>() + self.spans.bytes() + self.logs.bytes()
     }
 }
 

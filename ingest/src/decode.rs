@@ -7,16 +7,24 @@
 
 mod attributes;
 mod cache;
+mod keep;
 mod limits;
 mod logs;
 mod metrics;
 mod names;
+mod origin;
 mod resource;
 mod sender;
 mod spans;
 mod values;
 
-use proto::otlp::{self, DecodeError, Encoding, Signal};
+use std::borrow::Cow;
+
+use prost::Message as _;
+use proto::{
+    otlp::{self, DecodeError, Encoding, Load, Signal},
+    wire::Malformed,
+};
 
 use self::cache::SeriesCache;
 use crate::Batch;
@@ -54,12 +62,45 @@ impl Decoder {
     /// [`DecodeError`] when `bytes` are no such request, or one that would take too much memory.
     pub fn decode(&self, signal: Signal, encoding: Encoding, bytes: &[u8]) -> Result<Decoded, DecodeError> {
         let (limits, budget) = (&self.limits, self.limits.decoded_bytes);
-        Ok(match signal {
-            Signal::Metrics => metrics::rows(&otlp::decode_metrics(bytes, encoding, budget)?, limits, &self.series),
-            Signal::Traces => spans::rows(&otlp::decode_traces(bytes, encoding, budget)?, limits),
-            Signal::Logs => logs::rows(&otlp::decode_logs(bytes, encoding, budget)?, limits),
+        let read = match signal {
+            Signal::Metrics => {
+                return Ok(metrics::rows(&otlp::decode_metrics(bytes, encoding, budget)?, limits, &self.series));
+            }
+            Signal::Traces => spans::read,
+            Signal::Logs => logs::read,
+        };
+        let request = self.as_protobuf(signal, encoding, bytes)?;
+        let load = self.measure(signal, &request)?;
+        read(&request, load.items, limits).map_err(|fault| malformed(signal, fault))
+    }
+
+    /// Counts the items of a protobuf request and estimates what it will take in memory.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when its envelopes are none, or when it would take too much.
+    pub fn measure(&self, signal: Signal, request: &[u8]) -> Result<Load, DecodeError> {
+        otlp::measure(signal, request, self.limits.decoded_bytes as u64)
+    }
+
+    /// The request in the one encoding that is read.
+    fn as_protobuf<'a>(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        bytes: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, DecodeError> {
+        let budget = self.limits.decoded_bytes;
+        Ok(match (encoding, signal) {
+            (Encoding::Protobuf, _) => Cow::Borrowed(bytes),
+            (Encoding::Json, Signal::Metrics) => otlp::decode_metrics(bytes, encoding, budget)?.encode_to_vec().into(),
+            (Encoding::Json, Signal::Traces) => otlp::decode_traces(bytes, encoding, budget)?.encode_to_vec().into(),
+            (Encoding::Json, Signal::Logs) => otlp::decode_logs(bytes, encoding, budget)?.encode_to_vec().into(),
         })
     }
+}
+
+fn malformed(signal: Signal, fault: Malformed) -> DecodeError {
+    DecodeError::Malformed { signal, reason: fault.to_string() }
 }
 
 #[cfg(test)]

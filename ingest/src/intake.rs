@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use window::{Point, Series, SeriesId, SeriesKind, SeriesLimit, UnixNanos, Window, is_stale};
 
-use crate::{Batch, Feed, IncomingPoint, RedConfig, Rejections, rates::Sums, red::Red};
+use crate::{
+    Batch, Feed, IncomingPoint, RedConfig, Rejections,
+    rates::Sums,
+    red::{Exemplars, Red},
+};
 
 /// What is admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Applied {
     pub feeds: Vec<(Feed, UnixNanos)>,
     /// What was refused, together with what the decoder refused.
     pub rejected: Rejections,
+    /// Traces of the operations whose buckets were closed.
+    pub exemplars: Vec<Exemplars>,
 }
 
 /// Rows that were taken but not judged, by reason.
@@ -83,7 +89,7 @@ impl Intake {
 
     /// Puts `batch` into `window`. `now` is the wall clock, against which the future is refused and
     /// idle services are closed; `None` in a replay, where every time is as good as another.
-    pub fn apply(&mut self, batch: Batch, window: &mut Window, now: Option<UnixNanos>) -> Applied {
+    pub fn apply(&mut self, mut batch: Batch, window: &mut Window, now: Option<UnixNanos>) -> Applied {
         let mut applied = Applied { rejected: batch.rejected, ..Applied::default() };
         let limit = now.map(|n| n.plus(self.config.max_ahead));
         let in_future = |time: UnixNanos| limit.is_some_and(|l| time > l);
@@ -101,24 +107,20 @@ impl Intake {
             }
         }
         let arrived = now.unwrap_or(UnixNanos::MIN);
-        for span in batch.spans {
-            if in_future(span.end) {
-                refuse(&mut applied.rejected, "end_time_unix_nano");
-            } else {
-                newest = newest.max(Some(span.end));
-                self.red.add_span(&span, arrived);
-                window.push_span(span);
+        if let Some(limit) = limit {
+            let refused = [
+                (batch.spans.refuse_after(limit), "end_time_unix_nano"),
+                (batch.logs.refuse_after(limit), "log record's time"),
+            ];
+            for (count, what) in refused.into_iter().filter(|(count, _)| *count > 0) {
+                applied.rejected.add(count as u64, || format!("{what} is more than {ahead} s in the future"));
             }
         }
-        for log in batch.logs {
-            if in_future(log.time) {
-                refuse(&mut applied.rejected, "log record's time");
-            } else {
-                newest = newest.max(Some(log.time));
-                self.red.add_log(&log, arrived);
-                window.push_log(log);
-            }
-        }
+        newest = newest.max(batch.spans.newest()).max(batch.logs.newest());
+        self.red.add_spans(&batch.spans, arrived);
+        window.push_spans(&batch.spans);
+        self.red.add_logs(&batch.logs, arrived);
+        window.push_logs(&batch.logs);
         if let Some(newest) = newest {
             applied.feeds = batch.feeds.into_iter().map(|feed| (feed, newest)).collect();
         }
@@ -146,6 +148,7 @@ impl Intake {
     fn close_buckets(&mut self, window: &mut Window, now: Option<UnixNanos>, applied: &mut Applied) {
         let mut derived = Vec::new();
         self.red.close(now, &mut derived);
+        applied.exemplars = std::mem::take(&mut self.red.exemplars);
         for point in derived {
             self.take(point, Origin::Derived, window, applied);
         }

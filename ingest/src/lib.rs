@@ -22,5 +22,5 @@ pub use decode::{Decoded, Decoder, Limits};
 pub use door::{Counters, Outcome, Transport};
 pub use intake::{Applied, Intake, IntakeConfig, Passed};
 pub use queue::{Queue, Refused, Submission};
-pub use red::RedConfig;
+pub use red::{Exemplars, RedConfig};
 pub use server::{BindError, Config, Receivers};

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::{LogChunk, LogColumns, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanColumns, UnixNanos};
+use crate::{
+    LogChunk, LogColumns, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanColumns, UnixNanos,
+};
 
 /// How much the window keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]

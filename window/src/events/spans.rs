@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, FixedSizeBinaryArray, RecordBatch, TimestampNanosecondArray, UInt8Array, UInt32Array,
-};
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, TimestampNanosecondArray, UInt8Array, UInt32Array};
 
 use super::{
     BatchFull, MAX_BATCH_BYTES, Texts, Times, batch_of, bytes::BytesColumn, bytes::Coded, bytes::Dictionary,

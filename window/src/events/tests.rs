@@ -60,9 +60,7 @@ fn coded<'a>(batch: &'a RecordBatch, name: &str, row: usize) -> &'a [u8] {
     let array: &DictionaryArray<Int32Type> = array.as_any().downcast_ref().expect("is a dictionary");
     let key = array.key(row).expect("is not null");
     match array.values().data_type() {
-        DataType::Utf8 => {
-            array.values().as_any().downcast_ref::<StringArray>().expect("is text").value(key).as_bytes()
-        }
+        DataType::Utf8 => array.values().as_any().downcast_ref::<StringArray>().expect("is text").value(key).as_bytes(),
         _ => array.values().as_any().downcast_ref::<BinaryArray>().expect("is binary").value(key),
     }
 }
