@@ -49,8 +49,10 @@ pub struct Stats {
 const FAN_IN: usize = 8;
 /// Chunks with more rows than this are not merged further, so that eviction stays fine-grained.
 const MERGE_ROWS: usize = 1 << 19;
-/// A head of spans or logs with more bytes of texts and attributes is sealed before its time.
-const HEAD_BYTES: usize = 64 << 20;
+/// A head of spans or logs with more bytes of texts and attributes is sealed before its time. Below
+/// 32 MiB the usual allocators give the memory of an evicted chunk to a new one, without asking the
+/// system for pages.
+const HEAD_BYTES: usize = 16 << 20;
 
 /// The rolling windows. One owner writes; everyone else reads [`Snapshot`]s.
 #[derive(Debug)]
@@ -132,11 +134,13 @@ impl Window {
     }
 
     fn seal_spans(&mut self) {
-        self.spans.extend(SpanChunk::seal(std::mem::take(&mut self.span_head)).map(Arc::new));
+        let next = self.span_head.like();
+        self.spans.extend(SpanChunk::seal(std::mem::replace(&mut self.span_head, next)).map(Arc::new));
     }
 
     fn seal_logs(&mut self) {
-        self.logs.extend(LogChunk::seal(std::mem::take(&mut self.log_head)).map(Arc::new));
+        let next = self.log_head.like();
+        self.logs.extend(LogChunk::seal(std::mem::replace(&mut self.log_head, next)).map(Arc::new));
     }
 
     fn advance(&mut self, time: UnixNanos) {

@@ -68,6 +68,15 @@ impl LogColumns {
         self.dropped_attributes.reserve(rows);
     }
 
+    /// Empty columns with room for as much as there is here: the next head will be like this one.
+    pub(crate) fn like(&self) -> Self {
+        let mut next = Self::default();
+        if !self.is_empty() {
+            next.reserve(self.len(), self.bodies.content(), self.attributes.content());
+        }
+        next
+    }
+
     /// Says where the records come from that are pushed from now on: the service, the resource as an
     /// encoded `Resource` message and the scope as an encoded `InstrumentationScope`.
     pub fn set_origin(&mut self, service: &str, resource: &[u8], scope: &[u8]) {
