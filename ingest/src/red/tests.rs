@@ -155,7 +155,8 @@ fn one_batch_of_many_services_names_and_buckets_is_the_same_as_span_by_span() {
     let mut all = SpanColumns::default();
     let (mut whole, mut single) = (Red::new(RedConfig::default()), Red::new(RedConfig::default()));
     for i in 0..600_i64 {
-        let (service, name) = (["a", "b", "b", "c"][i as usize % 4], ["x", "y", "z"][i as usize / 7 % 3]);
+        let place = usize::try_from(i).expect("counts up");
+        let (service, name) = (["a", "b", "b", "c"][place % 4], ["x", "y", "z"][place / 7 % 3]);
         let kind = if i % 5 == 0 { SpanKind::Client } else { SpanKind::Server };
         let end = secs(i / 10 * 3 % 100 - i % 3 * 5_000);
         let status = if i % 11 == 0 { SpanStatus::Error } else { SpanStatus::Ok };

@@ -52,7 +52,7 @@ impl<'a> KeyValue<'a> {
     ///
     /// # Errors
     /// [`Malformed`], also when a value nests deeper than [`MAX_NESTING`].
-    #[inline]
+    #[inline(always)]
     pub fn read(raw: &'a [u8]) -> Result<Self, Malformed> {
         match Self::plain(raw) {
             Some(attribute) => Ok(attribute),
@@ -62,7 +62,7 @@ impl<'a> KeyValue<'a> {
 
     /// What nearly every attribute is, written as encoders write it: a short name, then a short text
     /// or a small number. `None` for all others, and for what is malformed.
-    #[inline]
+    #[inline(always)]
     fn plain(raw: &'a [u8]) -> Option<Self> {
         let (key, rest) = short(0x0a, raw)?;
         let (message, []) = short(0x12, rest)? else { return None };
@@ -96,7 +96,7 @@ impl<'a> KeyValue<'a> {
 }
 
 /// The contents of a field of less than 128 bytes that begins with `tag`, and what follows it.
-#[inline]
+#[inline(always)]
 fn short(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     match bytes {
         [first, length, rest @ ..] if *first == tag && *length < 0x80 => rest.split_at_checked(usize::from(*length)),

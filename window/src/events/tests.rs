@@ -170,7 +170,9 @@ proptest! {
             prop_assert_eq!(head.get(i), Some(*row));
             prop_assert_eq!(head.origin(i), [row.severity_text.as_bytes(), row.body.as_bytes(), b"scope"]);
         }
-        let Some(chunk) = LogChunk::seal(head) else { return Ok(prop_assert!(model.is_empty())) };
+        let chunk = LogChunk::seal(head);
+        prop_assert_eq!(chunk.is_some(), !model.is_empty());
+        let Some(chunk) = chunk else { return Ok(()) };
         prop_assert_eq!(chunk.batch().num_rows(), model.len());
         let (bodies, observed) = (columns::BODY, columns::OBSERVED);
         for (i, row) in model.iter().enumerate() {
