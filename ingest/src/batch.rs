@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use window::{HistogramRow, LogRow, Series, SeriesId, SeriesKey, SpanRow, UnixNanos};
+use window::{HistogramRow, LogColumns, Series, SeriesId, SeriesKey, SpanColumns, UnixNanos};
 
 use crate::known::WireKey;
 
@@ -113,9 +113,9 @@ pub struct Batch {
     /// Numbers.
     pub numbers: Numbers,
     /// Spans.
-    pub spans: Vec<SpanRow>,
+    pub spans: SpanColumns,
     /// Log records.
-    pub logs: Vec<LogRow>,
+    pub logs: LogColumns,
     /// The sender's resources as (service, instance) pairs seen in this request: who is alive.
     pub feeds: Vec<Feed>,
     /// Attributes that were left out because another one of the same item had their name.
@@ -160,10 +160,7 @@ impl Batch {
     /// Bytes that it occupies, roughly and never too low by more than the allocator's overhead.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let attributes = |s: &SpanRow| s.attributes.iter().map(|(k, v)| 64 + k.len() + v.len()).sum::<usize>();
-        self.numbers.bytes()
-            + self.spans.iter().map(|s| size_of::<SpanRow>() + s.name.len() + attributes(s)).sum::<usize>()
-            + self.logs.iter().map(|l| size_of::<LogRow>() + l.body.len()).sum::<usize>()
+        self.numbers.bytes() + self.spans.bytes() + self.logs.bytes()
     }
 }
 

@@ -5,13 +5,13 @@
 //! each item is looked at once, and what items share (resource, scope, metric, attribute names) is
 //! made once.
 
-mod attributes;
 mod ids;
+mod keep;
 mod limits;
 mod logs;
 mod metrics;
 mod names;
-mod resource;
+mod origin;
 mod sender;
 mod senders;
 mod spans;
@@ -69,16 +69,16 @@ impl Decoder {
     /// [`DecodeError`] when it is no such request.
     pub fn decode(&self, measured: &Measured<'_>) -> Result<Decoded, DecodeError> {
         let Measured { signal, request, load } = measured;
-        let batch = match signal {
+        let read = match signal {
             Signal::Metrics => {
                 let Self { limits, known, senders } = self;
-                metrics::rows(request, load.items, metrics::Context { limits, known, senders })
+                let context = metrics::Context { limits, known, senders };
+                metrics::rows(request, load.items, context).map(|batch| Decoded { batch, items: load.items })
             }
-            Signal::Traces => spans::rows(request, &self.limits),
-            Signal::Logs => logs::rows(request, &self.limits),
+            Signal::Traces => spans::read(request, load.items, &self.limits),
+            Signal::Logs => logs::read(request, load.items, &self.limits),
         };
-        let batch = batch.map_err(|fault| DecodeError::malformed(*signal, &fault))?;
-        Ok(Decoded { batch, items: load.items })
+        read.map_err(|fault| DecodeError::malformed(*signal, &fault))
     }
 }
 

@@ -140,36 +140,33 @@ impl Intake {
     ///
     /// # Errors
     /// [`Outdated`], with nothing done.
-    pub fn apply(&mut self, batch: Batch, window: &mut Window, now: Option<UnixNanos>) -> Result<Applied, Outdated> {
+    pub fn apply(
+        &mut self,
+        mut batch: Batch,
+        window: &mut Window,
+        now: Option<UnixNanos>,
+    ) -> Result<Applied, Outdated> {
         self.check(&batch.numbers)?;
         self.passed.repeated_attributes += batch.repeated_attributes;
         let mut applied = Applied { rejected: batch.rejected, ..Applied::default() };
         let limit = now.map(|n| n.plus(self.config.max_ahead));
-        let in_future = |time: UnixNanos| limit.is_some_and(|l| time > l);
         let ahead = self.config.max_ahead.as_secs();
-        let refuse = |rejected: &mut Rejections, what: &str| {
-            rejected.add(1, || format!("{what} is more than {ahead} s in the future"));
-        };
         let mut newest = self.numbers(batch.numbers, limit.unwrap_or(UnixNanos::MAX), window, &mut applied);
         let arrived = now.unwrap_or(UnixNanos::MIN);
-        for span in batch.spans {
-            if in_future(span.end) {
-                refuse(&mut applied.rejected, "end_time_unix_nano");
-            } else {
-                newest = newest.max(Some(span.end));
-                self.red.add_span(&span, arrived);
-                window.push_span(span);
+        if let Some(limit) = limit {
+            let refused = [
+                (batch.spans.refuse_after(limit), "end_time_unix_nano"),
+                (batch.logs.refuse_after(limit), "log record's time"),
+            ];
+            for (count, what) in refused.into_iter().filter(|(count, _)| *count > 0) {
+                applied.rejected.add(count as u64, || format!("{what} is more than {ahead} s in the future"));
             }
         }
-        for log in batch.logs {
-            if in_future(log.time) {
-                refuse(&mut applied.rejected, "log record's time");
-            } else {
-                newest = newest.max(Some(log.time));
-                self.red.add_log(&log, arrived);
-                window.push_log(log);
-            }
-        }
+        newest = newest.max(batch.spans.newest()).max(batch.logs.newest());
+        self.red.add_spans(&batch.spans, arrived);
+        window.push_spans(&batch.spans);
+        self.red.add_logs(&batch.logs, arrived);
+        window.push_logs(&batch.logs);
         if let Some(newest) = newest {
             applied.feeds = batch.feeds.into_iter().map(|feed| (feed, newest)).collect();
         }
@@ -334,6 +331,11 @@ impl Intake {
             match self.register(&series, Origin::Derived, window) {
                 Ok(id) => self.take(id, time, UnixNanos::MIN, value, Origin::Derived, window, applied),
                 Err(limit) => applied.rejected.warn(|| format!("{}: {limit} reached", series.name)),
+            }
+        }
+        for (key, exemplar) in std::mem::take(&mut self.red.exemplars) {
+            if let Some(series) = window.registry().find(key) {
+                window.push_exemplar(Exemplar { series, ..exemplar });
             }
         }
     }

@@ -5,14 +5,21 @@
 //! service has moved on far enough for stragglers to have come, or has been idle; what comes later
 //! goes into the window but no longer into the numbers, and is counted.
 
+mod exemplars;
+
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
 
-use window::{Labels, LogRow, Series, SeriesKey, SeriesKind, SpanKind, SpanRow, Temporality, UnixNanos};
+use window::{
+    Dictionary, Exemplar, Labels, LogColumns, Series, SeriesId, SeriesKey, SeriesKind, SpanColumns, SpanKind,
+    SpanStatus, Temporality, UnixNanos,
+};
 
+use self::exemplars::Longest;
 use crate::{IncomingPoint, sketch::Sketch};
 
 /// How spans and logs are summed up.
@@ -47,6 +54,8 @@ const WHOLE_AFTER: u32 = 3;
 const MIN_CALLS: u64 = 5;
 /// The 99th percentile of fewer calls is only their greatest.
 const MIN_CALLS_P99: u64 = 50;
+/// OpenTelemetry's span kinds.
+const KINDS: usize = 6;
 /// OpenTelemetry's severity ranges: unspecified, then four numbers each.
 const SEVERITIES: [&str; 7] = ["UNSPECIFIED", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 
@@ -57,6 +66,8 @@ pub(crate) struct Red {
     services: HashMap<Arc<str>, Service>,
     /// In order of first appearance, so that emission does not depend on hashing.
     order: Vec<Arc<str>>,
+    /// Traces of the buckets that the last [`Red::close`] closed.
+    pub(crate) exemplars: Vec<(SeriesKey, Exemplar)>,
     /// Spans and logs that came after their bucket was closed.
     pub(crate) late: u64,
     /// Spans and logs of services beyond the limit.
@@ -65,8 +76,7 @@ pub(crate) struct Red {
 
 #[derive(Debug)]
 struct Service {
-    operations: Vec<Operation>,
-    index: HashMap<(Arc<str>, SpanKind), usize>,
+    operations: Operations,
     logs: Option<LogSeries>,
     open: BTreeMap<UnixNanos, Bucket>,
     /// Everything before this time is closed.
@@ -77,8 +87,16 @@ struct Service {
 }
 
 #[derive(Debug, Default)]
+struct Operations {
+    list: Vec<Operation>,
+    /// Numbers in the list, by kind and by name.
+    index: [HashMap<Arc<str>, u32>; KINDS],
+}
+
+#[derive(Debug, Default)]
 struct Bucket {
-    calls: HashMap<usize, Calls>,
+    /// By number of the operation. Boxed, because a sender may open many buckets with a call each.
+    calls: HashMap<u32, Box<Calls>, foldhash::fast::FixedState>,
     logs: [u64; SEVERITIES.len()],
 }
 
@@ -88,6 +106,8 @@ struct Calls {
     failed: u64,
     seconds: f64,
     durations: Sketch,
+    slowest: Longest,
+    slowest_failed: Longest,
 }
 
 /// Series and totals of one operation.
@@ -115,51 +135,96 @@ struct Counter {
 
 impl Red {
     pub(crate) fn new(config: RedConfig) -> Self {
-        Self { config, services: HashMap::new(), order: Vec::new(), late: 0, unsummed: 0 }
+        Self { config, services: HashMap::new(), order: Vec::new(), exemplars: Vec::new(), late: 0, unsummed: 0 }
     }
 
-    /// Counts one span that arrived at wall time `now`.
-    pub(crate) fn add_span(&mut self, span: &SpanRow, now: UnixNanos) {
-        let max_operations = self.config.max_operations;
-        let Some((service, start)) = self.open(&span.service, span.end, now) else { return };
-        let operation = service.operation(&span.service, &span.name, span.kind, max_operations);
-        let calls = service.open.entry(start).or_default().calls.entry(operation).or_default();
-        if span.failed {
-            calls.failed += 1;
-        } else {
-            calls.ok += 1;
+    /// Counts spans that arrived at wall time `now`.
+    pub(crate) fn add_spans(&mut self, spans: &SpanColumns, now: UnixNanos) {
+        let mut memo = vec![Resolved::default(); spans.names().1.len()];
+        for (turn, (service, rows)) in (1..).zip(runs(spans.services())) {
+            self.add_spans_of(&service, spans, rows, &mut Memo { turn, by_name: &mut memo }, now);
         }
-        calls.seconds += span.duration_secs();
-        calls.durations.add(span.duration_secs());
     }
 
-    /// Counts one log record that arrived at wall time `now`.
-    pub(crate) fn add_log(&mut self, log: &LogRow, now: UnixNanos) {
-        let Some((service, start)) = self.open(&log.service, log.time, now) else { return };
-        let severity = usize::from(log.severity).div_ceil(4).min(SEVERITIES.len() - 1);
-        service.logs.get_or_insert_with(|| LogSeries::new(&log.service));
-        service.open.entry(start).or_default().logs[severity] += 1;
+    fn add_spans_of(
+        &mut self,
+        name: &str,
+        spans: &SpanColumns,
+        rows: Range<usize>,
+        memo: &mut Memo<'_>,
+        now: UnixNanos,
+    ) {
+        let (width, max) = (self.config.bucket, self.config.max_operations);
+        let (starts, ends) = (&spans.starts()[rows.clone()], &spans.ends()[rows.clone()]);
+        let Some(service) = self.service(name, ends) else { return };
+        let (codes, names) = spans.names();
+        let (kinds, statuses, traces) = (spans.kinds(), spans.statuses(), spans.trace_ids());
+        let Service { operations, open, closed_until, progress, arrived, .. } = service;
+        let mut late = 0;
+        let mut current: Option<(Range<i64>, &mut Bucket)> = None;
+        for (row, (start, end)) in rows.zip(starts.iter().zip(ends)) {
+            if !current.as_ref().is_some_and(|(range, _)| range.contains(end)) {
+                let begin = UnixNanos(*end).floor_to(width);
+                if begin < *closed_until {
+                    late += 1;
+                    continue;
+                }
+                current = Some((begin.0..begin.plus(width).0, open.entry(begin).or_default()));
+            }
+            let Some((_, bucket)) = &mut current else { continue };
+            *progress = (*progress).max(UnixNanos(*end));
+            *arrived = now;
+            let operation = memo.operation(codes[row], kinds[row], || {
+                let operation = std::str::from_utf8(names.get(codes[row])).unwrap_or_default();
+                operations.number(name, operation, SpanKind::from_wire(kinds[row].into()), max)
+            });
+            let calls = bucket.calls.entry(operation).or_default();
+            let nanos = u64::try_from(end.saturating_sub(*start)).unwrap_or(0);
+            calls.add(nanos, statuses[row] == SpanStatus::Error as u8, &traces[row]);
+        }
+        self.late += late;
     }
 
-    /// The service and the start of the bucket for an event at `time`, unless it is too late for it.
-    fn open(&mut self, name: &Arc<str>, time: UnixNanos, now: UnixNanos) -> Option<(&mut Service, UnixNanos)> {
+    /// Counts log records that arrived at wall time `now`.
+    pub(crate) fn add_logs(&mut self, logs: &LogColumns, now: UnixNanos) {
+        let width = self.config.bucket;
+        for (name, rows) in runs(logs.services()) {
+            let (times, severities) = (&logs.times()[rows.clone()], &logs.severities()[rows]);
+            let Some(service) = self.service(&name, times) else { continue };
+            let mut late = 0;
+            let mut current: Option<(Range<i64>, &mut Bucket)> = None;
+            for (time, severity) in times.iter().zip(severities) {
+                if !current.as_ref().is_some_and(|(range, _)| range.contains(time)) {
+                    let begin = UnixNanos(*time).floor_to(width);
+                    if begin < service.closed_until {
+                        late += 1;
+                        continue;
+                    }
+                    current = Some((begin.0..begin.plus(width).0, service.open.entry(begin).or_default()));
+                }
+                let Some((_, bucket)) = &mut current else { continue };
+                service.progress = service.progress.max(UnixNanos(*time));
+                service.arrived = now;
+                service.logs.get_or_insert_with(|| LogSeries::new(&name));
+                bucket.logs[usize::from(*severity).div_ceil(4).min(SEVERITIES.len() - 1)] += 1;
+            }
+            self.late += late;
+        }
+    }
+
+    /// The service from which events at `times` came; `None` when there is no place for it.
+    fn service(&mut self, name: &str, times: &[i64]) -> Option<&mut Service> {
         if !self.services.contains_key(name) {
             if self.services.len() >= self.config.max_services {
-                self.unsummed += 1;
+                self.unsummed += times.len() as u64;
                 return None;
             }
-            self.order.push(Arc::clone(name));
-            self.services.insert(Arc::clone(name), Service::new(time.floor_to(self.config.bucket)));
+            let name: Arc<str> = name.into();
+            self.order.push(Arc::clone(&name));
+            let first = UnixNanos(*times.first()?).floor_to(self.config.bucket);
+            self.services.insert(name, Service::new(first));
         }
-        let service = self.services.get_mut(name)?;
-        let start = time.floor_to(self.config.bucket);
-        if start < service.closed_until {
-            self.late += 1;
-            return None;
-        }
-        service.progress = service.progress.max(time);
-        service.arrived = now;
-        Some((service, start))
+        self.services.get_mut(name)
     }
 
     /// Closes every bucket whose time has come, and appends what they add up to.
@@ -168,6 +233,7 @@ impl Red {
     /// `None` (in a replay) closes by progress only.
     pub(crate) fn close(&mut self, now: Option<UnixNanos>, out: &mut Vec<IncomingPoint>) {
         let RedConfig { bucket, grace, .. } = self.config;
+        self.exemplars.clear();
         if let Some(now) = now {
             let services = &mut self.services;
             services.retain(|_, s| now.since(s.arrived) < FORGET_AFTER || !s.open.is_empty());
@@ -185,6 +251,7 @@ impl Red {
                 // The bucket in which a service is first heard, or heard again, is not whole.
                 let is_whole = start <= service.closed_until.plus(bucket * WHOLE_AFTER);
                 service.closed_until = end;
+                service.operations.exemplars(&closed, end, &mut self.exemplars);
                 service.emit(&closed, end, bucket, is_whole, out);
             }
         }
@@ -194,8 +261,7 @@ impl Red {
 impl Service {
     fn new(first_bucket: UnixNanos) -> Self {
         Self {
-            operations: Vec::new(),
-            index: HashMap::new(),
+            operations: Operations::default(),
             logs: None,
             open: BTreeMap::new(),
             // Spans of one trace end in any order, so the first bucket may be preceded by another.
@@ -205,28 +271,11 @@ impl Service {
         }
     }
 
-    fn operation(&mut self, service: &str, name: &Arc<str>, kind: SpanKind, max: usize) -> usize {
-        if let Some(i) = self.index.get(&(Arc::clone(name), kind)) {
-            return *i;
-        }
-        let (name, kind) = if self.operations.len() < max {
-            (Arc::clone(name), kind)
-        } else {
-            (Arc::from(OVERFLOW), SpanKind::Unspecified)
-        };
-        if let Some(i) = self.index.get(&(Arc::clone(&name), kind)) {
-            return *i;
-        }
-        self.operations.push(Operation::new(service, &name, kind));
-        self.index.insert((name, kind), self.operations.len() - 1);
-        self.operations.len() - 1
-    }
-
     /// Appends what a bucket adds up to; rates only of a bucket that `is_whole`.
     fn emit(&mut self, bucket: &Bucket, end: UnixNanos, width: Duration, is_whole: bool, out: &mut Vec<IncomingPoint>) {
         let first = out.len();
-        for (i, operation) in self.operations.iter_mut().enumerate() {
-            operation.emit(bucket.calls.get(&i), end, width, out);
+        for (number, operation) in (0..).zip(&mut self.operations.list) {
+            operation.emit(bucket.calls.get(&number).map(|calls| &**calls), end, width, out);
         }
         if let Some(logs) = &mut self.logs {
             logs.emit(&bucket.logs, end, width, out);
@@ -235,6 +284,96 @@ impl Service {
             let partial = out.split_off(first);
             out.extend(partial.into_iter().filter(|p| !p.series.name.ends_with(":rate")));
         }
+    }
+}
+
+/// Runs of rows from one service, and its name.
+fn runs((codes, services): (&[i32], &Dictionary)) -> Vec<(String, Range<usize>)> {
+    let mut from = 0;
+    let run = |same: &[i32]| {
+        let rows = from..from + same.len();
+        from = rows.end;
+        let name = same.first().map(|code| services.get(*code)).unwrap_or_default();
+        (String::from_utf8_lossy(name).into_owned(), rows)
+    };
+    codes.chunk_by(|a, b| a == b).map(run).collect()
+}
+
+/// The operations of names that were met in the run of rows at hand.
+struct Memo<'m> {
+    turn: u32,
+    by_name: &'m mut [Resolved],
+}
+
+/// What a name was resolved to last, in which run and with which kind.
+#[derive(Clone, Copy, Default)]
+struct Resolved {
+    turn: u32,
+    operation: u32,
+    kind: u8,
+}
+
+impl Memo<'_> {
+    #[inline]
+    fn operation(&mut self, name: i32, kind: u8, resolve: impl FnOnce() -> u32) -> u32 {
+        let Some(known) = usize::try_from(name).ok().and_then(|name| self.by_name.get_mut(name)) else {
+            return resolve();
+        };
+        if known.turn != self.turn || known.kind != kind {
+            *known = Resolved { turn: self.turn, operation: resolve(), kind };
+        }
+        known.operation
+    }
+}
+
+impl Operations {
+    /// The number of an operation, which is added while there are fewer than `max`.
+    fn number(&mut self, service: &str, name: &str, kind: SpanKind, max: usize) -> u32 {
+        if let Some(number) = self.index[kind as usize].get(name) {
+            return *number;
+        }
+        let (name, kind) = if self.list.len() < max { (name, kind) } else { (OVERFLOW, SpanKind::Unspecified) };
+        if let Some(number) = self.index[kind as usize].get(name) {
+            return *number;
+        }
+        let name: Arc<str> = name.into();
+        let number = u32::try_from(self.list.len()).expect("operations of a service are limited");
+        self.list.push(Operation::new(service, &name, kind));
+        self.index[kind as usize].insert(name, number);
+        number
+    }
+
+    /// Appends the traces that a bucket kept, each with the series of calls that it belongs to.
+    fn exemplars(&self, bucket: &Bucket, end: UnixNanos, out: &mut Vec<(SeriesKey, Exemplar)>) {
+        for (number, operation) in (0..).zip(&self.list) {
+            let Some(calls) = bucket.calls.get(&number) else { continue };
+            for (counter, kept) in
+                [(&operation.calls_ok, &calls.slowest), (&operation.calls_failed, &calls.slowest_failed)]
+            {
+                out.extend(kept.calls().map(|(nanos, trace_id)| {
+                    let value = Duration::from_nanos(nanos).as_secs_f64();
+                    // Its number is known to the one who registers it.
+                    let exemplar = Exemplar { series: SeriesId(0), time: end, value, trace_id, span_id: [0; 8] };
+                    (counter.series.key, exemplar)
+                }));
+            }
+        }
+    }
+}
+
+impl Calls {
+    #[inline]
+    fn add(&mut self, nanos: u64, failed: bool, trace_id: &[u8; 16]) {
+        let seconds = Duration::from_nanos(nanos).as_secs_f64();
+        if failed {
+            self.failed += 1;
+            self.slowest_failed.note(nanos, trace_id);
+        } else {
+            self.ok += 1;
+        }
+        self.seconds += seconds;
+        self.durations.add(seconds);
+        self.slowest.note(nanos, trace_id);
     }
 }
 

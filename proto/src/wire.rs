@@ -74,7 +74,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When the bytes end within a field, or a tag or a number is no such thing.
-    #[inline]
+    #[inline(always)]
     #[expect(clippy::should_implement_trait, reason = "an iterator of results cannot be left by `?` as simply")]
     pub fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
         loop {
@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn tag(&mut self) -> Result<(u32, u8), Malformed> {
         let tag = u32::try_from(self.varint()?).map_err(|_| self.malformed("tag is too large"))?;
         let number = tag >> 3;
@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
         Ok((number, (tag & 7) as u8))
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, kind: u8) -> Result<Value<'a>, Malformed> {
         Ok(match kind {
             0 => Value::Varint(self.varint()?),
@@ -147,7 +147,7 @@ impl<'a> Fields<'a> {
         Ok(found)
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
         match self.bytes.get(self.at) {
             Some(byte) if *byte < 0x80 => {
@@ -158,6 +158,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         for (i, byte) in self.bytes[self.at..].iter().take(10).enumerate() {
@@ -175,6 +176,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Skips a group whose start has been read.
+    #[cold]
     fn skip_group(&mut self, number: u32) -> Result<(), Malformed> {
         let mut open = [0; MAX_GROUPS];
         open[0] = number;

@@ -14,18 +14,32 @@ pub const SERVICE: &str = "service";
 pub const NAME: &str = "name";
 /// Span kind, as on the wire.
 pub const KIND: &str = "kind";
-/// Whether the span's status is Error.
-pub const FAILED: &str = "failed";
+/// Status code of a span: 0 unset, 1 ok, 2 error.
+pub const STATUS: &str = "status";
 /// Trace id, 16 bytes.
 pub const TRACE_ID: &str = "trace_id";
 /// Span id, 8 bytes.
 pub const SPAN_ID: &str = "span_id";
 /// Parent's span id, 8 bytes.
 pub const PARENT_SPAN_ID: &str = "parent_span_id";
-/// Attributes as text.
+/// W3C trace flags, as on the wire.
+pub const FLAGS: &str = "flags";
+/// Attributes, as an encoded `KeyValueList`.
 pub const ATTRIBUTES: &str = "attributes";
+/// What few spans have, as an encoded `Span` that has only that.
+pub const REST: &str = "rest";
+/// The resource, as an encoded `Resource`.
+pub const RESOURCE: &str = "resource";
+/// The instrumentation scope, as an encoded `InstrumentationScope`.
+pub const SCOPE: &str = "scope";
+/// When a log record was observed.
+pub const OBSERVED: &str = "observed";
 /// OpenTelemetry severity number.
 pub const SEVERITY: &str = "severity";
+/// The sender's own word for the severity.
+pub const SEVERITY_TEXT: &str = "severity_text";
+/// Which event a log record stands for.
+pub const EVENT_NAME: &str = "event_name";
 /// Log body as text.
 pub const BODY: &str = "body";
 /// Observations of a histogram.
@@ -58,3 +72,5 @@ pub const NEGATIVE_COUNTS: &str = "negative_counts";
 pub const QUANTILES: &str = "quantiles";
 /// Values at the ranks of a summary.
 pub const QUANTILE_VALUES: &str = "values";
+/// Attributes of a log record that were not kept.
+pub const DROPPED_ATTRIBUTES: &str = "dropped_attributes";

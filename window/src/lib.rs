@@ -19,11 +19,11 @@ mod store;
 
 mod time;
 
-pub use events::{LogChunk, SpanChunk, SpanView};
+pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanColumns, SpanView};
 pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
 pub use labels::Labels;
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
-pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, is_stale};
+pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, SpanStatus, is_stale};
 pub use series::{
     AMBIGUOUS_LABEL, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit, Temporality,
 };

@@ -1,7 +1,5 @@
 //! The rows that writers append and readers get back: plain values, no Arrow.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{SeriesId, UnixNanos};
@@ -97,52 +95,82 @@ impl SpanKind {
     }
 }
 
-/// One finished span, with the columns that detection and explanation use.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SpanRow {
+/// OpenTelemetry's status codes of spans, with their wire numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum SpanStatus {
+    /// Not said.
+    #[default]
+    Unset = 0,
+    /// Said to be fine.
+    Ok = 1,
+    /// Failed.
+    Error = 2,
+}
+
+impl SpanStatus {
+    /// From the wire; unknown numbers are [`SpanStatus::Unset`].
+    #[must_use]
+    pub fn from_wire(number: i32) -> Self {
+        match number {
+            1 => Self::Ok,
+            2 => Self::Error,
+            _ => Self::Unset,
+        }
+    }
+}
+
+/// One finished span, borrowed. Where it comes from is said to the columns once for many spans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanRow<'a> {
     /// When it began.
     pub start: UnixNanos,
     /// When it ended: its event time.
     pub end: UnixNanos,
-    /// `service.namespace/service.name`, or only the name.
-    pub service: Arc<str>,
     /// Span name, cut at the configured length.
-    pub name: Arc<str>,
+    pub name: &'a str,
     /// Span kind.
     pub kind: SpanKind,
-    /// Whether its status code is Error.
-    pub failed: bool,
+    /// Status code.
+    pub status: SpanStatus,
     /// Trace id.
     pub trace_id: [u8; 16],
     /// Span id.
     pub span_id: [u8; 8],
     /// Parent's span id; all zero for a root.
     pub parent_span_id: [u8; 8],
-    /// A bounded number of attributes as text, in the order sent.
-    pub attributes: Vec<(Arc<str>, Arc<str>)>,
+    /// `flags`, as sent.
+    pub flags: u32,
+    /// Attributes as an encoded `opentelemetry.proto.common.v1.KeyValueList`, in the order sent.
+    pub attributes: &'a [u8],
+    /// `trace_state`, events, links, the counts of what was dropped and the status message, as an
+    /// encoded `opentelemetry.proto.trace.v1.Span` with these fields only.
+    pub rest: &'a [u8],
 }
 
-impl SpanRow {
-    /// Duration in seconds; zero when the clock went backwards between start and end.
-    #[must_use]
-    pub fn duration_secs(&self) -> f64 {
-        self.end.since(self.start).as_secs_f64()
-    }
-}
-
-/// One log record.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LogRow {
+/// One log record, borrowed. Where it comes from is said to the columns once for many records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogRow<'a> {
     /// Event time; the observed time where the record has none.
     pub time: UnixNanos,
-    /// `service.namespace/service.name`, or only the name.
-    pub service: Arc<str>,
+    /// When it was observed; zero where the record does not say.
+    pub observed: UnixNanos,
     /// OpenTelemetry severity number, 0 (unspecified) to 24.
     pub severity: u8,
+    /// The sender's own word for the severity; mostly empty.
+    pub severity_text: &'a str,
+    /// Which event it stands for; mostly empty.
+    pub event_name: &'a str,
     /// Body as text, cut at the configured length.
-    pub body: Arc<str>,
+    pub body: &'a str,
     /// Trace id; all zero when the record belongs to none.
     pub trace_id: [u8; 16],
     /// Span id; all zero when the record belongs to none.
     pub span_id: [u8; 8],
+    /// `flags`, as sent.
+    pub flags: u32,
+    /// Attributes as an encoded `opentelemetry.proto.common.v1.KeyValueList`, in the order sent.
+    pub attributes: &'a [u8],
+    /// How many attributes the sender or the decoder did not keep.
+    pub dropped_attributes: u32,
 }

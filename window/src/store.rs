@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    Exemplar, HistogramRow, LogChunk, LogRow, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanRow,
-    UnixNanos, histograms::HistogramTables,
+    Exemplar, HistogramRow, LogChunk, LogColumns, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk,
+    SpanColumns, UnixNanos, histograms::HistogramTables,
 };
 
 /// How much the window keeps.
@@ -55,6 +55,10 @@ const MAX_EXEMPLARS: usize = 1 << 18;
 const FAN_IN: usize = 8;
 /// Chunks with more rows than this are not merged further, so that eviction stays fine-grained.
 const MERGE_ROWS: usize = 1 << 19;
+/// A head of spans or logs with more bytes of texts and attributes is sealed before its time. Below
+/// 32 MiB the usual allocators give the memory of an evicted chunk to a new one, without asking the
+/// system for pages.
+const HEAD_BYTES: usize = 16 << 20;
 
 /// The rolling windows. One owner writes; everyone else reads [`Snapshot`]s.
 #[derive(Debug)]
@@ -62,8 +66,8 @@ pub struct Window {
     config: Config,
     registry: Registry,
     points: Vec<Point>,
-    span_rows: Vec<SpanRow>,
-    log_rows: Vec<LogRow>,
+    span_head: SpanColumns,
+    log_head: LogColumns,
     numbers: VecDeque<Arc<NumberChunk>>,
     histograms: HistogramTables,
     spans: VecDeque<Arc<SpanChunk>>,
@@ -83,8 +87,8 @@ impl Window {
             registry: Registry::new(config.max_series.saturating_mul(2).saturating_add(ROOM_FOR_OUR_OWN)),
             config,
             points: Vec::new(),
-            span_rows: Vec::new(),
-            log_rows: Vec::new(),
+            span_head: SpanColumns::default(),
+            log_head: LogColumns::default(),
             numbers: VecDeque::new(),
             histograms: HistogramTables::default(),
             spans: VecDeque::new(),
@@ -127,16 +131,36 @@ impl Window {
         self.histograms.push(row);
     }
 
-    /// Appends one span to the head and moves the watermark.
-    pub fn push_span(&mut self, row: SpanRow) {
-        self.advance(row.end);
-        self.span_rows.push(row);
+    /// Appends spans to the head and moves the watermark. A head that has become large is sealed.
+    pub fn push_spans(&mut self, spans: &SpanColumns) {
+        let Some(newest) = spans.newest() else { return };
+        self.advance(newest);
+        self.span_head.append(spans);
+        if self.span_head.content() > HEAD_BYTES {
+            self.seal_spans();
+            self.evict_by_bytes();
+        }
     }
 
-    /// Appends one log record to the head and moves the watermark.
-    pub fn push_log(&mut self, row: LogRow) {
-        self.advance(row.time);
-        self.log_rows.push(row);
+    /// Appends log records to the head and moves the watermark. A head that has become large is sealed.
+    pub fn push_logs(&mut self, logs: &LogColumns) {
+        let Some(newest) = logs.newest() else { return };
+        self.advance(newest);
+        self.log_head.append(logs);
+        if self.log_head.content() > HEAD_BYTES {
+            self.seal_logs();
+            self.evict_by_bytes();
+        }
+    }
+
+    fn seal_spans(&mut self) {
+        let next = self.span_head.like();
+        self.spans.extend(SpanChunk::seal(std::mem::replace(&mut self.span_head, next)).map(Arc::new));
+    }
+
+    fn seal_logs(&mut self) {
+        let next = self.log_head.like();
+        self.logs.extend(LogChunk::seal(std::mem::replace(&mut self.log_head, next)).map(Arc::new));
     }
 
     /// Appends one exemplar to the head.
@@ -154,7 +178,7 @@ impl Window {
     /// for several rows.
     #[must_use]
     pub fn head_len(&self) -> usize {
-        self.points.len() + self.histograms.head_weight() + self.span_rows.len() + self.log_rows.len()
+        self.points.len() + self.histograms.head_weight() + self.span_head.len() + self.log_head.len()
     }
 
     /// Turns the head into chunks, merges small neighbours, and lets go of what is too old or too
@@ -163,8 +187,8 @@ impl Window {
         let points = std::mem::take(&mut self.points);
         self.numbers.extend(NumberChunk::seal(points).map(Arc::new));
         self.histograms.seal();
-        self.spans.extend(SpanChunk::seal(&std::mem::take(&mut self.span_rows)).map(Arc::new));
-        self.logs.extend(LogChunk::seal(&std::mem::take(&mut self.log_rows)).map(Arc::new));
+        self.seal_spans();
+        self.seal_logs();
         if !self.exemplar_rows.is_empty() {
             self.exemplars.push_back(std::mem::take(&mut self.exemplar_rows).into());
         }
@@ -269,8 +293,8 @@ impl Window {
             bytes: self.bytes(),
             rows: [
                 self.numbers.iter().map(|c| c.len()).sum::<usize>() + self.points.len(),
-                sealed_spans + self.span_rows.len(),
-                sealed_logs + self.log_rows.len(),
+                sealed_spans + self.span_head.len(),
+                sealed_logs + self.log_head.len(),
                 self.histograms.rows(),
             ],
             ..self.stats

@@ -19,10 +19,10 @@ pub struct Limits {
     /// Length of a label's value. Default 2048; longer ones are cut. Series that differ only behind
     /// the cut remain different series with equal labels.
     pub label_value_bytes: usize,
-    /// Attributes kept of a span, the first ones. Default 32.
-    pub span_attributes_kept: usize,
-    /// Length of a span attribute's value. Default 256; longer ones are cut.
-    pub span_value_bytes: usize,
+    /// Attributes of one span, log record, resource or scope, as encoded, together; likewise a span's
+    /// events and links. Default 64 KiB; of more, those are kept that still fit, and the others are
+    /// counted as dropped.
+    pub attribute_bytes_per_item: usize,
     /// Length of a span's name. Default 256; longer ones are cut.
     pub span_name_bytes: usize,
     /// Length of a log record's body as text. Default 4096; longer ones are cut.
@@ -37,8 +37,7 @@ impl Default for Limits {
             attribute_name_bytes: 1024,
             metric_name_bytes: 1024,
             label_value_bytes: 2048,
-            span_attributes_kept: 32,
-            span_value_bytes: 256,
+            attribute_bytes_per_item: 64 * 1024,
             span_name_bytes: 256,
             log_body_bytes: 4096,
         }

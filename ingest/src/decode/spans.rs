@@ -1,95 +1,159 @@
-//! Spans as rows.
+//! Spans, from the wire into columns.
 
-use std::sync::Arc;
-
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::any_value::Value,
-    trace::v1::{Span, status::StatusCode},
+use proto::{
+    otlp::{
+        Repeated, Resource, Scope, cut,
+        traces::{self, Event, Link, Span, Visitor},
+    },
+    wire::{Malformed, put_bytes, put_varint},
 };
-use proto::otlp::cut;
-use window::{SpanKind, SpanRow, UnixNanos};
+use window::{SpanColumns, SpanKind, SpanRow, SpanStatus, UnixNanos};
 
 use super::{
-    Decoded, Limits, attributes,
-    resource::{self, Feeds, Sender, Texts},
+    Decoded, Limits,
+    ids::id,
+    keep::{Keeper, varint_length},
+    origin::{Origin, put_count, put_text},
 };
+use crate::Rejections;
 
-/// Longer values are rarely said twice.
-const SHARED_VALUE_BYTES: usize = 64;
+/// A span with ids and times, and without anything else, takes this many bytes in a request.
+const LEAST_BYTES: usize = 39;
 
-pub(super) fn rows(bytes: &[u8], limits: &Limits) -> Result<crate::Batch, proto::wire::Malformed> {
-    let request = <ExportTraceServiceRequest as prost::Message>::decode(bytes)
-        .map_err(|_| proto::wire::Malformed { message: "TMP", fault: "TMP" })?;
-    let mut decoded = Decoded::default();
-    let mut feeds = Feeds::default();
-    let mut texts = Texts::default();
-    for resource_spans in &request.resource_spans {
-        let sender = Sender::new(resource_spans.resource.as_ref(), limits);
-        feeds.note(&sender.feed);
-        for scope_spans in &resource_spans.scope_spans {
-            let count = scope_spans.spans.len() as u64;
-            decoded.items += count;
-            let scope = scope_spans.scope.as_ref();
-            if let Some(fault) = sender.fault.clone().or_else(|| resource::scope_fault(scope, limits)) {
-                decoded.batch.rejected.add(count, || fault);
-                continue;
-            }
-            for span in &scope_spans.spans {
-                match row(span, &sender, limits, &mut texts) {
-                    Ok(row) => decoded.batch.spans.push(row),
-                    Err(fault) => decoded.batch.rejected.add(1, || fault),
-                }
-            }
-        }
-    }
-    decoded.batch.feeds = feeds.into_list();
-    Ok(decoded.batch)
+/// Reads a traces request that has `items` spans.
+pub(super) fn read(request: &[u8], items: u64, limits: &Limits) -> Result<Decoded, Malformed> {
+    let mut spans = SpanColumns::default();
+    // Spans that cannot be valid make no room for themselves.
+    let rows = usize::try_from(items).unwrap_or(usize::MAX).min(request.len() / LEAST_BYTES);
+    spans.reserve(rows, request.len() - rows * LEAST_BYTES);
+    let mut reader = Reader {
+        limits,
+        origin: Origin::default(),
+        keeper: Keeper::default(),
+        spans,
+        rejected: Rejections::default(),
+        items: 0,
+        repeated: 0,
+        attributes: Vec::new(),
+        rest: Vec::new(),
+    };
+    traces::read(request, &mut reader)?;
+    let mut decoded = Decoded { items: reader.items, ..Decoded::default() };
+    decoded.batch.spans = reader.spans;
+    decoded.batch.rejected = reader.rejected;
+    decoded.batch.repeated_attributes = reader.repeated + reader.origin.repeated;
+    decoded.batch.feeds = reader.origin.into_feeds();
+    Ok(decoded)
 }
 
-fn row<'a>(span: &'a Span, sender: &Sender, limits: &Limits, texts: &mut Texts<'a>) -> Result<SpanRow, String> {
-    let trace_id = id(&span.trace_id).ok_or("trace_id is not 16 bytes, or all zero")?;
-    let span_id = id(&span.span_id).ok_or("span_id is not 8 bytes, or all zero")?;
-    let start = time("start_time_unix_nano", span.start_time_unix_nano)?;
-    let end = time("end_time_unix_nano", span.end_time_unix_nano)?;
-    if let Some(fault) = attributes::fault("span", &span.attributes, limits) {
-        return Err(fault);
-    }
-    Ok(SpanRow {
-        start,
-        end,
-        service: Arc::clone(&sender.feed.service),
-        name: texts.share(cut(&span.name, limits.span_name_bytes)),
-        kind: SpanKind::from_wire(span.kind),
-        failed: span.status.as_ref().is_some_and(|s| s.code == StatusCode::Error as i32),
-        trace_id,
-        span_id,
-        parent_span_id: id(&span.parent_span_id).unwrap_or_default(),
-        attributes: kept_attributes(span, limits, texts),
-    })
+struct Reader<'l> {
+    limits: &'l Limits,
+    origin: Origin,
+    keeper: Keeper,
+    spans: SpanColumns,
+    rejected: Rejections,
+    items: u64,
+    repeated: u64,
+    /// What the span at hand is kept as.
+    attributes: Vec<u8>,
+    rest: Vec<u8>,
 }
 
-fn kept_attributes<'a>(span: &'a Span, limits: &Limits, texts: &mut Texts<'a>) -> Vec<(Arc<str>, Arc<str>)> {
-    let mut kept: Vec<(Arc<str>, Arc<str>)> =
-        Vec::with_capacity(span.attributes.len().min(limits.span_attributes_kept));
-    for attribute in &span.attributes {
-        if kept.len() == limits.span_attributes_kept {
-            break;
+impl Visitor for Reader<'_> {
+    fn resource(&mut self, resource: &Resource<'_>) {
+        self.origin.resource(resource, self.limits);
+    }
+
+    fn scope(&mut self, scope: &Scope<'_>) {
+        self.origin.scope(scope, self.limits);
+        let (service, resource, scope) = self.origin.parts();
+        self.spans.set_origin(service, resource, scope);
+    }
+
+    #[inline]
+    fn span(&mut self, span: &Span<'_>) -> Result<(), Malformed> {
+        self.items += 1;
+        self.attributes.clear();
+        let kept = self.keeper.copy("span", &span.attributes, 1, self.limits, &mut self.attributes)?;
+        self.rest.clear();
+        let dropped = kept.as_ref().map_or(0, |kept| kept.dropped);
+        put_rest(span, dropped, self.limits.attribute_bytes_per_item, &mut self.rest)?;
+        match self.row(span, kept.map(|kept| kept.repeated)) {
+            Ok(repeated) => self.repeated += u64::from(repeated),
+            Err(fault) => self.rejected.add(1, || fault),
         }
-        if kept.iter().any(|(key, _)| **key == *attribute.key) {
-            continue;
+        Ok(())
+    }
+}
+
+impl Reader<'_> {
+    /// Keeps the span, unless it is refused with a reason. `repeated` is what became of its attributes.
+    #[inline]
+    fn row(&mut self, span: &Span<'_>, repeated: Result<u32, String>) -> Result<u32, String> {
+        if let Some(fault) = self.origin.fault() {
+            return Err(fault.to_owned());
         }
-        let value = match attribute.value.as_ref().and_then(|v| v.value.as_ref()) {
-            Some(Value::StringValue(text)) if text.len() <= SHARED_VALUE_BYTES.min(limits.span_value_bytes) => {
-                texts.share(text)
-            }
-            _ => attributes::text(attribute.value.as_ref(), limits.span_value_bytes).into(),
+        let row = SpanRow {
+            trace_id: id(span.trace_id).ok_or("trace_id is not 16 bytes, or all zero")?,
+            span_id: id(span.span_id).ok_or("span_id is not 8 bytes, or all zero")?,
+            start: time("start_time_unix_nano", span.start)?,
+            end: time("end_time_unix_nano", span.end)?,
+            name: cut(span.name.as_str(), self.limits.span_name_bytes),
+            kind: SpanKind::from_wire(span.kind),
+            status: SpanStatus::from_wire(span.status_code),
+            parent_span_id: id(span.parent_span_id).unwrap_or_default(),
+            flags: span.flags,
+            attributes: &self.attributes,
+            rest: &self.rest,
         };
-        kept.push((texts.share(&attribute.key), value));
+        let repeated = repeated?;
+        self.spans.push(&row).map_err(|full| full.to_string())?;
+        Ok(repeated)
     }
-    kept
 }
 
+/// Appends what few spans have, as a `Span` with these fields only; `dropped` attributes were not
+/// kept, and of events and links those are that fit into `limit` bytes.
+fn put_rest(span: &Span<'_>, dropped: u32, limit: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let [attributes, events, links] = span.dropped;
+    put_text(3, cut(span.trace_state.as_str(), limit), out);
+    put_count(10, attributes.saturating_add(dropped), out);
+    let unfit = put_those_that_fit(11, &span.events, limit, out, |event| Event::read(event).map(drop))?;
+    put_count(12, events.saturating_add(unfit), out);
+    let unfit = put_those_that_fit(13, &span.links, limit, out, |link| Link::read(link).map(drop))?;
+    put_count(14, links.saturating_add(unfit), out);
+    let message = cut(span.status_message.as_str(), limit);
+    if !message.is_empty() {
+        put_varint(15 << 3 | 2, out);
+        put_varint((1 + varint_length(message.len()) + message.len()) as u64, out);
+        put_text(2, message, out);
+    }
+    Ok(())
+}
+
+/// Checks each message and appends those with which `out` stays within `limit`; returns how many did
+/// not fit.
+#[inline]
+fn put_those_that_fit(
+    number: u32,
+    messages: &Repeated<'_>,
+    limit: usize,
+    out: &mut Vec<u8>,
+    check: impl Fn(&[u8]) -> Result<(), Malformed>,
+) -> Result<u32, Malformed> {
+    let mut unfit = 0;
+    for message in messages.iter() {
+        check(message)?;
+        if out.len() + 1 + varint_length(message.len()) + message.len() > limit {
+            unfit += 1;
+        } else {
+            put_bytes(number, message, out);
+        }
+    }
+    Ok(unfit)
+}
+
+#[inline]
 fn time(field: &str, nanos: u64) -> Result<UnixNanos, String> {
     match UnixNanos::from_unsigned(nanos) {
         Some(UnixNanos(0)) => Err(format!("span: {field} is 0")),
@@ -98,7 +162,6 @@ fn time(field: &str, nanos: u64) -> Result<UnixNanos, String> {
     }
 }
 
-/// An id of the right length that is not all zero.
-pub(super) fn id<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
-    <[u8; N]>::try_from(bytes).ok().filter(|id| *id != [0; N])
-}
+#[cfg(test)]
+#[path = "spans/tests.rs"]
+pub(super) mod tests;

@@ -1,18 +1,13 @@
 //! Requests in, rows out: the mapping as a sender and a reader of PromQL see it.
 
 use opentelemetry_proto::tonic::{
-    collector::{
-        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
-        trace::v1::ExportTraceServiceRequest,
-    },
+    collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
-    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     metrics::v1::{
         Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary,
         SummaryDataPoint, metric::Data, number_data_point,
     },
     resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -283,81 +278,6 @@ proptest! {
         };
         prop_assert_eq!(key(&sent), key(&shuffled));
     }
-}
-
-fn span() -> Span {
-    Span {
-        trace_id: vec![1; 16],
-        span_id: vec![2; 8],
-        name: "GET /".into(),
-        kind: 2,
-        start_time_unix_nano: 10,
-        end_time_unix_nano: 25,
-        ..Span::default()
-    }
-}
-
-fn spans(spans: Vec<Span>) -> Decoded {
-    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
-    let resource_spans = vec![ResourceSpans { resource: shop(), scope_spans, ..ResourceSpans::default() }];
-    read(Signal::Traces, &ExportTraceServiceRequest { resource_spans }.encode_to_vec())
-}
-
-#[test]
-fn a_span_keeps_what_detection_uses() {
-    let failed = opentelemetry_proto::tonic::trace::v1::Status { code: 2, ..Default::default() };
-    let attributes = (0..40).map(|i| pair(&format!("k{i}"), &"\u{e4}".repeat(200))).collect();
-    let sent = Span { status: Some(failed), attributes, parent_span_id: vec![3; 8], name: "n".repeat(300), ..span() };
-    let got = spans(vec![sent, span()]);
-    let row = &got.batch.spans[0];
-    assert_eq!((row.start, row.end, &*row.service), (UnixNanos(10), UnixNanos(25), "shop"));
-    assert_eq!((row.kind, row.failed, row.name.len()), (window::SpanKind::Server, true, 256));
-    assert_eq!((row.trace_id, row.span_id, row.parent_span_id), ([1; 16], [2; 8], [3; 8]));
-    assert_eq!((row.attributes.len(), row.attributes[31].1.len()), (32, 256));
-    assert_eq!((got.batch.spans[1].failed, got.batch.spans[1].parent_span_id, got.items), (false, [0; 8], 2));
-}
-
-#[test]
-fn spans_without_identity_or_time_are_refused() {
-    let got = spans(vec![
-        Span { trace_id: vec![0; 16], ..span() },
-        Span { trace_id: vec![1; 15], ..span() },
-        Span { span_id: vec![], ..span() },
-        Span { end_time_unix_nano: 0, ..span() },
-        Span { start_time_unix_nano: u64::MAX, ..span() },
-        span(),
-    ]);
-    assert_eq!((got.batch.spans.len(), got.batch.rejected.count), (1, 5));
-    let reasons = [
-        "trace_id is not 16 bytes, or all zero",
-        "span_id is not 8 bytes, or all zero",
-        "span: end_time_unix_nano is 0",
-        "span: start_time_unix_nano is beyond the year 2262",
-    ];
-    assert_eq!(got.batch.rejected.reasons, reasons);
-}
-
-#[test]
-fn a_log_record_takes_the_observed_time_and_loses_ids_that_are_none() {
-    let body = Some(AnyValue { value: Some(Value::StringValue("x".repeat(5000))) });
-    let record = LogRecord {
-        observed_time_unix_nano: 9,
-        severity_number: 17,
-        body,
-        trace_id: vec![1; 3],
-        span_id: vec![4; 8],
-        ..LogRecord::default()
-    };
-    let timeless = LogRecord::default();
-    let wild = LogRecord { severity_number: -3, time_unix_nano: 1, ..record.clone() };
-    let scope_logs = vec![ScopeLogs { log_records: vec![record, timeless, wild], ..ScopeLogs::default() }];
-    let resource_logs = vec![ResourceLogs { resource: shop(), scope_logs, ..ResourceLogs::default() }];
-    let got = read(Signal::Logs, &ExportLogsServiceRequest { resource_logs }.encode_to_vec());
-    let row = &got.batch.logs[0];
-    assert_eq!((row.time, row.severity, row.body.len()), (UnixNanos(9), 17, 4096));
-    assert_eq!((row.trace_id, row.span_id), ([0; 16], [4; 8]));
-    assert_eq!((got.batch.logs[1].time, got.batch.logs[1].severity), (UnixNanos(1), 0));
-    refused_because(&got, 1, "time_unix_nano and observed_time_unix_nano are 0");
 }
 
 #[test]

@@ -1,4 +1,6 @@
-use window::{Config, Labels, STALE_NAN_BITS, Sample, SeriesKey, SpanKind, SpanRow, Temporality};
+use window::{
+    Config, Labels, LogColumns, LogRow, STALE_NAN_BITS, Sample, SeriesKey, SpanColumns, SpanRow, Temporality,
+};
 
 use super::*;
 use crate::{SeriesRef, WireKey};
@@ -168,19 +170,12 @@ fn a_series_that_was_met_is_known_by_its_bytes_until_it_is_forgotten() {
 #[test]
 fn derived_series_come_from_spans_and_have_no_rates_of_rates() {
     let mut f = Fixture::new(IntakeConfig::default());
-    let span = |end: i64| SpanRow {
-        start: secs(end - 1),
-        end: secs(end),
-        service: "s".into(),
-        name: "op".into(),
-        kind: SpanKind::Server,
-        failed: false,
-        trace_id: [1; 16],
-        span_id: [1; 8],
-        parent_span_id: [0; 8],
-        attributes: Vec::new(),
-    };
-    let spans = [1, 2, 3, 4, 5, 12, 25, 40].map(span).to_vec();
+    let mut spans = SpanColumns::default();
+    spans.set_origin("s", b"", b"");
+    for end in [1, 2, 3, 4, 5, 12, 25, 40] {
+        let row = SpanRow { start: secs(end - 1), end: secs(end), name: "op", ..SpanRow::default() };
+        spans.push(&row).expect("has room");
+    }
     let feeds = vec![Feed { service: "s".into(), instance: "i".into() }];
     let applied = f.apply(Batch { spans, feeds: feeds.clone(), ..Batch::default() });
     assert_eq!(applied.feeds, [(feeds[0].clone(), secs(40))]);
@@ -198,4 +193,22 @@ fn a_forgotten_series_starts_anew() {
     f.intake.forget(&[id]);
     let applied = f.apply(batch(&[("c", COUNTER, 2, 200.0)]));
     assert!(applied.judged.is_empty(), "the first point of a sum has no rate");
+}
+
+#[test]
+fn spans_and_logs_from_the_future_are_refused_and_counted_exactly() {
+    let mut f = Fixture::new(IntakeConfig::default());
+    let (mut spans, mut logs) = (SpanColumns::default(), LogColumns::default());
+    for time in [1_600, 1_601, 1_602, 5] {
+        spans.push(&SpanRow { end: secs(time), ..SpanRow::default() }).expect("has room");
+    }
+    for time in [1_601, 1_600] {
+        logs.push(&LogRow { time: secs(time), ..LogRow::default() }).expect("has room");
+    }
+    let applied = f.apply(Batch { spans, logs, ..Batch::default() });
+    assert_eq!(applied.rejected.count, 3);
+    let said =
+        "end_time_unix_nano is more than 600 s in the future; log record's time is more than 600 s in the future";
+    assert_eq!(applied.rejected.message(), said);
+    assert_eq!((&f.window.stats().rows[1..], f.window.watermark()), (&[2, 1, 0][..], Some(secs(1_600))));
 }

@@ -1,22 +1,20 @@
+use window::{LogRow, SpanRow};
+
 use super::*;
 
 fn secs(s: i64) -> UnixNanos {
     UnixNanos(s * 1_000_000_000)
 }
 
-fn span(service: &str, name: &str, end: i64, millis: i64, failed: bool) -> SpanRow {
-    SpanRow {
-        start: UnixNanos(secs(end).0 - millis * 1_000_000),
-        end: secs(end),
-        service: service.into(),
-        name: name.into(),
-        kind: SpanKind::Server,
-        failed,
-        trace_id: [1; 16],
-        span_id: [1; 8],
-        parent_span_id: [0; 8],
-        attributes: Vec::new(),
-    }
+fn span(service: &str, name: &str, end: i64, millis: i64, failed: bool) -> SpanColumns {
+    let mut spans = SpanColumns::default();
+    spans.set_origin(service, b"", b"");
+    let status = if failed { SpanStatus::Error } else { SpanStatus::Unset };
+    let start = UnixNanos(secs(end).0 - millis * 1_000_000);
+    let trace_id = [u8::try_from(millis % 256).expect("fits"); 16];
+    let row = SpanRow { start, end: secs(end), name, kind: SpanKind::Server, status, trace_id, ..SpanRow::default() };
+    spans.push(&row).expect("has room");
+    spans
 }
 
 /// What `metric` was emitted as: (time in seconds, value), for labels that contain `wanted`.
@@ -29,9 +27,9 @@ fn values(out: &[IncomingPoint], metric: &str, wanted: &str) -> Vec<(i64, f64)> 
 
 /// A bucket of forty calls, after one that shows that the service was there before.
 fn filled(red: &mut Red) {
-    red.add_span(&span("shop/api", "warm-up", -5, 1, false), secs(3));
+    red.add_spans(&span("shop/api", "warm-up", -5, 1, false), secs(3));
     for i in 0..40 {
-        red.add_span(&span("shop/api", "GET /", 3, if i < 38 { 100 } else { 900 }, i < 4), secs(3));
+        red.add_spans(&span("shop/api", "GET /", 3, if i < 38 { 100 } else { 900 }, i < 4), secs(3));
     }
 }
 
@@ -42,7 +40,7 @@ fn a_bucket_adds_up_to_rate_errors_and_durations() {
     let mut out = Vec::new();
     red.close(None, &mut out);
     assert!(out.is_empty(), "the last, unfinished bucket is never judged");
-    red.add_span(&span("shop/api", "GET /", 20, 100, false), secs(20));
+    red.add_spans(&span("shop/api", "GET /", 20, 100, false), secs(20));
     red.close(None, &mut out);
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", "GET /"), [(10, 4.0)]);
     assert_eq!(values(&out, "traces_span_metrics_errors:ratio", "GET /"), [(10, 0.1)]);
@@ -65,7 +63,7 @@ fn a_bucket_adds_up_to_rate_errors_and_durations() {
 fn the_bucket_in_which_a_service_is_first_heard_has_no_rate() {
     let mut red = Red::new(RedConfig::default());
     for t in [7, 12, 15, 100, 112, 140] {
-        red.add_span(&span("s", "op", t, 1, false), secs(t));
+        red.add_spans(&span("s", "op", t, 1, false), secs(t));
     }
     let mut out = Vec::new();
     red.close(None, &mut out);
@@ -92,10 +90,10 @@ fn an_idle_service_is_closed_by_the_wall_clock() {
 fn late_spans_are_counted_and_change_nothing() {
     let mut red = Red::new(RedConfig::default());
     filled(&mut red);
-    red.add_span(&span("shop/api", "GET /", 25, 1, false), secs(25));
+    red.add_spans(&span("shop/api", "GET /", 25, 1, false), secs(25));
     let mut out = Vec::new();
     red.close(None, &mut out);
-    red.add_span(&span("shop/api", "GET /", 4, 1, false), secs(25));
+    red.add_spans(&span("shop/api", "GET /", 4, 1, false), secs(25));
     assert_eq!(red.late, 1);
 }
 
@@ -104,7 +102,7 @@ fn an_operation_without_calls_has_rate_zero_while_its_service_lives() {
     let mut red = Red::new(RedConfig::default());
     filled(&mut red);
     for t in [15, 40] {
-        red.add_span(&span("shop/api", "PUT /", t, 1, false), secs(t));
+        red.add_spans(&span("shop/api", "PUT /", t, 1, false), secs(t));
     }
     let mut out = Vec::new();
     red.close(None, &mut out);
@@ -116,7 +114,7 @@ fn an_operation_without_calls_has_rate_zero_while_its_service_lives() {
 fn operations_beyond_the_limit_share_one() {
     let mut red = Red::new(RedConfig { max_operations: 2, ..RedConfig::default() });
     for (second, i) in [(-9, 0)].into_iter().chain((0..10).map(|i| (1, i))) {
-        red.add_span(&span("s", &format!("op {i}"), second, 1, false), secs(1));
+        red.add_spans(&span("s", &format!("op {i}"), second, 1, false), secs(1));
     }
     let mut out = Vec::new();
     red.close(Some(secs(100)), &mut out);
@@ -127,17 +125,10 @@ fn operations_beyond_the_limit_share_one() {
 fn log_records_are_counted_by_severity() {
     let mut red = Red::new(RedConfig::default());
     for (second, severity) in [(-9, 9), (1, 0), (1, 9), (1, 9), (1, 12), (1, 17), (1, 24)] {
-        red.add_log(
-            &LogRow {
-                time: secs(second),
-                service: "s".into(),
-                severity,
-                body: "x".into(),
-                trace_id: [0; 16],
-                span_id: [0; 8],
-            },
-            secs(1),
-        );
+        let mut logs = LogColumns::default();
+        logs.set_origin("s", b"", b"");
+        logs.push(&LogRow { time: secs(second), severity, body: "x", ..LogRow::default() }).expect("has room");
+        red.add_logs(&logs, secs(1));
     }
     let mut out = Vec::new();
     red.close(Some(secs(100)), &mut out);
@@ -149,12 +140,56 @@ fn log_records_are_counted_by_severity() {
 #[test]
 fn a_service_that_is_gone_for_a_day_gives_its_place_to_another() {
     let mut red = Red::new(RedConfig { max_services: 1, ..RedConfig::default() });
-    red.add_span(&span("old", "op", 1, 1, false), secs(1));
-    red.add_span(&span("new", "op", 2, 1, false), secs(2));
+    red.add_spans(&span("old", "op", 1, 1, false), secs(1));
+    red.add_spans(&span("new", "op", 2, 1, false), secs(2));
     assert_eq!(red.unsummed, 1);
     let mut out = Vec::new();
     red.close(Some(secs(100)), &mut out);
     red.close(Some(secs(90_000)), &mut out);
-    red.add_span(&span("new", "op", 90_000, 1, false), secs(90_000));
+    red.add_spans(&span("new", "op", 90_000, 1, false), secs(90_000));
     assert_eq!(red.unsummed, 1);
+}
+
+#[test]
+fn one_batch_of_many_services_names_and_buckets_is_the_same_as_span_by_span() {
+    let mut all = SpanColumns::default();
+    let (mut whole, mut single) = (Red::new(RedConfig::default()), Red::new(RedConfig::default()));
+    for i in 0..600_i64 {
+        let place = usize::try_from(i).expect("counts up");
+        let (service, name) = (["a", "b", "b", "c"][place % 4], ["x", "y", "z"][place / 7 % 3]);
+        let kind = if i % 5 == 0 { SpanKind::Client } else { SpanKind::Server };
+        let end = secs(i / 10 * 3 % 100 - i % 3 * 5_000);
+        let status = if i % 11 == 0 { SpanStatus::Error } else { SpanStatus::Ok };
+        let row = SpanRow { start: UnixNanos(end.0 - i), end, name, kind, status, ..SpanRow::default() };
+        let mut one = SpanColumns::default();
+        for columns in [&mut all, &mut one] {
+            columns.set_origin(service, b"", b"");
+            columns.push(&row).expect("has room");
+        }
+        single.add_spans(&one, secs(7));
+    }
+    whole.add_spans(&all, secs(7));
+    let (mut out, mut expected) = (Vec::new(), Vec::new());
+    whole.close(Some(secs(1_000)), &mut out);
+    single.close(Some(secs(1_000)), &mut expected);
+    let said = |points: &[IncomingPoint]| -> Vec<(SeriesKey, UnixNanos, u64)> {
+        points.iter().map(|p| (p.key, p.time, p.value.to_bits())).collect()
+    };
+    assert!(out.len() > 100 && whole.late > 0);
+    assert_eq!((said(&out), whole.late), (said(&expected), single.late));
+    assert_eq!(whole.exemplars, single.exemplars);
+}
+
+#[test]
+fn a_closed_bucket_names_its_slowest_and_its_failed_traces() {
+    let mut red = Red::new(RedConfig::default());
+    for (millis, failed) in [(10, false), (40, false), (20, true), (30, false), (5, true)] {
+        red.add_spans(&span("shop", "GET /", 3, millis, failed), secs(3));
+    }
+    red.close(Some(secs(100)), &mut Vec::new());
+    let found: Vec<(u8, f64)> = red.exemplars.iter().map(|(_, e)| (e.trace_id[0], e.value)).collect();
+    assert_eq!(found, [(40, 0.04), (30, 0.03), (20, 0.02), (20, 0.02), (5, 0.005)], "slowest, then failed");
+    assert_ne!(red.exemplars[2].0, red.exemplars[3].0, "failed calls are another series");
+    red.close(Some(secs(200)), &mut Vec::new());
+    assert!(red.exemplars.is_empty());
 }

@@ -52,9 +52,31 @@ impl<'a> KeyValue<'a> {
     ///
     /// # Errors
     /// [`Malformed`], also when a value nests deeper than [`MAX_NESTING`].
-    #[inline]
+    #[inline(always)]
     pub fn read(raw: &'a [u8]) -> Result<Self, Malformed> {
-        Self::read_nested(raw, MAX_NESTING)
+        match Self::plain(raw) {
+            Some(attribute) => Ok(attribute),
+            None => Self::read_nested(raw, MAX_NESTING),
+        }
+    }
+
+    /// What nearly every attribute is, written as encoders write it: a short name, then a short text
+    /// or a small number. `None` for all others, and for what is malformed.
+    #[inline(always)]
+    fn plain(raw: &'a [u8]) -> Option<Self> {
+        let (key, rest) = short(0x0a, raw)?;
+        let (message, []) = short(0x12, rest)? else { return None };
+        let value = match *message {
+            [0x18, low] if low < 0x80 => AnyValue::Int(i64::from(low)),
+            [0x18, low, high] if low >= 0x80 && high < 0x80 => {
+                AnyValue::Int(i64::from(low & 0x7f) | i64::from(high) << 7)
+            }
+            _ => match short(0x0a, message)? {
+                (text, []) => AnyValue::Text(Text::new(text)?),
+                _ => return None,
+            },
+        };
+        Some(Self { key: Text::new(key)?, value, raw })
     }
 
     #[inline]
@@ -70,6 +92,15 @@ impl<'a> KeyValue<'a> {
             }
         }
         Ok(Self { key, value, raw })
+    }
+}
+
+/// The contents of a field of less than 128 bytes that begins with `tag`, and what follows it.
+#[inline(always)]
+fn short(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [first, length, rest @ ..] if *first == tag && *length < 0x80 => rest.split_at_checked(usize::from(*length)),
+        _ => None,
     }
 }
 
@@ -223,6 +254,24 @@ mod tests {
             let bytes = pair("k", sent).encode_to_vec();
             let read = KeyValue::read(&bytes).expect("is well formed");
             assert_eq!((read.key.as_str(), read.value, read.raw), ("k", expected, &bytes[..]));
+        }
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_way_reads() {
+        let texts = ["", "t", "\u{e4}"].map(str::to_owned).into_iter().chain([127, 128, 300].map(|n| "x".repeat(n)));
+        let texts: Vec<String> = texts.collect();
+        let numbers = [0, 1, 127, 128, 200, 16_383, 16_384, -1].map(Sent::IntValue);
+        let values: Vec<Sent> = texts.iter().cloned().map(Sent::StringValue).chain(numbers).collect();
+        for (key, value) in texts.iter().flat_map(|key| values.iter().map(move |value| (key, value))) {
+            let bytes = pair(key, value.clone()).encode_to_vec();
+            assert_eq!(KeyValue::read(&bytes), KeyValue::read_nested(&bytes, MAX_NESTING));
+            for broken in (0..bytes.len()).flat_map(|i| [0, 0x80, 0xff].map(|b| (i, b))) {
+                let mut odd = bytes.clone();
+                odd[broken.0] = broken.1;
+                assert_eq!(KeyValue::read(&odd), KeyValue::read_nested(&odd, MAX_NESTING), "{broken:?}");
+                assert_eq!(KeyValue::read(&odd[..broken.0]), KeyValue::read_nested(&odd[..broken.0], MAX_NESTING));
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Labels, Sample, Series, SeriesKey, SeriesKind, SpanKind};
+use crate::{Labels, LogRow, Sample, Series, SeriesKey, SeriesKind, SpanRow};
 
 fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
@@ -122,28 +122,28 @@ fn idle_series_are_forgotten_only_after_their_rows() {
 #[test]
 fn spans_and_logs_are_sealed_beside_numbers() {
     let mut window = Window::new(Config::default());
-    window.push_span(SpanRow {
-        start: at(1),
-        end: at(2),
-        service: "s".into(),
-        name: "n".into(),
-        kind: SpanKind::Client,
-        failed: false,
-        trace_id: [0; 16],
-        span_id: [0; 8],
-        parent_span_id: [0; 8],
-        attributes: Vec::new(),
-    });
-    window.push_log(LogRow {
-        time: at(3),
-        service: "s".into(),
-        severity: 9,
-        body: "hello".into(),
-        trace_id: [0; 16],
-        span_id: [0; 8],
-    });
+    let mut spans = SpanColumns::default();
+    spans.push(&SpanRow { start: at(1), end: at(2), name: "n", ..SpanRow::default() }).expect("has room");
+    window.push_spans(&spans);
+    let mut logs = LogColumns::default();
+    logs.push(&LogRow { time: at(3), body: "hello", ..LogRow::default() }).expect("has room");
+    window.push_logs(&logs);
     let snapshot = window.seal();
     assert_eq!((snapshot.spans.len(), snapshot.logs.len()), (1, 1));
     assert_eq!(window.stats().rows, [0, 1, 1, 0]);
     assert_eq!(snapshot.watermark, Some(at(3)));
+}
+
+#[test]
+fn a_head_of_many_bytes_is_sealed_before_its_time_and_stays_within_the_bound() {
+    let mut window = Window::new(Config { max_bytes: 200 << 20, ..Config::default() });
+    let attributes = vec![0; 1 << 20];
+    for second in 0..400 {
+        let mut spans = SpanColumns::default();
+        let row = SpanRow { end: at(second), attributes: &attributes, ..SpanRow::default() };
+        spans.push(&row).expect("has room");
+        window.push_spans(&spans);
+    }
+    assert!(window.stats().bytes <= 200 << 20 && window.stats().evicted_by_bytes > 0, "{:?}", window.stats());
+    assert!(window.head_len() < 65);
 }

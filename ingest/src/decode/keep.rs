@@ -1,0 +1,170 @@
+//! Attributes are kept as the bytes in which they came: checked, without repeated names, bounded.
+
+use proto::{
+    otlp::{KeyValue, Repeated, cut},
+    wire::{Malformed, put_bytes},
+};
+
+use super::Limits;
+
+/// Copies attributes; keeps its room from one item to the next.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    seen: Vec<Seen>,
+}
+
+/// An attribute of the item that is being read. Places are in bytes from the first attribute's tag.
+#[derive(Debug)]
+struct Seen {
+    digest: u32,
+    /// Where its tag stands, as long as every tag and length before is written as shortly as it can be.
+    tag: usize,
+    /// Where its name stands.
+    name: (usize, usize),
+}
+
+/// What became of the attributes of one item.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Attributes that are not there, because their name was taken or because they did not fit.
+    pub(super) dropped: u32,
+    /// Those among them whose name was taken.
+    pub(super) repeated: u32,
+}
+
+/// What walking the attributes told.
+#[derive(Default)]
+struct Walked {
+    count: usize,
+    repeated: u32,
+    /// Length of all of them, written as shortly as possible.
+    length: usize,
+    long: Option<String>,
+}
+
+impl Keeper {
+    /// Appends to `out` the attributes of `what` as field `number` (below 16) of a message. Of equal
+    /// names the first is kept, and of all those that still fit into
+    /// [`Limits::attribute_bytes_per_item`]. The inner error says why the item is refused; `out` is
+    /// then of no use.
+    ///
+    /// # Errors
+    /// When one of them is no attribute.
+    pub(super) fn copy(
+        &mut self,
+        what: &str,
+        sent: &Repeated<'_>,
+        number: u8,
+        limits: &Limits,
+        out: &mut Vec<u8>,
+    ) -> Result<Result<Kept, String>, Malformed> {
+        let walked = self.walk(what, sent, limits)?;
+        if walked.count > limits.attributes_per_item {
+            let limit = limits.attributes_per_item;
+            return Ok(Err(format!("{what}: {} attributes, the limit is {limit}", walked.count)));
+        }
+        if let Some(fault) = walked.long {
+            return Ok(Err(fault));
+        }
+        let raw = sent.raw();
+        if walked.repeated > 0 || walked.length != raw.len() || raw.len() > limits.attribute_bytes_per_item {
+            return Ok(Ok(self.copy_some(sent, number, limits, out)));
+        }
+        let start = out.len();
+        out.extend_from_slice(raw);
+        let copied = &mut out[start..];
+        for seen in &self.seen {
+            copied[seen.tag] = number << 3 | 2;
+        }
+        Ok(Ok(Kept::default()))
+    }
+
+    /// Reads every attribute, and notes the names of those that may be kept.
+    #[inline]
+    fn walk(&mut self, what: &str, sent: &Repeated<'_>, limits: &Limits) -> Result<Walked, Malformed> {
+        self.seen.clear();
+        let raw = sent.raw();
+        let mut walked = Walked::default();
+        let mut bloom = 0_u64;
+        for message in sent.iter() {
+            let name = KeyValue::read(message)?.key;
+            walked.count += 1;
+            if walked.count > limits.attributes_per_item {
+                continue;
+            }
+            let key = name.bytes();
+            if key.len() > limits.attribute_name_bytes && walked.long.is_none() {
+                walked.long = Some(long_name(what, name.as_str(), limits.attribute_name_bytes));
+            }
+            let digest = digest(key);
+            let bit = 1 << (digest & 63);
+            if bloom & bit != 0 && self.is_taken(raw, key, digest) {
+                walked.repeated += 1;
+                continue;
+            }
+            bloom |= bit;
+            let start = key.as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
+            self.seen.push(Seen { digest, tag: walked.length, name: (start, start.wrapping_add(key.len())) });
+            walked.length += 1 + varint_length(message.len()) + message.len();
+        }
+        Ok(walked)
+    }
+
+    fn is_taken(&self, raw: &[u8], key: &[u8], digest: u32) -> bool {
+        let mut same = self.seen.iter().filter(|seen| seen.digest == digest);
+        // A name that is not said is an empty one, and stands nowhere.
+        same.any(|seen| raw.get(seen.name.0..seen.name.1).unwrap_or_default() == key)
+    }
+
+    /// The long way: one by one.
+    #[cold]
+    fn copy_some(&mut self, sent: &Repeated<'_>, number: u8, limits: &Limits, out: &mut Vec<u8>) -> Kept {
+        self.seen.clear();
+        let (raw, start, mut kept) = (sent.raw(), out.len(), Kept::default());
+        for attribute in sent.iter().filter_map(|message| KeyValue::read(message).ok()) {
+            let key = attribute.key.bytes();
+            let digest = digest(key);
+            if self.is_taken(raw, key, digest) {
+                kept.repeated += 1;
+                continue;
+            }
+            let place = key.as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
+            self.seen.push(Seen { digest, tag: 0, name: (place, place.wrapping_add(key.len())) });
+            let length = 1 + varint_length(attribute.raw.len()) + attribute.raw.len();
+            if out.len() - start + length > limits.attribute_bytes_per_item {
+                kept.dropped += 1;
+            } else {
+                put_bytes(number.into(), attribute.raw, out);
+            }
+        }
+        kept.dropped += kept.repeated;
+        kept
+    }
+}
+
+#[cold]
+fn long_name(what: &str, name: &str, limit: usize) -> String {
+    format!("{what}: attribute name of {} bytes ({:?}...), the limit is {limit}", name.len(), cut(name, 32))
+}
+
+/// Names that differ mostly differ here: in length, in the first or in the last bytes.
+#[inline]
+fn digest(name: &[u8]) -> u32 {
+    let (first, last) = match (name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+    };
+    let word = first ^ last.rotate_left(29) ^ name.len() as u64;
+    let [.., a, b, c, d] = word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+    u32::from_le_bytes([d, c, b, a])
+}
+
+/// Bytes that a length takes on the wire.
+#[inline]
+pub(super) fn varint_length(length: usize) -> usize {
+    (usize::BITS - (length | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+#[cfg(test)]
+#[path = "keep/tests.rs"]
+mod tests;
