@@ -1,0 +1,27 @@
+//! What the conformance tests are made with: clients that put exact bytes on the wire, builders of
+//! requests, and questions to the running service. The protobuf side is prost, so that our own
+//! readers never judge themselves.
+
+mod answer;
+mod build;
+mod http1;
+mod http2;
+mod json;
+mod process;
+mod service;
+mod text;
+
+pub(crate) use self::{
+    answer::{Answer, Hint, Partial, Refusal, RpcStatus},
+    build::*,
+    http1::{Framing, HttpAnswer, open, request as http1},
+    http2::{Connection, GrpcAnswer, frame},
+    json::{any as json_any, of as json_of},
+    process::Watched,
+    service::{Route, Service, cases, is_full},
+    text::{base64, gzip, gzip_members},
+};
+pub(crate) use crate::{
+    api::{encoded, eventually},
+    binary::Binary,
+};

@@ -1,0 +1,18 @@
+//! The conformance suite: what OTLP asks of a receiver and what ours promises under load and attack,
+//! shown on the real binary. A comment above each test names its row of the reliability checklist.
+//!
+//! The counts fit continuous integration; `BELLWETHER_CONFORMANCE=full` asks for those of the
+//! checklist.
+
+mod kit;
+
+mod empties;
+mod encodings;
+mod http_matrix;
+mod oversize;
+
+#[path = "../support/api.rs"]
+mod api;
+#[path = "../support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod binary;
