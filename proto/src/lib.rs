@@ -8,3 +8,4 @@ mod cost;
 mod json;
 pub mod otlp;
 pub mod rpc;
+pub mod wire;

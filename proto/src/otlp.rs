@@ -3,6 +3,14 @@
 //! The readers fill `opentelemetry-proto`'s structs for now. Callers see [`decode_metrics`] and its
 //! sisters only, so that readers over the raw bytes can take their place.
 
+mod envelope;
+pub mod logs;
+mod measure;
+pub mod metrics;
+mod origin;
+pub mod traces;
+mod value;
+
 use std::fmt;
 
 use opentelemetry_proto::tonic::collector::{
@@ -13,6 +21,11 @@ use serde_json::json;
 
 use crate::{cost, json};
 
+pub use self::{
+    measure::{Load, measure},
+    origin::{Resource, Scope},
+    value::{AnyValue, Array, KeyValue, KeyValues, MAX_NESTING, Repeated},
+};
 pub use opentelemetry_proto::tonic as wire;
 
 /// Longest error text that is passed on to a peer, in bytes.
@@ -97,7 +110,7 @@ pub enum DecodeError {
         /// What was being read.
         signal: Signal,
         /// The limit in bytes.
-        budget: usize,
+        budget: u64,
     },
 }
 
@@ -133,6 +146,10 @@ pub fn decode_logs(bytes: &[u8], encoding: Encoding, budget: usize) -> Result<Ex
     decode(bytes, Signal::Logs, encoding, budget)
 }
 
+fn malformed(signal: Signal, reason: &str) -> DecodeError {
+    DecodeError::Malformed { signal, reason: cut(reason, MAX_REASON).to_owned() }
+}
+
 fn decode<T: prost::Message + json::Message>(
     bytes: &[u8],
     signal: Signal,
@@ -145,12 +162,12 @@ fn decode<T: prost::Message + json::Message>(
             cost::estimate(bytes, signal, budget).map_err(|fault| match fault {
                 cost::Fault::Malformed => malformed("protobuf ends within a field or has an invalid tag"),
                 cost::Fault::TooDeep => malformed(&format!("messages nest deeper than {} levels", cost::MAX_DEPTH)),
-                cost::Fault::TooCostly => DecodeError::TooCostly { signal, budget },
+                cost::Fault::TooCostly => DecodeError::TooCostly { signal, budget: budget as u64 },
             })?;
             T::decode(bytes).map_err(|e| malformed(&e.to_string()))
         }
         Encoding::Json => json::read(bytes, budget).map_err(|fault| match fault {
-            json::Fault::TooCostly => DecodeError::TooCostly { signal, budget },
+            json::Fault::TooCostly => DecodeError::TooCostly { signal, budget: budget as u64 },
             json::Fault::Malformed(reason) => malformed(&reason),
         }),
     }

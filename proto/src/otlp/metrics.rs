@@ -1,0 +1,185 @@
+//! Metrics, read in place.
+
+mod points;
+
+use super::{
+    envelope::{Names, Walk, walk},
+    origin::{Resource, Scope},
+    value::KeyValue,
+};
+use crate::wire::{Fields, Malformed, Text};
+
+pub use points::{Buckets, Exemplar, ExponentialPoint, HistogramPoint, Number, NumberPoint, Stamp, SummaryPoint};
+
+/// Takes the contents of a metrics request in its order.
+pub trait Visitor {
+    /// A resource begins: what follows comes from it.
+    fn resource(&mut self, resource: &Resource<'_>);
+    /// A scope of that resource begins.
+    fn scope(&mut self, scope: &Scope<'_>);
+    /// A metric of that scope begins. Its points are shown only if the answer is true.
+    fn metric(&mut self, metric: &Metric<'_>) -> bool;
+    /// A point of a gauge or a sum.
+    ///
+    /// # Errors
+    /// When its attributes or exemplars, which are not looked into before, are not well formed.
+    fn number(&mut self, point: &NumberPoint<'_>) -> Result<(), Malformed>;
+    /// A point of a histogram with explicit bounds.
+    ///
+    /// # Errors
+    /// As for [`Visitor::number`].
+    fn histogram(&mut self, point: HistogramPoint<'_>) -> Result<(), Malformed>;
+    /// A point of an exponential histogram.
+    ///
+    /// # Errors
+    /// As for [`Visitor::number`].
+    fn exponential(&mut self, point: ExponentialPoint<'_>) -> Result<(), Malformed>;
+    /// A point of a summary.
+    ///
+    /// # Errors
+    /// As for [`Visitor::number`].
+    fn summary(&mut self, point: SummaryPoint<'_>) -> Result<(), Malformed>;
+}
+
+/// What the points of a metric share.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metric<'a> {
+    /// `name`.
+    pub name: Text<'a>,
+    /// `description`.
+    pub description: Text<'a>,
+    /// `unit`.
+    pub unit: Text<'a>,
+    /// Which member of the oneof `data` was sent.
+    pub kind: Option<Kind>,
+    /// `aggregation_temporality`'s number; 0 where the kind has none.
+    pub temporality: i32,
+    /// `is_monotonic`; false where the kind has none.
+    pub is_monotonic: bool,
+    /// How many points it has.
+    pub points: u64,
+}
+
+/// The kinds of metric data, by their field numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// `gauge`.
+    Gauge = 5,
+    /// `sum`.
+    Sum = 7,
+    /// `histogram`.
+    Histogram = 9,
+    /// `exponential_histogram`.
+    Exponential = 10,
+    /// `summary`.
+    Summary = 11,
+}
+
+impl Kind {
+    pub(super) fn of(number: u32) -> Option<Self> {
+        [Self::Gauge, Self::Sum, Self::Histogram, Self::Exponential, Self::Summary]
+            .into_iter()
+            .find(|kind| *kind as u32 == number)
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::Gauge => "Gauge",
+            Self::Sum => "Sum",
+            Self::Histogram => "Histogram",
+            Self::Exponential => "ExponentialHistogram",
+            Self::Summary => "Summary",
+        }
+    }
+}
+
+/// Reads an `ExportMetricsServiceRequest`.
+///
+/// # Errors
+/// [`Malformed`] when it is none. The visitor may have been told a part of it by then.
+pub fn read(request: &[u8], visitor: &mut impl Visitor) -> Result<(), Malformed> {
+    let names = Names { request: "ExportMetricsServiceRequest", resource: "ResourceMetrics", scope: "ScopeMetrics" };
+    walk(&names, request, &mut Walker(visitor))
+}
+
+struct Walker<'v, V>(&'v mut V);
+
+impl<V: Visitor> Walk for Walker<'_, V> {
+    fn resource(&mut self, resource: &Resource<'_>) {
+        self.0.resource(resource);
+    }
+
+    fn scope(&mut self, scope: &Scope<'_>) {
+        self.0.scope(scope);
+    }
+
+    fn item(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let mut parts = Vec::with_capacity(1);
+        let metric = Metric::read(bytes, &mut parts)?;
+        let Some(kind) = metric.kind.filter(|_| self.0.metric(&metric)) else { return Ok(()) };
+        for part in parts {
+            let mut fields = Fields::new(kind.message(), part);
+            while let Some(field) = fields.next()? {
+                if field.number == 1 {
+                    self.point(kind, fields.bytes(field.value)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<V: Visitor> Walker<'_, V> {
+    #[inline]
+    fn point(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Malformed> {
+        match kind {
+            Kind::Gauge | Kind::Sum => self.0.number(&NumberPoint::read(bytes)?),
+            Kind::Histogram => self.0.histogram(HistogramPoint::read(bytes)?),
+            Kind::Exponential => self.0.exponential(ExponentialPoint::read(bytes)?),
+            Kind::Summary => self.0.summary(SummaryPoint::read(bytes)?),
+        }
+    }
+}
+
+impl<'a> Metric<'a> {
+    /// Reads all but the points, whose messages' parts go into `parts`.
+    fn read(bytes: &'a [u8], parts: &mut Vec<&'a [u8]>) -> Result<Self, Malformed> {
+        let mut metric = Self::default();
+        let mut fields = Fields::new("Metric", bytes);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => metric.name = fields.text(field.value)?,
+                2 => metric.description = fields.text(field.value)?,
+                3 => metric.unit = fields.text(field.value)?,
+                12 => drop(KeyValue::read(fields.bytes(field.value)?)?),
+                number => {
+                    let Some(kind) = Kind::of(number) else { continue };
+                    // Of several members of a oneof the last wins; parts of one are joined.
+                    if metric.kind.replace(kind) != Some(kind) {
+                        parts.clear();
+                    }
+                    parts.push(fields.bytes(field.value)?);
+                }
+            }
+        }
+        for part in parts {
+            metric.read_data(part)?;
+        }
+        Ok(metric)
+    }
+
+    fn read_data(&mut self, part: &[u8]) -> Result<(), Malformed> {
+        let Some(kind) = self.kind else { return Ok(()) };
+        let mut fields = Fields::new(kind.message(), part);
+        while let Some(field) = fields.next()? {
+            match (field.number, kind) {
+                (1, _) => self.points += 1,
+                (2, Kind::Sum | Kind::Histogram | Kind::Exponential) => self.temporality = fields.int32(field.value)?,
+                (3, Kind::Sum) => self.is_monotonic = fields.varint_of(field.value)? != 0,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
