@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod json;
 mod process;
+mod property;
 mod service;
 mod text;
 
@@ -18,6 +19,7 @@ pub(crate) use self::{
     http2::{Connection, GrpcAnswer, frame},
     json::{any as json_any, of as json_of},
     process::Watched,
+    property::holds,
     service::{Route, Service, cases, is_full},
     text::{base64, gzip, gzip_members},
 };

@@ -9,7 +9,10 @@ mod kit;
 mod empties;
 mod encodings;
 mod http_matrix;
+mod json_matrix;
+mod malformed;
 mod oversize;
+mod partial;
 
 #[path = "../support/api.rs"]
 mod api;

@@ -14,7 +14,7 @@ pub(crate) use opentelemetry_proto::tonic::{
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     metrics::v1::{
         Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric,
-        NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint,
+        NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar,
         exponential_histogram_data_point, metric::Data, number_data_point::Value as Number,
         summary_data_point::ValueAtQuantile,
     },
@@ -271,4 +271,95 @@ pub(crate) fn record(time_unix_nano: u64, body: &str) -> LogRecord {
         body: Some(text(body)),
         ..LogRecord::default()
     }
+}
+
+/// The items of a metric: its points, or 1 when it has no data, which is refused as one.
+pub(crate) fn point_count(metric: &Metric) -> usize {
+    match &metric.data {
+        None => 1,
+        Some(Data::Gauge(data)) => data.data_points.len(),
+        Some(Data::Sum(data)) => data.data_points.len(),
+        Some(Data::Histogram(data)) => data.data_points.len(),
+        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(Data::Summary(data)) => data.data_points.len(),
+    }
+}
+
+/// A small request of each signal that has every kind of data in it, at `time`.
+pub(crate) fn varied(service: &str, time: u64) -> [Payload; 3] {
+    let kinds = vec![
+        attribute("text", text("x")),
+        attribute("int", any(Any::IntValue(-7))),
+        attribute("double", any(Any::DoubleValue(0.5))),
+        attribute("bool", any(Any::BoolValue(true))),
+        attribute("bytes", any(Any::BytesValue(vec![0, 255]))),
+        attribute("list", any(Any::ArrayValue(ArrayValue { values: vec![text("a"), AnyValue { value: None }] }))),
+        attribute("map", any(Any::KvlistValue(KeyValueList { values: attributes(&[("k", "v")]) }))),
+    ];
+    let exemplar = Exemplar {
+        time_unix_nano: time,
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        value: Some(exemplar::Value::AsDouble(0.25)),
+        ..Exemplar::default()
+    };
+    let number = NumberDataPoint { attributes: kinds.clone(), exemplars: vec![exemplar], ..point(time, 1.5, &[]) };
+    let counted = NumberDataPoint {
+        start_time_unix_nano: time - 60 * SECOND,
+        value: Some(Number::AsInt(3)),
+        ..point(time, 0.0, &[("k", "v")])
+    };
+    let metric_list = vec![
+        Metric { unit: "ms".into(), description: "d".into(), ..gauge("g", vec![number]) },
+        counter("c", CUMULATIVE, vec![counted.clone()]),
+        counter("d", DELTA, vec![counted]),
+        histogram("h", vec![histogram_point(time)]),
+        exponential("e", vec![exponential_point(time)]),
+        summary("s", time),
+    ];
+    let span = Span {
+        attributes: kinds.clone(),
+        parent_span_id: vec![9; 8],
+        events: vec![span::Event {
+            time_unix_nano: time,
+            name: "e".into(),
+            attributes: kinds.clone(),
+            ..Default::default()
+        }],
+        links: vec![span::Link { trace_id: vec![3; 16], span_id: vec![4; 8], ..Default::default() }],
+        status: Some(Status { code: 2, message: "failed".into() }),
+        ..a_span("s", time - SECOND, time)
+    };
+    let log = LogRecord { attributes: kinds, trace_id: vec![5; 16], span_id: vec![6; 8], ..record(time, "b") };
+    [metrics(service, metric_list), traces(service, vec![span]), logs(service, vec![log])]
+}
+
+fn resources(payload: &mut Payload) -> Vec<&mut Resource> {
+    match payload {
+        Payload::Metrics(r) => r.resource_metrics.iter_mut().filter_map(|r| r.resource.as_mut()).collect(),
+        Payload::Traces(r) => r.resource_spans.iter_mut().filter_map(|r| r.resource.as_mut()).collect(),
+        Payload::Logs(r) => r.resource_logs.iter_mut().filter_map(|r| r.resource.as_mut()).collect(),
+    }
+}
+
+/// The service that a request is for: its first resource's.
+pub(crate) fn service_of(payload: &Payload) -> String {
+    let mut payload = payload.clone();
+    let names = resources(&mut payload).into_iter().flat_map(|r| &r.attributes).filter(|a| a.key == "service.name");
+    let mut texts = names.filter_map(|a| match a.value.as_ref()?.value.as_ref()? {
+        Any::StringValue(text) => Some(text.clone()),
+        _ => None,
+    });
+    texts.next().unwrap_or_default()
+}
+
+/// The same request for another service.
+pub(crate) fn renamed(payload: &Payload, service: &str) -> Payload {
+    let mut payload = payload.clone();
+    for resource in resources(&mut payload) {
+        for attribute in resource.attributes.iter_mut().filter(|a| a.key == "service.name") {
+            attribute.value = Some(text(service));
+        }
+    }
+    payload
 }

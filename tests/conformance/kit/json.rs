@@ -109,7 +109,7 @@ fn number(point: &NumberDataPoint) -> Value {
         Some(Number::AsDouble(value)) => drop(out.insert("asDouble".into(), double(value))),
         Some(Number::AsInt(value)) => drop(out.insert("asInt".into(), json!(value.to_string()))),
     }
-    out.insert("exemplars".into(), list(&point.exemplars, exemplar));
+    out.insert("exemplars".into(), list(&point.exemplars, exemplar_of));
     out.into()
 }
 
@@ -136,7 +136,7 @@ fn explicit(point: &HistogramDataPoint) -> Value {
     out.insert("count".into(), json!(point.count.to_string()));
     out.insert("bucketCounts".into(), list(&point.bucket_counts, |c| json!(c.to_string())));
     out.insert("explicitBounds".into(), list(&point.explicit_bounds, |b| double(*b)));
-    out.insert("exemplars".into(), list(&point.exemplars, exemplar));
+    out.insert("exemplars".into(), list(&point.exemplars, exemplar_of));
     optional(&mut out, [("sum", point.sum), ("min", point.min), ("max", point.max)]);
     out.into()
 }
@@ -147,7 +147,7 @@ fn exponential_of(point: &ExponentialHistogramDataPoint) -> Value {
     out.insert("scale".into(), json!(point.scale));
     out.insert("zeroCount".into(), json!(point.zero_count.to_string()));
     out.insert("zeroThreshold".into(), double(point.zero_threshold));
-    out.insert("exemplars".into(), list(&point.exemplars, exemplar));
+    out.insert("exemplars".into(), list(&point.exemplars, exemplar_of));
     for (key, buckets) in [("positive", &point.positive), ("negative", &point.negative)] {
         if let Some(buckets) = buckets {
             let counts = list(&buckets.bucket_counts, |c| json!(c.to_string()));
@@ -167,10 +167,16 @@ fn summary_of(point: &SummaryDataPoint) -> Value {
     out.into()
 }
 
-fn exemplar(exemplar: &Exemplar) -> Value {
-    json!({"filteredAttributes": pairs(&exemplar.filtered_attributes),
+fn exemplar_of(exemplar: &Exemplar) -> Value {
+    let mut out = json!({"filteredAttributes": pairs(&exemplar.filtered_attributes),
         "timeUnixNano": exemplar.time_unix_nano.to_string(), "spanId": hex(&exemplar.span_id),
-        "traceId": hex(&exemplar.trace_id)})
+        "traceId": hex(&exemplar.trace_id)});
+    match exemplar.value {
+        None => {}
+        Some(exemplar::Value::AsDouble(value)) => out["asDouble"] = double(value),
+        Some(exemplar::Value::AsInt(value)) => out["asInt"] = json!(value.to_string()),
+    }
+    out
 }
 
 fn span_of(span: &Span) -> Value {
