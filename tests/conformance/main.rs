@@ -6,13 +6,18 @@
 
 mod kit;
 
+mod amplification;
 mod empties;
 mod encodings;
+mod future;
+mod hostile;
 mod http_matrix;
+mod identity;
 mod json_matrix;
 mod malformed;
 mod oversize;
 mod partial;
+mod streams;
 
 #[path = "../support/api.rs"]
 mod api;
