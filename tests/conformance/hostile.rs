@@ -24,13 +24,8 @@ const NUMBERS: [f64; 12] = [
 ];
 
 /// Every page and JSON answer that shows what came in.
-const SHOWN: [&str; 5] = [
-    "/api/v1/anomalies?limit=1000",
-    "/api/v1/services",
-    "/api/v1/degradation",
-    "/api/v1/status",
-    "/api/v1/alerts",
-];
+const SHOWN: [&str; 5] =
+    ["/api/v1/anomalies?limit=1000", "/api/v1/services", "/api/v1/degradation", "/api/v1/status", "/api/v1/alerts"];
 
 fn is_finite(value: &Value) -> bool {
     match value {

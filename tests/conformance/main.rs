@@ -7,14 +7,18 @@
 mod kit;
 
 mod amplification;
+mod cardinality;
+mod corpus;
 mod empties;
 mod encodings;
+mod floods;
 mod future;
 mod hostile;
 mod http_matrix;
 mod identity;
 mod json_matrix;
 mod malformed;
+mod overload;
 mod oversize;
 mod partial;
 mod streams;

@@ -11,10 +11,10 @@ use super::{
 };
 
 /// A client's connection. Its streams may be used at the same time.
-#[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Bytes>,
     driver: JoinHandle<()>,
+    pings: Option<h2::PingPong>,
 }
 
 /// What a gRPC call came to.
@@ -57,10 +57,11 @@ impl Connection {
     pub(crate) async fn handshake(stream: tokio::net::TcpStream) -> Result<Self, h2::Error> {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(1 << 20).initial_connection_window_size(8 << 20);
-        let (sender, connection) = builder.handshake(stream).await?;
+        let (sender, mut connection) = builder.handshake(stream).await?;
+        let pings = connection.ping_pong();
         // It ends when the service closes, or with us.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { sender, driver })
+        Ok(Self { sender, driver, pings })
     }
 
     /// One request and its answer; the trailers are appended to the headers.
@@ -78,6 +79,19 @@ impl Connection {
         let answer = tokio::time::timeout(PATIENCE, talk).await;
         assert!(answer.is_ok(), "{method} {path}: no answer within {PATIENCE:?}");
         answer.expect("was checked above")
+    }
+
+    /// What pings are sent with; there is one of it.
+    pub(crate) fn pings(&mut self) -> h2::PingPong {
+        self.pings.take().expect("is asked for once")
+    }
+
+    /// Begins a gRPC call and sends no byte of its message. The stream is reset when dropped.
+    pub(crate) async fn open_stream(&self, path: &str) -> h2::SendStream<Bytes> {
+        let request = Request::post(format!("http://conformance{path}")).header("content-type", "application/grpc");
+        let request = request.body(()).expect("the test's own headers are valid");
+        let mut sender = self.sender.clone().ready().await.expect("the connection is there");
+        sender.send_request(request, false).expect("the connection takes streams").1
     }
 
     /// One gRPC call with these bytes as the request's whole body.
