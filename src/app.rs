@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use alerting::{Deliverer, DeliveryConfig, Ledger};
 use detect::{Decision, Engine, Memory, yaml::Fault};
-use ingest::{Intake, Queue, Receivers};
+use ingest::{Intake, KnownSeries, Queue, Receivers};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc, watch},
@@ -97,7 +97,8 @@ impl App {
             rules,
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
         });
-        let (queue, submissions) = Queue::new(config.queue_bytes);
+        let known = Arc::new(KnownSeries::new(config.intake.max_series));
+        let (queue, submissions) = Queue::new(config.queue_bytes, Arc::clone(&known));
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (view_sender, view) = watch::channel(Arc::new(View::default()));
         let (pipeline_stop, stop) = watch::channel(false);
@@ -113,9 +114,10 @@ impl App {
             delivery: deliverer.counters(),
         };
         let pipeline = Pipeline::new(Parts {
-            intake: Intake::new(config.intake),
+            intake: Intake::new(config.intake, known),
             window: Window::new(config.window),
             engine,
+            detect: config.detect,
             ledger,
             receivers: config.receivers,
             keep: config.keep,

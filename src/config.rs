@@ -37,6 +37,9 @@ pub(crate) struct Config {
     pub keep: Duration,
     /// Who is told about alerts.
     pub receivers: Vec<Receiver>,
+    /// Whether anything is judged. Without it there are windows, derived series and queries, but no
+    /// anomalies, rules, alerts, health or levels. Default true.
+    pub detect: bool,
     /// Detectors, health and level. Its rules are filled in by [`Config::engine`].
     pub engine: EngineConfig,
     /// Rule files, as given; empty for the shipped rules.
@@ -57,6 +60,7 @@ impl Default for Config {
             data_dir: PathBuf::from("bellwether-data"),
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
+            detect: true,
             engine: EngineConfig::default(),
             rule_files: Vec::new(),
             rule_text: None,

@@ -117,6 +117,16 @@ fn detection(text: &mut Text, view: &View) {
             "Spans and logs of services beyond the limit: kept, not in derived series.",
             passed.unsummed_events,
         ),
+        (
+            "bellwether_points_folded_total",
+            "Points of series beyond the limits, summed up in otel_metric_overflow series.",
+            passed.folded,
+        ),
+        (
+            "bellwether_attributes_repeated_total",
+            "Attributes left out because another one of the same item had their name.",
+            passed.repeated_attributes,
+        ),
         ("bellwether_anomalies_opened_total", "Anomalies found.", counts.decisions[0]),
         ("bellwether_alert_transitions_total", "Changes of state of alerts.", counts.decisions[1]),
         ("bellwether_level_changes_total", "Changes of the degradation level of any scope.", counts.decisions[2]),

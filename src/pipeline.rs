@@ -10,7 +10,7 @@ use std::{
 
 use alerting::{Ledger, Receiver};
 use detect::{AnomalyEvent, Decision, Engine, Output, Pin, UnixNanos};
-use ingest::{Applied, Intake, Rejections, Submission};
+use ingest::{Applied, Intake, Outdated, Rejections, Submission};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use window::{Labels, Point, Series, SeriesKey, SeriesKind, Window};
 
@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     pub window: Window,
     /// Decides.
     pub engine: Engine,
+    /// Whether it is asked.
+    pub detect: bool,
     /// Remembers.
     pub ledger: Ledger,
     /// Who is told about alerts.
@@ -133,15 +135,16 @@ impl Pipeline {
 
     fn submission(&mut self, submission: Submission) {
         let Submission { batch, reply, .. } = submission;
-        let rejected = self.take(batch, now());
+        // Without an answer the sender is told to come again.
+        let Ok(rejected) = self.take(batch, now()) else { return };
         // The sender may have gone away meanwhile; its rows are kept all the same.
         let _ = reply.send(rejected);
     }
 
     /// Puts one batch through the whole line.
-    fn take(&mut self, batch: ingest::Batch, now: UnixNanos) -> Rejections {
+    fn take(&mut self, batch: ingest::Batch, now: UnixNanos) -> Result<Rejections, Outdated> {
         let empty = batch.is_empty();
-        let applied = self.parts.intake.apply(batch, &mut self.parts.window, Some(now));
+        let applied = self.parts.intake.apply(batch, &mut self.parts.window, Some(now))?;
         if !empty {
             self.last_arrival = Some(now);
         }
@@ -150,10 +153,13 @@ impl Pipeline {
         if self.parts.window.head_len() >= SEAL_ROWS {
             self.seal_and_show();
         }
-        rejected
+        Ok(rejected)
     }
 
     fn judge(&mut self, applied: Applied) -> Rejections {
+        if !self.parts.detect {
+            return applied.rejected;
+        }
         self.counts.judged += applied.judged.len() as u64;
         let heard = applied.feeds.iter().map(|(feed, at)| (&feed.service, *at));
         let out = self.parts.engine.observe(&applied.judged, self.parts.window.registry(), heard);
@@ -194,6 +200,9 @@ impl Pipeline {
 
     /// Evaluates rules and levels if event time has come far enough.
     fn advance(&mut self, now: UnixNanos) {
+        if !self.parts.detect {
+            return;
+        }
         let Some(event_time) = self.event_time(now) else { return };
         if self.parts.engine.next_due().is_some_and(|due| event_time < due) {
             return;

@@ -1,5 +1,5 @@
-//! The official OpenTelemetry SDKs of other languages against the real binary: what they send is
-//! understood and counted, a jump is found, and its alert arrives at a webhook and is resolved.
+//! The official OpenTelemetry SDKs and the Collector against the real binary: every entry that they
+//! send is there, once; a jump is found, and its alert arrives at a webhook and is resolved.
 //!
 //! Their packages are installed by `.ci/run` or as `CONTRIBUTING.md` says. Without them a test says
 //! that it is skipped, and fails where `CI=true`.
@@ -16,6 +16,9 @@ use serde_json::Value;
 use crate::{
     api::{Api, encoded, eventually},
     binary::Binary,
+    collector::{Collector, Export},
+    ledger::{ENTRIES, Ledger},
+    rust::Transport,
     webhook::Webhook,
 };
 
@@ -24,6 +27,12 @@ mod api;
 #[path = "support/binary.rs"]
 #[expect(dead_code, reason = "these tests use a part of it")]
 mod binary;
+#[path = "clients/collector.rs"]
+mod collector;
+#[path = "clients/ledger.rs"]
+mod ledger;
+#[path = "clients/rust.rs"]
+mod rust;
 #[path = "support/webhook.rs"]
 mod webhook;
 
@@ -35,6 +44,8 @@ const RECOVERY: u32 = 6;
 const EXPORT_INTERVAL_MS: u32 = 250;
 /// What is said after the last export must arrive within this time.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// What the Collector compresses with; gzip unless it is told otherwise.
+const COMPRESSIONS: [&str; 1] = ["gzip"];
 const RUNBOOK: &str = "https://runbooks.example.com/queue-depth";
 
 /// The rule that turns the jump into an alert.
@@ -91,26 +102,139 @@ struct Sent {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_is_understood_over_grpc_and_http() {
-    let folder = clients().join("python");
-    let interpreter = folder.join(".venv/bin/python");
-    let probe = "import opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http";
-    if !works(Command::new(&interpreter).args(["-c", probe])) {
-        return skipped("Python: install tests/clients/python/requirements.txt into tests/clients/python/.venv");
-    }
-    let client =
-        |protocol, service| Client { command: [interpreter.clone(), folder.join("send.py")], protocol, service };
-    check([client("grpc", "python-grpc"), client("http/protobuf", "python-http")]).await;
+    let Some(command) = python() else { return };
+    check(both(&command, ["python-grpc", "python-http"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_is_understood_over_grpc_and_http() {
+    let Some(command) = node() else { return };
+    check(both(&command, ["node-grpc", "node-http"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_entry_of_the_python_sdk_is_there_once() {
+    let Some(command) = python() else { return };
+    check_ledger(both(&command, ["python-grpc", "python-http"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_entry_of_the_node_sdk_is_there_once() {
+    let Some(command) = node() else { return };
+    check_ledger(both(&command, ["node-grpc", "node-http"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_entry_of_the_rust_sdk_is_there_once() {
+    let ledger = Ledger::open();
+    let (grpc, http) = (ledger.binary.grpc.clone(), ledger.binary.http.clone());
+    let (over_grpc, over_http) = tokio::join!(
+        rust::enter(grpc, Transport::Grpc, "rust-grpc", ENTRIES),
+        rust::enter(http, Transport::Http, "rust-http", ENTRIES),
+    );
+    over_grpc.expect("the exporters do not complain");
+    over_http.expect("the exporters do not complain");
+    ledger.settle(&["rust-grpc", "rust-http"]).await;
+}
+
+/// One Collector takes what two SDKs send and passes it on in every way that it knows, each to a
+/// binary of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_entry_that_a_collector_passes_on_is_there_once() {
+    let Some(program) = collector::program() else {
+        return skipped("Collector: run tests/clients/collector/build.sh, which needs Go");
+    };
+    let Some(command) = python() else { return };
+    let exports = COMPRESSIONS.iter().flat_map(|compression| {
+        ["otlp_grpc", "otlp_http"].map(|exporter| (Export { exporter, compression }, Ledger::open()))
+    });
+    let ledgers: Vec<_> = exports.collect();
+    let collector = Collector::start(&program, &ledgers).await;
+    let [client, _] = both(&command, ["python", "unused"]);
+    let (grpc, http) = (collector.grpc.clone(), collector.http.clone());
+    let (python, rust) = tokio::join!(
+        tokio::task::spawn_blocking(move || enter(&client, &grpc)),
+        rust::enter(http, Transport::Http, "rust", ENTRIES),
+    );
+    python.expect("sending does not panic");
+    rust.expect("the exporters do not complain");
+    collector.stop().await;
+    for (_, ledger) in ledgers {
+        ledger.settle(&["python", "rust"]).await;
+    }
+}
+
+/// Python and the script, if the SDK is installed.
+fn python() -> Option<[PathBuf; 2]> {
+    let folder = clients().join("python");
+    let interpreter = folder.join(".venv/bin/python");
+    let probe = "import opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http";
+    if works(Command::new(&interpreter).args(["-c", probe])) {
+        return Some([interpreter, folder.join("send.py")]);
+    }
+    skipped("Python: install tests/clients/python/requirements.txt into tests/clients/python/.venv");
+    None
+}
+
+/// Node and the script, if the SDK is installed.
+fn node() -> Option<[PathBuf; 2]> {
     let folder = clients().join("node");
     let probe = "import '@opentelemetry/sdk-metrics'; import '@opentelemetry/exporter-trace-otlp-grpc'";
-    if !works(Command::new("node").args(["--input-type=module", "-e", probe]).current_dir(&folder)) {
-        return skipped("Node: run `npm ci` in tests/clients/node");
+    if works(Command::new("node").args(["--input-type=module", "-e", probe]).current_dir(&folder)) {
+        return Some(["node".into(), folder.join("send.mjs")]);
     }
-    let client = |protocol, service| Client { command: ["node".into(), folder.join("send.mjs")], protocol, service };
-    check([client("grpc", "node-grpc"), client("http/protobuf", "node-http")]).await;
+    skipped("Node: run `npm ci` in tests/clients/node");
+    None
+}
+
+/// A client of each protocol, gRPC first.
+fn both(command: &[PathBuf; 2], services: [&'static str; 2]) -> [Client; 2] {
+    let [grpc, http] = services;
+    [("grpc", grpc), ("http/protobuf", http)].map(|(protocol, service)| Client {
+        command: command.clone(),
+        protocol,
+        service,
+    })
+}
+
+/// Lets both clients send their entries side by side, and compares.
+async fn check_ledger(clients: [Client; 2]) {
+    let ledger = Ledger::open();
+    let services = clients.clone().map(|client| client.service);
+    let running = clients.map(|client| {
+        let endpoint = client.endpoint(&ledger.binary);
+        tokio::task::spawn_blocking(move || enter(&client, &endpoint))
+    });
+    for client in running {
+        client.await.expect("sending does not panic");
+    }
+    ledger.settle(&services).await;
+}
+
+/// Lets a client send its entries. It must say that all were taken.
+fn enter(client: &Client, endpoint: &str) {
+    let output = client.command(endpoint).args(["--ledger", &ENTRIES.to_string()]).output();
+    let output = output.expect("the interpreter was probed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", client.service);
+    let sent: Sent = serde_json::from_slice(&output.stdout).expect("the client prints what it has sent");
+    assert_eq!((sent.spans, sent.logs), (ENTRIES, ENTRIES), "{}: {sent:?}", client.service);
+}
+
+impl Client {
+    /// The door for its protocol.
+    fn endpoint(&self, binary: &Binary) -> String {
+        if self.protocol == "grpc" { binary.grpc.clone() } else { binary.http.clone() }
+    }
+
+    /// Its command line without what it is to send.
+    fn command(&self, endpoint: &str) -> Command {
+        let [interpreter, script] = &self.command;
+        let mut command = Command::new(interpreter);
+        command.arg(script);
+        command.args(["--endpoint", endpoint, "--protocol", self.protocol, "--service", self.service]);
+        command
+    }
 }
 
 /// Runs the clients side by side against one binary and looks at everything that it says of them.
@@ -126,7 +250,7 @@ async fn check(clients: [Client; 2]) {
     let api = Api::new(&binary.api);
 
     let running = clients.clone().map(|client| {
-        let endpoint = if client.protocol == "grpc" { binary.grpc.clone() } else { binary.http.clone() };
+        let endpoint = client.endpoint(&binary);
         tokio::task::spawn_blocking(move || send(&client, &endpoint))
     });
     let mut outcomes = Vec::new();
@@ -146,10 +270,8 @@ async fn check(clients: [Client; 2]) {
 
 /// Runs a client to its end.
 fn send(client: &Client, endpoint: &str) -> Output {
-    let [interpreter, script] = &client.command;
-    Command::new(interpreter)
-        .arg(script)
-        .args(["--endpoint", endpoint, "--protocol", client.protocol, "--service", client.service])
+    client
+        .command(endpoint)
         .args(["--calm", &CALM.to_string(), "--disturbed", &DISTURBED.to_string()])
         .args(["--recovery", &RECOVERY.to_string(), "--interval", &EXPORT_INTERVAL_MS.to_string()])
         .output()

@@ -1,14 +1,13 @@
 //! The sending side: connections that keep one request in flight each.
 
 use std::{
-    fmt,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,109 +15,116 @@ use tokio::net::TcpStream;
 
 use crate::{
     cpu,
-    payload::{Payload, REQUESTS, Signal},
+    payload::{self, Payload, Place, Shape, Signal},
 };
 
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Wait before the next request after one that was refused.
-const BACK_OFF: Duration = Duration::from_millis(20);
 const SEND_BUFFER: usize = 4 << 20;
 const WINDOW: u32 = 1 << 20;
 
 /// What is sent, how, and for how long.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Load {
-    /// What.
-    pub(crate) signal: Signal,
-    /// Connections, at most [`REQUESTS`].
-    pub(crate) connections: usize,
-    /// How long it is measured.
-    pub(crate) time: Duration,
-}
-
-impl fmt::Display for Load {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, unit) = (self.time.as_secs(), self.signal.unit());
-        write!(f, "{unit}: {} connections, {seconds} s, requests encoded beforehand", self.connections)
-    }
+    shape: Shape,
+    time: Duration,
+    /// What each connection sends. Each series belongs to one of them, so that it moves forward in order.
+    cycles: Vec<Vec<Owned>>,
 }
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Measured {
-    /// Items in requests that were answered with success, less the rejected ones.
-    pub(crate) accepted: u64,
-    /// Items that partial success names.
-    pub(crate) rejected: u64,
-    /// Requests that were answered with an error.
-    pub(crate) refused: u64,
+    /// Items in requests that were answered with success.
+    items: u64,
+    /// Bytes of those requests.
     bytes: u64,
     time: Duration,
     cpu: Option<Duration>,
+    /// The receiver's greatest resident memory, in bytes.
+    pub(crate) memory: Option<u64>,
 }
 
 impl Measured {
-    /// Accepted items per second.
+    /// Items per second.
     pub(crate) fn per_second(&self) -> f64 {
-        self.accepted as f64 / self.time.as_secs_f64()
+        self.items as f64 / self.time.as_secs_f64()
     }
 
-    /// Bytes of accepted requests per second, in millions.
+    /// Bytes of requests per second, in millions.
     pub(crate) fn megabytes_per_second(&self) -> f64 {
         self.bytes as f64 / 1e6 / self.time.as_secs_f64()
     }
 
-    /// The receiver's CPU seconds for a million accepted items, where it could be read.
-    pub(crate) fn cpu_per_million(&self) -> Option<f64> {
-        let cpu = self.cpu.filter(|_| self.accepted > 0)?;
-        Some(cpu.as_secs_f64() / (self.accepted as f64 / 1e6))
-    }
-
-    fn add(&mut self, other: Self) {
-        self.accepted += other.accepted;
-        self.rejected += other.rejected;
-        self.refused += other.refused;
-        self.bytes += other.bytes;
+    /// The receiver's CPU seconds for a million items; NaN where they could not be read.
+    pub(crate) fn cpu_per_million(&self) -> f64 {
+        self.cpu.map_or(f64::NAN, |cpu| cpu.as_secs_f64() / (self.items as f64 / 1e6))
     }
 }
 
 impl Load {
-    /// Loads the receiver at `address`; with its process, its CPU time is read as well.
-    pub(crate) async fn run(&self, address: SocketAddr, pid: Option<u32>) -> Result<Measured> {
-        let begin = Instant::now() + WARM_UP;
-        let mut senders = Vec::new();
-        for index in 0..self.connections {
-            let connection = Connection::open(address, self.signal, index, self.connections).await?;
-            senders.push(tokio::spawn(connection.send_until(begin, begin + self.time)));
+    /// Encodes the requests. `connections` is at most the shape's number of requests.
+    pub(crate) fn new(shape: Shape, connections: usize, time: Duration) -> Self {
+        let start = now_nanos();
+        let own = |number: usize| {
+            let Payload { bytes, items, places } = Payload::new(&shape, number, start);
+            Owned { bytes: bytes.into(), items, places }
+        };
+        let of = |index: usize| (0..shape.requests).filter(|n| n % connections == index).map(own).collect();
+        Self { shape, time, cycles: (0..connections).map(of).collect() }
+    }
+
+    /// Loads the receiver at `address`; with its process, its CPU time is read as well. Every request is
+    /// sent once before the measurement, so that the receiver knows every series.
+    ///
+    /// # Errors
+    /// Any request that is not taken whole: figures of a receiver that refuses are worth nothing.
+    pub(crate) async fn run(&mut self, address: SocketAddr, pid: Option<u32>) -> Result<Measured> {
+        let mut warming = Vec::new();
+        for cycle in std::mem::take(&mut self.cycles) {
+            let connection = Connection::open(address, self.shape.signal, cycle).await?;
+            warming.push(tokio::spawn(connection.send_cycle()));
         }
+        let mut connections = Vec::new();
+        for task in warming {
+            connections.push(task.await.context("a connection's task stopped")??);
+        }
+        let begin = Instant::now() + WARM_UP;
+        let end = begin + self.time;
+        let senders: Vec<_> = connections.into_iter().map(|c| tokio::spawn(c.send_until(begin, end))).collect();
         tokio::time::sleep_until(begin.into()).await;
         let cpu_before = pid.map(cpu::time_of).transpose()?;
         let mut measured = Measured::default();
         for sender in senders {
-            measured.add(sender.await.context("a connection's task stopped")??);
+            let (sent, cycle) = sender.await.context("a connection's task stopped")??;
+            measured.items += sent.items;
+            measured.bytes += sent.bytes;
+            self.cycles.push(cycle);
         }
         measured.time = begin.elapsed();
         let cpu_after = pid.map(cpu::time_of).transpose()?;
         measured.cpu = cpu_after.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        measured.memory = pid.map(cpu::peak_memory_of).transpose()?;
         Ok(measured)
     }
 }
 
-/// A request of the cycle that this connection owns, so that its series move forward in order.
+/// A request of a connection's cycle.
+#[derive(Debug)]
 struct Owned {
     bytes: Bytes,
-    times: Vec<(usize, u64)>,
     items: u64,
+    places: Vec<Place>,
 }
 
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
     uri: String,
     cycle: Vec<Owned>,
+    last: u64,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr, signal: Signal, index: usize, connections: usize) -> Result<Self> {
+    async fn open(address: SocketAddr, signal: Signal, cycle: Vec<Owned>) -> Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         let mut builder = Builder::new(TokioExecutor::new());
@@ -128,52 +134,44 @@ impl Connection {
             .initial_connection_window_size(WINDOW);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let own = |number: usize| {
-            let payload = Payload::new(signal, number);
-            Owned { times: payload.times().to_vec(), items: payload.items, bytes: payload.bytes.into() }
-        };
-        let cycle = (0..REQUESTS).filter(|n| n % connections == index).map(own).collect();
-        Ok(Self { sender, uri: format!("http://{address}{}", signal.path()), cycle })
+        Ok(Self { sender, uri: format!("http://{address}{}", signal.path()), cycle, last: 0 })
     }
 
-    /// Sends its part of the cycle again and again; counts what is answered between the two times.
-    async fn send_until(mut self, begin: Instant, end: Instant) -> Result<Measured> {
+    /// Sends each request of its cycle once.
+    async fn send_cycle(mut self) -> Result<Self> {
+        for index in 0..self.cycle.len() {
+            self.send(index).await?;
+        }
+        Ok(self)
+    }
+
+    /// Sends its cycle again and again; counts what is answered between the two times.
+    async fn send_until(mut self, begin: Instant, end: Instant) -> Result<(Measured, Vec<Owned>)> {
         let mut measured = Measured::default();
-        let mut last = 0;
-        for turn in 0.. {
-            let index = turn % self.cycle.len();
-            last = now_nanos().max(last + 1);
-            let answer = self.send(index, last).await?;
-            if Instant::now() >= end {
+        for index in (0..self.cycle.len()).cycle() {
+            self.send(index).await?;
+            let answered = Instant::now();
+            if answered >= end {
                 break;
             }
-            let owned = &self.cycle[index];
-            match answer {
-                Some(rejected) if Instant::now() >= begin => measured.add(Measured {
-                    accepted: owned.items.saturating_sub(rejected),
-                    rejected,
-                    bytes: owned.bytes.len() as u64,
-                    ..Measured::default()
-                }),
-                Some(_) => {}
-                None => {
-                    measured.refused += 1;
-                    tokio::time::sleep(BACK_OFF).await;
-                }
+            if answered >= begin {
+                measured.items += self.cycle[index].items;
+                measured.bytes += self.cycle[index].bytes.len() as u64;
             }
         }
-        Ok(measured)
+        Ok((measured, self.cycle))
     }
 
-    /// How many items were rejected; `None` when the request was refused.
-    async fn send(&mut self, index: usize, now: u64) -> Result<Option<u64>> {
+    /// Sends a request with the time of now, and waits until all of it was taken.
+    async fn send(&mut self, index: usize) -> Result<()> {
         let owned = &mut self.cycle[index];
+        self.last = now_nanos().max(self.last + 1);
         // The last request's bytes have been sent, so nobody else holds them and nothing is copied.
         let mut bytes = match std::mem::take(&mut owned.bytes).try_into_mut() {
             Ok(bytes) => bytes,
             Err(shared) => BytesMut::from(&shared[..]),
         };
-        Payload::stamp(&owned.times, &mut bytes, now);
+        payload::stamp(&owned.places, &mut bytes, self.last);
         owned.bytes = bytes.freeze();
         let request = Request::post(&self.uri)
             .header("content-type", "application/grpc")
@@ -183,24 +181,57 @@ impl Connection {
         let response = self.sender.send_request(request).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?;
-        let status = body.trailers().and_then(|t| t.get("grpc-status")).or_else(|| head.headers.get("grpc-status"));
-        if status.is_none_or(|s| s != "0") {
-            return Ok(None);
-        }
-        rejected_of(&body.to_bytes()).map(Some)
+        is_ok(body.trailers().filter(|t| t.contains_key("grpc-status")).unwrap_or(&head.headers))?;
+        is_whole(&body.to_bytes())
     }
 }
 
-/// The count in a framed response's partial success; the three signals' responses are alike.
-fn rejected_of(framed: &[u8]) -> Result<u64> {
+/// An error unless the call succeeded.
+fn is_ok(trailers: &HeaderMap) -> Result<()> {
+    let text = |name: &str| trailers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("none");
+    match text("grpc-status") {
+        "0" => Ok(()),
+        status => bail!("the receiver refused a request: grpc-status {status}, {}", text("grpc-message")),
+    }
+}
+
+/// An error if a framed response names partial success; the three signals' responses are alike.
+fn is_whole(framed: &[u8]) -> Result<()> {
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
     use prost::Message as _;
     let message = framed.get(5..).context("answer without a message")?;
-    let partial = ExportMetricsServiceResponse::decode(message)?.partial_success;
-    Ok(partial.and_then(|p| u64::try_from(p.rejected_data_points).ok()).unwrap_or(0))
+    match ExportMetricsServiceResponse::decode(message)?.partial_success {
+        None => Ok(()),
+        Some(partial) => {
+            bail!("the receiver rejected {} items: {}", partial.rejected_data_points, partial.error_message)
+        }
+    }
 }
 
 fn now_nanos() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_success_counts() {
+        let headers = |status: &str| {
+            HeaderMap::from_iter(
+                [("grpc-status".parse().ok(), status.parse())]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name?, value.ok()?))),
+            )
+        };
+        assert!(is_ok(&headers("0")).is_ok());
+        assert!(is_ok(&headers("8")).is_err());
+        assert!(is_ok(&HeaderMap::new()).is_err(), "a call without a status did not succeed");
+        assert!(is_whole(&[0, 0, 0, 0, 0]).is_ok());
+        // Field 1, partial success; in it field 1, one rejected item.
+        assert!(is_whole(&[0, 0, 0, 0, 4, 0x0a, 2, 8, 1]).is_err());
+        assert!(is_whole(&[]).is_err());
+    }
 }

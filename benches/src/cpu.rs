@@ -1,4 +1,4 @@
-//! A process's CPU time, from the outside.
+//! A process's CPU time and memory, from the outside.
 
 use std::{fs, time::Duration};
 
@@ -13,15 +13,28 @@ const UTIME: usize = 11;
 pub(crate) fn time_of(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    parse(&stat).with_context(|| format!("{path} has no CPU times"))
+    parse_time(&stat).with_context(|| format!("{path} has no CPU times"))
 }
 
-fn parse(stat: &str) -> Option<Duration> {
+/// The most resident memory that the process has had so far, in bytes.
+pub(crate) fn peak_memory_of(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    parse_peak(&status).with_context(|| format!("{path} has no VmHWM"))
+}
+
+fn parse_time(stat: &str) -> Option<Duration> {
     // The name may hold anything, parentheses and spaces included, so the last one ends it.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_whitespace().skip(UTIME).map(|f| f.parse::<u64>().ok());
     let ticks = times.next()?? + times.next()??;
     Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+fn parse_peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 #[cfg(test)]
@@ -31,12 +44,19 @@ mod tests {
     #[test]
     fn user_and_system_time_are_added() {
         let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 8 0";
-        assert_eq!(parse(stat), Some(Duration::from_secs(3)));
-        assert_eq!(parse("42 (a) S 1"), None);
+        assert_eq!(parse_time(stat), Some(Duration::from_secs(3)));
+        assert_eq!(parse_time("42 (a) S 1"), None);
     }
 
     #[test]
-    fn our_own_time_can_be_read() {
+    fn the_peak_is_in_bytes() {
+        assert_eq!(parse_peak("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!(parse_peak("VmPeak:\t 9 kB\n"), None);
+    }
+
+    #[test]
+    fn our_own_figures_can_be_read() {
         assert!(time_of(std::process::id()).is_ok());
+        assert!(peak_memory_of(std::process::id()).is_ok_and(|bytes| bytes > 0));
     }
 }

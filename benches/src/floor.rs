@@ -1,26 +1,24 @@
 //! What receiving costs before anything is done with what was received: two servers to compare with.
+//!
+//! HTTP/2's settings are those that tonic has by default: what anybody gets who writes such a server.
 
 use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
+    hint::black_box,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    process::Stdio,
     task::{Context, Poll},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::{Request, Response};
 use opentelemetry_proto::tonic::collector::{
-    metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
+    logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
 };
 use prost::Message as _;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    net::TcpListener,
-    process::{Child, Command},
-};
+use tokio::net::TcpListener;
 use tonic::{
     Status,
     body::Body,
@@ -29,10 +27,9 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-/// The frame, stream and connection windows that the receiver under test has as well.
-const MAX_FRAME: u32 = 1 << 20;
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+use crate::{payload::Signal, receiver::ANNOUNCEMENT};
+
+/// Far more than is sent.
 const MAX_MESSAGE: usize = 64 << 20;
 
 /// What a floor server does with a request.
@@ -48,46 +45,17 @@ impl Floor {
     /// Its name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Drop => "floor: tonic, bytes dropped",
-            Self::Decode => "floor: tonic and prost, structs dropped",
+            Self::Drop => "floor: tonic, bytes dropped (drop)",
+            Self::Decode => "floor: tonic and prost, structs dropped (prost)",
         }
     }
 
-    fn argument(self) -> &'static str {
+    /// Its name on the command line.
+    pub(crate) fn argument(self) -> &'static str {
         match self {
             Self::Drop => "drop",
             Self::Decode => "decode",
         }
-    }
-}
-
-/// A floor server in a process of its own, killed with this value.
-#[derive(Debug)]
-pub(crate) struct FloorServer {
-    pub(crate) address: SocketAddr,
-    pub(crate) pid: u32,
-    _process: Child,
-}
-
-impl FloorServer {
-    /// Starts this program again as a server, pinned to `core` if one is given.
-    pub(crate) async fn start(floor: Floor, core: Option<u16>) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let mut command = match core {
-            None => Command::new(program),
-            Some(core) => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", &core.to_string()]).arg(program);
-                command
-            }
-        };
-        command.args(["serve-floor", floor.argument()]).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().context("cannot start the floor server (is taskset installed?)")?;
-        // taskset becomes the program that it starts, so the process is the server's own.
-        let pid = process.id().context("the floor server has ended")?;
-        let output = process.stdout.take().context("the floor server has no output")?;
-        let line = BufReader::new(output).lines().next_line().await?.context("the floor server said nothing")?;
-        Ok(Self { address: line.trim().parse()?, pid, _process: process })
     }
 }
 
@@ -96,9 +64,6 @@ pub(crate) async fn serve(floor: Floor) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     announce(listener.local_addr()?);
     Server::builder()
-        .max_frame_size(MAX_FRAME)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
         .serve_with_incoming(FloorService(floor), TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())
@@ -106,7 +71,7 @@ pub(crate) async fn serve(floor: Floor) -> Result<()> {
 
 #[expect(clippy::print_stdout, reason = "the parent process reads the address from there")]
 fn announce(address: SocketAddr) {
-    println!("{address}");
+    println!("{ANNOUNCEMENT} {address}");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,8 +87,9 @@ impl tower_service::Service<Request<Body>> for FloorService {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let is_metrics = request.uri().path().contains("MetricsService");
-        let export = Export { floor: self.0, is_metrics };
+        let signals = [Signal::Metrics, Signal::Spans, Signal::Logs];
+        let signal = signals.into_iter().find(|signal| signal.path() == request.uri().path());
+        let export = Export { floor: self.0, signal };
         Box::pin(async move {
             let mut grpc = Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE);
             Ok(grpc.unary(export, request).await)
@@ -133,7 +99,7 @@ impl tower_service::Service<Request<Body>> for FloorService {
 
 struct Export {
     floor: Floor,
-    is_metrics: bool,
+    signal: Option<Signal>,
 }
 
 impl UnaryService<Bytes> for Export {
@@ -142,14 +108,22 @@ impl UnaryService<Bytes> for Export {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let bytes = request.into_inner();
-        let decoded = match (self.floor, self.is_metrics) {
+        let decoded = match (self.floor, self.signal) {
+            (_, None) => return ready(Err(Status::unimplemented("no such method"))),
             (Floor::Drop, _) => Ok(bytes.len()),
-            (Floor::Decode, true) => ExportMetricsServiceRequest::decode(bytes).map(|r| r.resource_metrics.len()),
-            (Floor::Decode, false) => ExportTraceServiceRequest::decode(bytes).map(|r| r.resource_spans.len()),
+            (Floor::Decode, Some(Signal::Metrics)) => {
+                ExportMetricsServiceRequest::decode(bytes).map(|r| black_box(r).resource_metrics.len())
+            }
+            (Floor::Decode, Some(Signal::Spans)) => {
+                ExportTraceServiceRequest::decode(bytes).map(|r| black_box(r).resource_spans.len())
+            }
+            (Floor::Decode, Some(Signal::Logs)) => {
+                ExportLogsServiceRequest::decode(bytes).map(|r| black_box(r).resource_logs.len())
+            }
         };
         ready(match decoded {
             Ok(size) => {
-                std::hint::black_box(size);
+                black_box(size);
                 Ok(tonic::Response::new(Bytes::new()))
             }
             Err(error) => Err(Status::invalid_argument(error.to_string())),

@@ -1,58 +1,43 @@
-//! `load`: how many points or spans a receiver takes, and what CPU it spends on them.
+//! `load`: what CPU a receiver spends on OTLP, and how much it takes.
 //!
-//! Requests are encoded once; on the hot path only their time fields are patched. For the ratio,
-//! the same load goes to two floor servers in the same run: one that takes the bytes and drops
-//! them, one that decodes them with prost and drops the result.
+//! Requests are encoded once; on the hot path only their time fields are patched. `load table` measures
+//! the real binary in several settings and, in the same run, two floors: a server that takes the bytes
+//! and drops them, and one that decodes them with prost and drops the result.
 
 mod client;
 mod cpu;
 mod floor;
 mod payload;
+mod receiver;
 mod report;
+mod table;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use self::{
     client::Load,
-    floor::{Floor, FloorServer},
-    payload::Signal,
-    report::Row,
+    floor::Floor,
+    payload::{Kind, Shape, Signal},
+    table::Plan,
 };
 
-/// Sends OTLP/gRPC load and reports accepted items per second and CPU seconds per million items.
+/// Sends OTLP/gRPC load and reports CPU seconds per million items, and items per second.
 #[derive(Debug, Parser)]
 #[command(name = "load")]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Command>,
-    /// What to send.
-    #[arg(long, value_enum, default_value = "metrics")]
-    signal: Signal,
-    /// Receiver to load, as host:port of its gRPC door.
-    #[arg(long)]
-    endpoint: Option<SocketAddr>,
-    /// The receiver's process, to read its CPU time.
-    #[arg(long, requires = "endpoint")]
-    pid: Option<u32>,
-    /// Load the two floor servers as well, in processes of their own.
-    #[arg(long)]
-    floor: bool,
-    /// Core that the floor servers are pinned to (by taskset).
-    #[arg(long)]
-    floor_core: Option<u16>,
-    /// How long to measure each receiver, after a second of warming up.
-    #[arg(long, default_value_t = 8)]
-    seconds: u64,
-    /// Connections, each with one request in flight; at most 10, one for each request.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=10))]
-    connections: u8,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measures the floors and the real binary, and prints a table for each signal.
+    Table(Table),
+    /// Loads a receiver that is running already.
+    Run(Run),
     /// Serves a floor on a free port, prints its address and goes on until it is killed.
     ServeFloor {
         /// What it does with a request.
@@ -61,28 +46,84 @@ enum Command {
     },
 }
 
+#[derive(Debug, Args)]
+struct Table {
+    /// The program under test.
+    #[arg(long)]
+    bellwether: PathBuf,
+    /// What to send; a table for each.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["metrics", "spans"])]
+    signal: Vec<Signal>,
+    /// Core that the receivers are pinned to (by taskset).
+    #[arg(long)]
+    core: Option<u16>,
+    /// How often everything is measured. The figures are medians.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=99))]
+    rounds: u8,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Receiver to load, as host:port of its gRPC door.
+    #[arg(long)]
+    endpoint: SocketAddr,
+    /// The receiver's process, to read its CPU time.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// What to send.
+    #[arg(long, value_enum, default_value = "metrics")]
+    signal: Signal,
+    /// Requests in a cycle; for metrics, each has 1,000 series of its own.
+    #[arg(long, default_value_t = payload::REQUESTS, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    requests: u16,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Common {
+    /// What kind of points metrics have.
+    #[arg(long, value_enum, default_value = "gauge")]
+    kind: Kind,
+    /// How long to measure each receiver, after every request was sent once and a second of warming up.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// Connections, each with one request in flight.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=10))]
+    connections: u8,
+}
+
+impl Common {
+    fn time(self) -> Duration {
+        Duration::from_secs(self.seconds.max(1))
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    if let Some(Command::ServeFloor { floor }) = arguments.command {
-        return floor::serve(floor).await;
-    }
-    anyhow::ensure!(arguments.floor || arguments.endpoint.is_some(), "nothing to load: give --endpoint or --floor");
-    let load = Load {
-        signal: arguments.signal,
-        connections: usize::from(arguments.connections),
-        time: Duration::from_secs(arguments.seconds.max(1)),
-    };
-    let mut rows = Vec::new();
-    if arguments.floor {
-        for floor in [Floor::Drop, Floor::Decode] {
-            let server = FloorServer::start(floor, arguments.floor_core).await?;
-            rows.push(Row::new(floor.name(), load.run(server.address, Some(server.pid)).await?));
+    match Arguments::parse().command {
+        Command::ServeFloor { floor } => floor::serve(floor).await,
+        Command::Table(table) => {
+            let plan = Plan {
+                bellwether: table.bellwether,
+                signals: table.signal,
+                kind: table.common.kind,
+                core: table.core,
+                rounds: table.rounds,
+                time: table.common.time(),
+                connections: usize::from(table.common.connections),
+            };
+            table::measure(&plan).await
+        }
+        Command::Run(run) => {
+            let shape = Shape { signal: run.signal, kind: run.common.kind, requests: usize::from(run.requests) };
+            let connections = usize::from(run.common.connections).min(shape.requests);
+            let mut load = Load::new(shape, connections, run.common.time());
+            let measured = load.run(run.endpoint, run.pid).await?;
+            report::one(&shape, &measured);
+            Ok(())
         }
     }
-    if let Some(endpoint) = arguments.endpoint {
-        rows.push(Row::new("bellwether", load.run(endpoint, arguments.pid).await?));
-    }
-    report::print(&load, &rows);
-    Ok(())
 }

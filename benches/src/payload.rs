@@ -1,37 +1,54 @@
 //! Requests that are encoded once and sent again and again with new times.
 //!
 //! A receiver that knows its series would drop a point whose time it has seen, so the times have to
-//! move. They are fixed64 on the wire: each can be written over where it stands.
+//! move. They are fixed64 on the wire: each can be written over where it stands. So can the values of
+//! sums and histograms that have to grow, for which the time serves as well.
+
+mod content;
 
 use std::fmt;
 
-use opentelemetry_proto::tonic::{
-    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
-    metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data, number_data_point},
-    resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span},
-};
-use prost::Message as _;
-
-/// Requests in a cycle.
-pub(crate) const REQUESTS: usize = 10;
-/// Series are the points of a cycle: each request has its own.
-const POINTS: usize = 1_000;
-const SPANS: usize = 500;
+/// Requests in a cycle, unless something else is asked for.
+pub(crate) const REQUESTS: u16 = 10;
+/// Requests in a cycle that make a million series.
+pub(crate) const REQUESTS_FOR_A_MILLION: usize = 1_000;
 /// gRPC's flag and length before the message.
 const FRAME_HEADER: usize = 5;
-/// The upper half of a time to be patched; the lower half is how far it lies before the request's
-/// time, in nanoseconds. As a time it would be in the year 2188, and it is no text.
+/// The upper half of a number to be patched; the lower half is by how much it is less than the
+/// request's time, in nanoseconds. As a time it would be in the year 2188, and it is no text.
 const MARK: u64 = 0x5fee_d1ed;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Signal {
-    /// 1,000 points a request, over 10,000 series with 5 attributes.
+    /// 1,000 points a request with 5 attributes, each request with series of its own.
     Metrics,
     /// 500 spans a request, with 12 attributes, some 0.9 KB each.
     Spans,
+    /// 1,000 log records a request, with 5 attributes, some 0.3 KB each.
+    Logs,
+}
+
+/// The points of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// A number that stays as it is.
+    Gauge,
+    /// A cumulative, monotonic integer that grows with time, so that rates are made of it.
+    Sum,
+    /// A cumulative histogram of 15 buckets, one of which grows with time.
+    Histogram,
+}
+
+/// What a cycle of requests looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// What is sent.
+    pub(crate) signal: Signal,
+    /// The points, if that is metrics.
+    pub(crate) kind: Kind,
+    /// How many requests are in the cycle.
+    pub(crate) requests: usize,
 }
 
 impl Signal {
@@ -40,6 +57,7 @@ impl Signal {
         match self {
             Self::Metrics => "points",
             Self::Spans => "spans",
+            Self::Logs => "log records",
         }
     }
 
@@ -48,19 +66,44 @@ impl Signal {
         match self {
             Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
             Self::Spans => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = self.signal.unit();
+        match self.signal {
+            Signal::Metrics => {
+                let kind = match self.kind {
+                    Kind::Gauge => "gauges",
+                    Kind::Sum => "sums",
+                    Kind::Histogram => "histograms",
+                };
+                write!(f, "{unit} of {kind}, {} series with 5 attributes", self.requests * content::POINTS)
+            }
+            Signal::Spans => write!(f, "{unit} with 12 attributes"),
+            Signal::Logs => write!(f, "{unit} with 5 attributes"),
         }
     }
 }
 
 /// A framed request with the places of its times.
-#[derive(Clone)]
 pub(crate) struct Payload {
     /// gRPC frame and message.
     pub(crate) bytes: Vec<u8>,
     /// Items in it.
     pub(crate) items: u64,
-    /// Place of each time, and how long before the request's own time it lies.
-    times: Vec<(usize, u64)>,
+    /// The numbers that move.
+    pub(crate) places: Vec<Place>,
+}
+
+/// Where a number stands that moves with time, and by how much it is less than the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    at: u32,
+    before: u32,
 }
 
 impl fmt::Debug for Payload {
@@ -70,33 +113,26 @@ impl fmt::Debug for Payload {
 }
 
 impl Payload {
-    /// The request with this number in the cycle.
-    pub(crate) fn new(signal: Signal, number: usize) -> Self {
-        let (message, items, expected) = match signal {
-            Signal::Metrics => (metrics(number).encode_to_vec(), POINTS, POINTS),
-            Signal::Spans => (spans(number).encode_to_vec(), SPANS, 2 * SPANS),
-        };
+    /// The request with this number in the cycle. What is cumulative has been so since `start`, in
+    /// nanoseconds since the epoch.
+    pub(crate) fn new(shape: &Shape, number: usize, start: u64) -> Self {
+        let content::Content { message, items, marks } = content::of(shape, number, start);
         let length = u32::try_from(message.len()).expect("half a megabyte");
         let mut bytes = Vec::with_capacity(FRAME_HEADER + message.len());
         bytes.push(0);
         bytes.extend(length.to_be_bytes());
         bytes.extend(message);
-        let times = marked(&bytes);
-        assert_eq!(times.len(), expected, "each time is found, and nothing else");
-        Self { bytes, items: items as u64, times }
+        let places = marked(&bytes);
+        assert_eq!(places.len(), marks, "each number that moves is found, and nothing else");
+        Self { bytes, items: items as u64, places }
     }
+}
 
-    /// Writes times for a request that is sent at `now`, in nanoseconds since the epoch, into
-    /// `bytes`, which have to be a copy of this payload's.
-    pub(crate) fn stamp(times: &[(usize, u64)], bytes: &mut [u8], now: u64) {
-        for (place, before) in times {
-            bytes[*place..place + 8].copy_from_slice(&(now - before).to_le_bytes());
-        }
-    }
-
-    /// The places of the times, for [`Payload::stamp`].
-    pub(crate) fn times(&self) -> &[(usize, u64)] {
-        &self.times
+/// Writes the numbers of a request that is sent at `now`, in nanoseconds since the epoch, into its bytes.
+pub(crate) fn stamp(places: &[Place], bytes: &mut [u8], now: u64) {
+    for Place { at, before } in places {
+        let at = *at as usize;
+        bytes[at..at + 8].copy_from_slice(&(now - u64::from(*before)).to_le_bytes());
     }
 }
 
@@ -104,145 +140,101 @@ fn mark(before: u32) -> u64 {
     (MARK << 32) | u64::from(before)
 }
 
-fn marked(bytes: &[u8]) -> Vec<(usize, u64)> {
-    let time = |window: &[u8]| u64::from_le_bytes(window.try_into().expect("windows of eight bytes"));
-    let windows = bytes.windows(8).map(time).enumerate();
-    windows.filter(|(_, t)| t >> 32 == MARK).map(|(place, t)| (place, t & u64::from(u32::MAX))).collect()
-}
-
-fn pair(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
-}
-
-fn text(key: &str, value: impl Into<String>) -> KeyValue {
-    pair(key, Value::StringValue(value.into()))
-}
-
-fn resource(number: usize) -> Option<Resource> {
-    let attributes = vec![
-        text("service.name", format!("service-{number}")),
-        text("service.namespace", "load"),
-        text("service.instance.id", format!("instance-{number}")),
-        text("service.version", "1.4.2"),
-        text("deployment.environment.name", "bench"),
-        text("host.name", format!("host-{number}")),
-    ];
-    Some(Resource { attributes, ..Resource::default() })
-}
-
-fn scope() -> Option<InstrumentationScope> {
-    Some(InstrumentationScope { name: "load".into(), version: "1".into(), ..InstrumentationScope::default() })
-}
-
-/// Ten gauges of a hundred series each.
-fn metrics(number: usize) -> ExportMetricsServiceRequest {
-    let point = |series: usize| NumberDataPoint {
-        attributes: vec![
-            text("http.request.method", ["GET", "POST", "PUT", "DELETE"][series % 4]),
-            text("http.route", format!("/api/v1/quotes/{{id}}/parts/{series:03}")),
-            pair("http.response.status_code", Value::IntValue(200)),
-            text("server.address", "quotes.example.internal"),
-            text("tenant", format!("tenant-{:02}", series % 50)),
-        ],
-        time_unix_nano: mark(0),
-        value: Some(number_data_point::Value::AsDouble(series as f64 * 1.25 + 0.5)),
-        ..NumberDataPoint::default()
-    };
-    let metric = |index: usize| Metric {
-        name: format!("load.queue.depth.{index}"),
-        unit: "{item}".into(),
-        data: Some(Data::Gauge(Gauge { data_points: (0..POINTS / 10).map(point).collect() })),
-        ..Metric::default()
-    };
-    let scope_metrics =
-        vec![ScopeMetrics { scope: scope(), metrics: (0..10).map(metric).collect(), ..ScopeMetrics::default() }];
-    let resource_metrics =
-        vec![ResourceMetrics { resource: resource(number), scope_metrics, ..ResourceMetrics::default() }];
-    ExportMetricsServiceRequest { resource_metrics }
-}
-
-/// Server spans of twenty routes, of one to some twelve milliseconds.
-fn spans(number: usize) -> ExportTraceServiceRequest {
-    let span = |index: usize| {
-        let id = (number * SPANS + index + 1) as u64;
-        let duration = 1_000_000 + u32::try_from(index).expect("500 spans") * 23_000;
-        let route = format!("/api/v1/tenants/{{tenant}}/quotes/{{quote}}/items/{:02}", index % 20);
-        Span {
-            trace_id: [id.to_be_bytes(), id.rotate_left(17).to_be_bytes()].concat(),
-            span_id: id.to_be_bytes().to_vec(),
-            parent_span_id: (id | 1 << 40).to_be_bytes().to_vec(),
-            name: format!("GET {route}"),
-            kind: 2,
-            start_time_unix_nano: mark(duration),
-            end_time_unix_nano: mark(0),
-            attributes: span_attributes(&route, index),
-            ..Span::default()
-        }
-    };
-    let spans = (0..SPANS).map(span).collect();
-    let scope_spans = vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }];
-    let resource_spans = vec![ResourceSpans { resource: resource(number), scope_spans, ..ResourceSpans::default() }];
-    ExportTraceServiceRequest { resource_spans }
-}
-
-fn span_attributes(route: &str, index: usize) -> Vec<KeyValue> {
-    let (tenant, quote, item) = (index % 50, index, index % 20);
-    let path = format!("/api/v1/tenants/t-{tenant:03}/quotes/q-{quote:05}/items/{item:02}");
-    let columns = "id, tenant_id, quote_id, material, finish, quantity, unit_price, lead_time_days, updated_at";
-    vec![
-        text("http.request.method", "GET"),
-        text("http.route", route),
-        pair("http.response.status_code", Value::IntValue(200)),
-        text("url.full", format!("https://quotes.production.example.internal{path}?currency=EUR&expand=pricing,dfm")),
-        text("server.address", "quotes.production.example.internal"),
-        pair("server.port", Value::IntValue(8443)),
-        text("client.address", format!("10.20.{}.{}", index % 7, index % 251)),
-        text(
-            "user_agent.original",
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0",
-        ),
-        text("network.protocol.version", "1.1"),
-        text("enduser.id", format!("user-{:06}", index * 7919)),
-        text("db.query.text", format!("SELECT {columns} FROM items WHERE tenant_id = $1 AND quote_id = $2")),
-        text("thread.name", format!("tokio-runtime-worker-{}", index % 8)),
-    ]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half of a mark, in a message below 4 GiB")]
+fn marked(bytes: &[u8]) -> Vec<Place> {
+    let number = |window: &[u8]| u64::from_le_bytes(window.try_into().expect("windows of eight bytes"));
+    let windows = bytes.windows(8).map(number).enumerate();
+    let places = windows.filter(|(_, n)| n >> 32 == MARK);
+    places.map(|(at, n)| Place { at: at as u32, before: n as u32 }).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::{
+        collector::{
+            logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+            trace::v1::ExportTraceServiceRequest,
+        },
+        metrics::v1::{metric::Data, number_data_point::Value},
+    };
+    use prost::Message;
+
     use super::*;
 
+    const START: u64 = 1_600_000_000_000_000_000;
+    const NOW: u64 = 1_700_000_000_000_000_000;
+
+    fn payload(signal: Signal, kind: Kind) -> Payload {
+        Payload::new(&Shape { signal, kind, requests: 10 }, 3, START)
+    }
+
+    fn stamped<M: Message + Default>(signal: Signal, kind: Kind) -> M {
+        let mut payload = payload(signal, kind);
+        stamp(&payload.places, &mut payload.bytes, NOW);
+        M::decode(&payload.bytes[FRAME_HEADER..]).expect("is a request")
+    }
+
+    fn data(kind: Kind) -> Vec<Data> {
+        let request: ExportMetricsServiceRequest = stamped(Signal::Metrics, kind);
+        request.resource_metrics[0].scope_metrics[0].metrics.iter().filter_map(|m| m.data.clone()).collect()
+    }
+
     #[test]
-    fn stamped_points_decode_with_the_given_time() {
-        let mut payload = Payload::new(Signal::Metrics, 3);
-        let times = payload.times().to_vec();
-        Payload::stamp(&times, &mut payload.bytes, 1_700_000_000_000_000_000);
-        let request = ExportMetricsServiceRequest::decode(&payload.bytes[FRAME_HEADER..]).expect("is a request");
-        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
-        let points = metrics.iter().flat_map(|m| match &m.data {
-            Some(Data::Gauge(gauge)) => gauge.data_points.as_slice(),
-            _ => &[],
+    fn stamped_gauges_have_the_given_time() {
+        let points = data(Kind::Gauge).into_iter().flat_map(|data| match data {
+            Data::Gauge(gauge) => gauge.data_points,
+            _ => Vec::new(),
         });
         let times: Vec<u64> = points.map(|p| p.time_unix_nano).collect();
-        assert_eq!(times, vec![1_700_000_000_000_000_000; POINTS]);
+        assert_eq!(times, vec![NOW; content::POINTS]);
+    }
+
+    #[test]
+    fn stamped_sums_grow_with_time_and_keep_their_start() {
+        let points = data(Kind::Sum).into_iter().flat_map(|data| match data {
+            Data::Sum(sum) => sum.data_points,
+            _ => Vec::new(),
+        });
+        let got: Vec<_> = points.map(|p| (p.start_time_unix_nano, p.time_unix_nano, p.value)).collect();
+        assert_eq!(got.len(), content::POINTS);
+        assert_eq!(got[7], (START, NOW, Some(Value::AsInt(NOW.cast_signed()))));
+    }
+
+    #[test]
+    fn stamped_histograms_count_what_is_in_their_buckets() {
+        let points = data(Kind::Histogram).into_iter().flat_map(|data| match data {
+            Data::Histogram(histogram) => histogram.data_points,
+            _ => Vec::new(),
+        });
+        let points: Vec<_> = points.collect();
+        assert_eq!(points.len(), content::POINTS);
+        for point in points {
+            assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+            assert_eq!((point.bucket_counts.iter().sum::<u64>(), point.count), (NOW, NOW));
+        }
     }
 
     #[test]
     fn stamped_spans_keep_their_durations() {
-        let mut payload = Payload::new(Signal::Spans, 0);
-        let times = payload.times().to_vec();
-        Payload::stamp(&times, &mut payload.bytes, 1_700_000_000_000_000_000);
-        let request = ExportTraceServiceRequest::decode(&payload.bytes[FRAME_HEADER..]).expect("is a request");
+        let request: ExportTraceServiceRequest = stamped(Signal::Spans, Kind::Gauge);
         let span = &request.resource_spans[0].scope_spans[0].spans[100];
-        assert_eq!(span.end_time_unix_nano, 1_700_000_000_000_000_000);
+        assert_eq!(span.end_time_unix_nano, NOW);
         assert_eq!(span.end_time_unix_nano - span.start_time_unix_nano, 3_300_000);
         assert_eq!(span.attributes.len(), 12);
     }
 
     #[test]
+    fn stamped_log_records_have_the_given_time() {
+        let request: ExportLogsServiceRequest = stamped(Signal::Logs, Kind::Gauge);
+        let record = &request.resource_logs[0].scope_logs[0].log_records[999];
+        assert_eq!((record.time_unix_nano, record.observed_time_unix_nano), (NOW, NOW));
+    }
+
+    #[test]
     fn sizes_are_what_the_table_says() {
-        let bytes = |signal| Payload::new(signal, 0).bytes.len();
+        let bytes = |signal| payload(signal, Kind::Gauge).bytes.len();
         assert!((150_000..250_000).contains(&bytes(Signal::Metrics)), "{}", bytes(Signal::Metrics));
         assert!((400_000..500_000).contains(&bytes(Signal::Spans)), "{}", bytes(Signal::Spans));
+        assert!((250_000..400_000).contains(&bytes(Signal::Logs)), "{}", bytes(Signal::Logs));
     }
 }

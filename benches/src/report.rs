@@ -1,42 +1,69 @@
-//! The table of a run.
+//! What is printed.
 
-use crate::client::{Load, Measured};
+use crate::{
+    client::Measured,
+    payload::Shape,
+    table::{DECODE, DROP, Plan, Row, Subject},
+};
 
-/// One receiver's figures.
-#[derive(Debug)]
-pub(crate) struct Row {
-    name: &'static str,
-    measured: Measured,
+/// Prints the figures of one receiver.
+#[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+pub(crate) fn one(shape: &Shape, measured: &Measured) {
+    let unit = shape.signal.unit();
+    println!(
+        "{shape}: {:.0} {unit}/s, {:.0} MB/s, {} CPU s per million, {} MB at most",
+        measured.per_second(),
+        measured.megabytes_per_second(),
+        number(measured.cpu_per_million(), 3),
+        number(megabytes(measured), 0),
+    );
 }
 
-impl Row {
-    pub(crate) fn new(name: &'static str, measured: Measured) -> Self {
-        Self { name, measured }
-    }
-}
-
-/// Prints a Markdown table; ratios are to the first row, and only where that is a floor.
+/// Prints a Markdown table.
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
-pub(crate) fn print(load: &Load, rows: &[Row]) {
-    let unit = load.signal.unit();
-    println!("{load}");
+pub(crate) fn table(plan: &Plan, shape: &Shape, rows: &[Row]) {
+    let unit = shape.signal.unit();
+    let (connections, seconds, rounds) = (plan.connections, plan.time.as_secs(), plan.rounds);
+    println!("{shape}; {connections} connections; {seconds} s a row; medians, rounds: {rounds}");
     println!();
-    println!("| receiver | {unit}/s | MB/s | CPU s per million {unit} | x floor | rejected | refused requests |");
-    println!("|---|---|---|---|---|---|---|");
-    let floor = rows.first().filter(|_| rows.len() > 1).and_then(|row| row.measured.cpu_per_million());
-    for Row { name, measured } in rows {
-        let or_dash = |number: Option<f64>, decimals: usize| number.map_or("-".into(), |n| format!("{n:.decimals$}"));
-        let cpu = measured.cpu_per_million();
-        let ratio = cpu.zip(floor).map(|(cpu, floor)| cpu / floor);
+    println!("| receiver | {unit}/s | MB/s | CPU s per million | x drop | x prost | target | peak memory, MB |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for row in rows {
         println!(
-            "| {name} | {:.0} | {:.0} | {} | {} | {} | {} |",
-            measured.per_second(),
-            measured.megabytes_per_second(),
-            or_dash(cpu, 3),
-            or_dash(ratio, 2),
-            measured.rejected,
-            measured.refused,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.subject.name(),
+            number(row.median(Measured::per_second), 0),
+            number(row.median(Measured::megabytes_per_second), 0),
+            number(row.median(Measured::cpu_per_million), 3),
+            number(ratio(row, DROP, rows), 2),
+            number(ratio(row, DECODE, rows), 2),
+            targets(row, shape, rows),
+            number(row.median(megabytes), 0),
         );
     }
     println!();
+}
+
+fn megabytes(measured: &Measured) -> f64 {
+    measured.memory.map_or(f64::NAN, |bytes| bytes as f64 / 1e6)
+}
+
+fn ratio(row: &Row, of: Subject, rows: &[Row]) -> f64 {
+    rows.iter().find(|other| other.subject == of).map_or(f64::NAN, |other| row.ratio_to(other))
+}
+
+/// What is asked of the row and whether it is so.
+fn targets(row: &Row, shape: &Shape, rows: &[Row]) -> String {
+    let targets = row.subject.targets(shape).into_iter().map(|target| {
+        let measured = ratio(row, target.of, rows);
+        let verdict = if measured <= target.most { "met" } else { "missed" };
+        let (most, of) = (target.most, target.of.short());
+        format!("at most {most} x {of}: {}, {verdict}", number(measured, 2))
+    });
+    let targets: Vec<String> = targets.collect();
+    if targets.is_empty() { "-".into() } else { targets.join("; ") }
+}
+
+fn number(number: f64, decimals: usize) -> String {
+    if number.is_nan() { "-".into() } else { format!("{number:.decimals$}") }
 }

@@ -5,7 +5,90 @@
 
 use std::sync::Arc;
 
-use window::{LogRow, Series, SeriesKey, SpanRow, UnixNanos};
+use window::{LogRow, Series, SeriesId, SeriesKey, SpanRow, UnixNanos};
+
+use crate::known::WireKey;
+
+/// The numbers of one request.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    /// Values, in the order sent.
+    pub rows: Vec<NumberRow>,
+    /// Measurements that stand for others, with the traces in which they were made.
+    pub exemplars: Vec<ExemplarRow>,
+    /// The series that the decoder did not know, each once.
+    pub strangers: Vec<Stranger>,
+    /// When known series were given their numbers, see [`crate::KnownSeries`].
+    pub epoch: u64,
+}
+
+/// One value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NumberRow {
+    /// Whose value it is.
+    pub series: SeriesRef,
+    /// Event time.
+    pub time: UnixNanos,
+    /// Start of the sum's interval; [`UnixNanos::MIN`] where the sender gave none.
+    pub start: UnixNanos,
+    /// The value; [`window::STALE_NAN_BITS`] where the sender said that there is no recorded value.
+    pub value: f64,
+}
+
+/// An exemplar of a point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExemplarRow {
+    /// The point's series.
+    pub series: SeriesRef,
+    /// When it was measured.
+    pub time: UnixNanos,
+    /// What was measured.
+    pub value: f64,
+    /// Trace id; all zero when it belongs to none.
+    pub trace_id: [u8; 16],
+    /// Span id; all zero when it belongs to none.
+    pub span_id: [u8; 8],
+}
+
+/// A series of a request: by number, or by its place among [`Numbers::strangers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesRef(u32);
+
+/// Numbers of series stay below it: a registry of more would take hundreds of gigabytes.
+const STRANGER: u32 = 1 << 31;
+
+impl SeriesRef {
+    /// A series by its number.
+    #[inline]
+    #[must_use]
+    pub fn known(id: SeriesId) -> Self {
+        Self(id.0 & !STRANGER)
+    }
+
+    /// A series by its place among the strangers; a request has fewer than 2^31 of them.
+    #[inline]
+    #[must_use]
+    pub fn stranger(place: usize) -> Self {
+        Self(u32::try_from(place).unwrap_or(u32::MAX) | STRANGER)
+    }
+
+    /// The number, or the place among the strangers.
+    #[inline]
+    pub(crate) fn id(self) -> Result<SeriesId, usize> {
+        if self.0 & STRANGER == 0 { Ok(SeriesId(self.0)) } else { Err((self.0 & !STRANGER) as usize) }
+    }
+}
+
+/// A series that may have to be registered.
+#[derive(Clone, Debug)]
+pub struct Stranger {
+    /// How it was sent.
+    pub wire: WireKey,
+    /// What it is.
+    pub series: Series,
+    /// Attributes sent for it whose name another one had already.
+    pub repeated: u32,
+}
 
 /// A point whose series is known by identity, with all that is needed to register it.
 #[derive(Clone, Debug)]
@@ -26,13 +109,15 @@ pub struct IncomingPoint {
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Numbers.
-    pub points: Vec<IncomingPoint>,
+    pub numbers: Numbers,
     /// Spans.
     pub spans: Vec<SpanRow>,
     /// Log records.
     pub logs: Vec<LogRow>,
     /// The sender's resources as (service, instance) pairs seen in this request: who is alive.
     pub feeds: Vec<Feed>,
+    /// Attributes that were left out because another one of the same item had their name.
+    pub repeated_attributes: u64,
     /// Items that the decoder refused, by reason.
     pub rejected: Rejections,
 }
@@ -46,11 +131,21 @@ pub struct Feed {
     pub instance: Arc<str>,
 }
 
+impl Numbers {
+    fn bytes(&self) -> usize {
+        // A description is a few texts and labels.
+        const DESCRIPTION: usize = 1024;
+        self.rows.len() * size_of::<NumberRow>()
+            + self.exemplars.len() * size_of::<ExemplarRow>()
+            + self.strangers.len() * (size_of::<Stranger>() + DESCRIPTION)
+    }
+}
+
 impl Batch {
     /// How many items it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.points.len() + self.spans.len() + self.logs.len()
+        self.numbers.rows.len() + self.spans.len() + self.logs.len()
     }
 
     /// Whether it holds nothing.
@@ -63,7 +158,7 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let attributes = |s: &SpanRow| s.attributes.iter().map(|(k, v)| 64 + k.len() + v.len()).sum::<usize>();
-        self.points.len() * size_of::<IncomingPoint>()
+        self.numbers.bytes()
             + self.spans.iter().map(|s| size_of::<SpanRow>() + s.name.len() + attributes(s)).sum::<usize>()
             + self.logs.iter().map(|l| size_of::<LogRow>() + l.body.len()).sum::<usize>()
     }
@@ -90,6 +185,11 @@ impl Rejections {
                 self.reasons.push(reason);
             }
         }
+    }
+
+    /// Notes something that the sender should know although nothing was refused.
+    pub fn warn(&mut self, reason: impl FnOnce() -> String) {
+        self.add(0, reason);
     }
 
     /// Adds what another part of the line refused.

@@ -6,18 +6,23 @@
 //! made once.
 
 mod attributes;
-mod cache;
+mod ids;
 mod limits;
 mod logs;
 mod metrics;
 mod names;
 mod resource;
+mod sender;
+mod senders;
 mod spans;
+mod values;
 
-use proto::otlp::{self, DecodeError, Encoding, Signal};
+use std::sync::Arc;
 
-use self::cache::SeriesCache;
-use crate::Batch;
+use proto::otlp::{self, DecodeError, Encoding, Load, Signal};
+
+use self::senders::Senders;
+use crate::{Batch, KnownSeries};
 
 pub use limits::Limits;
 
@@ -27,36 +32,50 @@ pub struct Decoded {
     /// The rows, and the account of what was refused so far.
     pub batch: Batch,
     /// How many data points, spans or log records the sender sent; a histogram's point is one item
-    /// although it becomes two rows.
+    /// although it becomes several rows.
     pub items: u64,
 }
 
-/// Reads requests; knows the series that were seen lately. Shared by all threads that decode.
+/// Reads requests. Shared by all tasks that decode.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    series: SeriesCache,
+    known: Arc<KnownSeries>,
+    senders: Senders,
 }
 
 impl Decoder {
-    /// A decoder with these bounds.
+    /// A decoder with these bounds, that names the series which are `known` by their numbers.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        let series = SeriesCache::new(limits.series_cache_bytes);
-        Self { limits, series }
+    pub fn new(limits: Limits, known: Arc<KnownSeries>) -> Self {
+        Self { limits, known, senders: Senders::default() }
     }
 
-    /// Reads one request.
+    /// What a protobuf request will cost, without decoding it.
     ///
     /// # Errors
-    /// [`DecodeError`] when `bytes` are no such request, or one that would take too much memory.
-    pub fn decode(&self, signal: Signal, encoding: Encoding, bytes: &[u8]) -> Result<Decoded, DecodeError> {
-        let (limits, budget) = (&self.limits, self.limits.decoded_bytes);
-        Ok(match signal {
-            Signal::Metrics => metrics::rows(&otlp::decode_metrics(bytes, encoding, budget)?, limits, &self.series),
-            Signal::Traces => spans::rows(&otlp::decode_traces(bytes, encoding, budget)?, limits),
-            Signal::Logs => logs::rows(&otlp::decode_logs(bytes, encoding, budget)?, limits),
-        })
+    /// [`DecodeError`] when it would take more memory than a request may, or its envelopes are none.
+    pub fn measure(&self, signal: Signal, request: &[u8]) -> Result<Load, DecodeError> {
+        otlp::measure(signal, request, self.limits.decoded_bytes as u64)
+    }
+
+    /// Reads one request, whole or not at all.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when `body` is no such request, or one that would take too much memory.
+    pub fn decode(&self, signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Decoded, DecodeError> {
+        let request = otlp::as_protobuf(signal, encoding, body, self.limits.decoded_bytes)?;
+        let load = self.measure(signal, &request)?;
+        let batch = match signal {
+            Signal::Metrics => {
+                let Self { limits, known, senders } = self;
+                metrics::rows(&request, load.items, metrics::Context { limits, known, senders })
+            }
+            Signal::Traces => spans::rows(&request, &self.limits),
+            Signal::Logs => logs::rows(&request, &self.limits),
+        };
+        let batch = batch.map_err(|fault| DecodeError::malformed(signal, &fault))?;
+        Ok(Decoded { batch, items: load.items })
     }
 }
 

@@ -106,7 +106,7 @@ impl Door {
             max_request_bytes,
             counters,
             room: Room::new(max_request_bytes.saturating_mul(BODIES_AT_ONCE)),
-            decoder: Arc::new(Decoder::new(limits)),
+            decoder: Arc::new(Decoder::new(limits, queue.known())),
             queue,
             large: Arc::new(Semaphore::new(at_once)),
         }

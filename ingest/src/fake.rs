@@ -12,8 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use prost::Message as _;
-use proto::otlp::wire::{
+use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
         trace::v1::ExportTraceServiceRequest,
@@ -24,9 +23,10 @@ use proto::otlp::wire::{
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
+use prost::Message as _;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
-use crate::{Batch, Config, Counters, Limits, Queue, Receivers};
+use crate::{Batch, Config, Counters, KnownSeries, Limits, Queue, Receivers};
 
 /// Small enough that tests can exceed it quickly.
 pub(crate) const MAX_REQUEST: usize = 64 * 1024;
@@ -43,6 +43,11 @@ pub(crate) struct Service {
     pub(crate) running: JoinHandle<()>,
 }
 
+/// For a pipeline that registers no series.
+pub(crate) fn nothing_known() -> Arc<KnownSeries> {
+    Arc::new(KnownSeries::new(1))
+}
+
 pub(crate) fn config() -> Config {
     Config {
         grpc_listen: ([127, 0, 0, 1], 0).into(),
@@ -55,7 +60,7 @@ pub(crate) fn config() -> Config {
 impl Service {
     /// Receivers with a pipeline that takes everything.
     pub(crate) async fn start() -> Self {
-        let (queue, mut submissions) = Queue::new(1 << 20);
+        let (queue, mut submissions) = Queue::new(1 << 20, nothing_known());
         let service = Self::start_with(queue).await;
         let taken = Arc::clone(&service.taken);
         tokio::spawn(async move {
@@ -84,7 +89,7 @@ impl Service {
     /// How many points, spans and log records the pipeline was given.
     pub(crate) fn rows(&self) -> (usize, usize, usize) {
         let taken = self.taken.lock().expect("no test panics with the lock");
-        taken.iter().fold((0, 0, 0), |n, b| (n.0 + b.points.len(), n.1 + b.spans.len(), n.2 + b.logs.len()))
+        taken.iter().fold((0, 0, 0), |n, b| (n.0 + b.numbers.rows.len(), n.1 + b.spans.len(), n.2 + b.logs.len()))
     }
 }
 

@@ -1,23 +1,39 @@
 //! The one writer of the window: admits rows, gives series their numbers, derives rates and RED.
 
+mod overflow;
+
 use std::{sync::Arc, time::Duration};
 
-use window::{Point, Series, SeriesId, SeriesKind, SeriesLimit, UnixNanos, Window, is_stale};
+use window::{Exemplar, Point, Series, SeriesId, SeriesKind, UnixNanos, Window, is_stale};
 
-use crate::{Batch, Feed, IncomingPoint, RedConfig, Rejections, rates::Sums, red::Red};
+use self::overflow::Overflow;
+use crate::{
+    Batch, ExemplarRow, Feed, IncomingPoint, KnownSeries, NumberRow, Numbers, RedConfig, Rejections, Stranger,
+    known::Entry, rates::Sum, red::Red,
+};
 
 /// What is admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntakeConfig {
     /// Points further ahead of the wall clock than this are refused. Default 10 min.
     pub max_ahead: Duration,
+    /// Series that are sent, as opposed to derived here. Points of further ones are folded into one
+    /// overflow series per metric. Default 1,000,000.
+    pub max_series: usize,
+    /// Series of one metric name. Default 200,000; beyond it as beyond `max_series`.
+    pub max_series_per_metric: usize,
     /// How spans and logs are summed up.
     pub red: RedConfig,
 }
 
 impl Default for IntakeConfig {
     fn default() -> Self {
-        Self { max_ahead: Duration::from_mins(10), red: RedConfig::default() }
+        Self {
+            max_ahead: Duration::from_mins(10),
+            max_series: 1_000_000,
+            max_series_per_metric: 200_000,
+            red: RedConfig::default(),
+        }
     }
 }
 
@@ -33,6 +49,12 @@ pub struct Applied {
     pub rejected: Rejections,
 }
 
+/// The batch names series by numbers that mean something else by now. It was not applied; decoded
+/// again it would be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("series have expired while the request was waiting")]
+pub struct Outdated;
+
 /// Rows that were taken but not judged, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
@@ -46,6 +68,10 @@ pub struct Passed {
     pub late_events: u64,
     /// Spans and logs of services beyond the limit: in the window, not in the derived series.
     pub unsummed_events: u64,
+    /// Points of series beyond the limits: folded into overflow series.
+    pub folded: u64,
+    /// Attributes that were left out because another one of the same item had their name.
+    pub repeated_attributes: u64,
 }
 
 /// Where a point comes from. Rates are derived from sums that were sent; the sums that are derived
@@ -56,23 +82,46 @@ enum Origin {
     Derived,
 }
 
+/// What is known of one series, by its number.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    kind: Option<SeriesKind>,
+    is_sent: bool,
+    /// Number of its series of rates, once there is one.
+    rate: Option<SeriesId>,
+    sum: Sum,
+}
+
 /// Applies batches to a window.
 #[derive(Debug)]
 pub struct Intake {
     config: IntakeConfig,
-    sums: Sums,
-    /// By number of the sum: its rate series, once known.
-    rate_series: Vec<Option<Arc<Series>>>,
+    known: Arc<KnownSeries>,
+    states: Vec<State>,
+    /// How many series are there that were sent.
+    sent: usize,
+    overflow: Overflow,
+    /// Numbers that were taken back last, and the epoch that began with it.
+    expired: (u64, Vec<SeriesId>),
     red: Red,
     passed: Passed,
 }
 
 impl Intake {
-    /// An intake without state.
+    /// An intake without state, which tells decoders what it knows through `known`.
     #[must_use]
-    pub fn new(config: IntakeConfig) -> Self {
+    pub fn new(config: IntakeConfig, known: Arc<KnownSeries>) -> Self {
         let red = Red::new(config.red.clone());
-        Self { config, sums: Sums::default(), rate_series: Vec::new(), red, passed: Passed::default() }
+        Self {
+            config,
+            known,
+            states: Vec::new(),
+            sent: 0,
+            overflow: Overflow::default(),
+            expired: (0, Vec::new()),
+            red,
+            passed: Passed::default(),
+        }
     }
 
     /// What was taken without being judged, since the start.
@@ -83,7 +132,12 @@ impl Intake {
 
     /// Puts `batch` into `window`. `now` is the wall clock, against which the future is refused and
     /// idle services are closed; `None` in a replay, where every time is as good as another.
-    pub fn apply(&mut self, batch: Batch, window: &mut Window, now: Option<UnixNanos>) -> Applied {
+    ///
+    /// # Errors
+    /// [`Outdated`], with nothing done.
+    pub fn apply(&mut self, batch: Batch, window: &mut Window, now: Option<UnixNanos>) -> Result<Applied, Outdated> {
+        self.check(&batch.numbers)?;
+        self.passed.repeated_attributes += batch.repeated_attributes;
         let mut applied = Applied { rejected: batch.rejected, ..Applied::default() };
         let limit = now.map(|n| n.plus(self.config.max_ahead));
         let in_future = |time: UnixNanos| limit.is_some_and(|l| time > l);
@@ -91,15 +145,7 @@ impl Intake {
         let refuse = |rejected: &mut Rejections, what: &str| {
             rejected.add(1, || format!("{what} is more than {ahead} s in the future"));
         };
-        let mut newest: Option<UnixNanos> = None;
-        for point in batch.points {
-            if in_future(point.time) {
-                refuse(&mut applied.rejected, "time_unix_nano");
-            } else {
-                newest = newest.max(Some(point.time));
-                self.take(point, Origin::Sent, window, &mut applied);
-            }
-        }
+        let mut newest = self.numbers(batch.numbers, limit.unwrap_or(UnixNanos::MAX), window, &mut applied);
         let arrived = now.unwrap_or(UnixNanos::MIN);
         for span in batch.spans {
             if in_future(span.end) {
@@ -123,7 +169,118 @@ impl Intake {
             applied.feeds = batch.feeds.into_iter().map(|feed| (feed, newest)).collect();
         }
         self.close_buckets(window, now, &mut applied);
-        applied
+        Ok(applied)
+    }
+
+    /// Whether the numbers in `numbers` still mean what they did when it was decoded.
+    fn check(&self, numbers: &Numbers) -> Result<(), Outdated> {
+        let (epoch, expired) = &self.expired;
+        if numbers.epoch == *epoch {
+            return Ok(());
+        }
+        let is_expired = |row: &NumberRow| row.series.id().is_ok_and(|id| expired.binary_search(&id).is_ok());
+        if numbers.epoch + 1 < *epoch || numbers.rows.iter().any(is_expired) { Err(Outdated) } else { Ok(()) }
+    }
+
+    /// Takes the numbers of a batch; returns the newest time among those taken.
+    fn numbers(
+        &mut self,
+        numbers: Numbers,
+        limit: UnixNanos,
+        window: &mut Window,
+        applied: &mut Applied,
+    ) -> Option<UnixNanos> {
+        let places = self.meet(&numbers.strangers, window, applied);
+        let mut newest: Option<UnixNanos> = None;
+        for row in &numbers.rows {
+            if row.time > limit {
+                let ahead = self.config.max_ahead.as_secs();
+                applied.rejected.add(1, || format!("time_unix_nano is more than {ahead} s in the future"));
+                continue;
+            }
+            newest = newest.max(Some(row.time));
+            match row.series.id() {
+                Ok(id) => self.take(id, row.time, row.start, row.value, Origin::Sent, window, applied),
+                Err(place) => match places.get(place) {
+                    Some(Ok(id)) => self.take(*id, row.time, row.start, row.value, Origin::Sent, window, applied),
+                    _ => self.overflow.fold(&numbers.strangers, place, row),
+                },
+            }
+        }
+        for row in &numbers.exemplars {
+            let id = row.series.id().or_else(|place| places.get(place).copied().unwrap_or(Err(())));
+            if let (Ok(series), true) = (id, row.time <= limit) {
+                let ExemplarRow { time, value, trace_id, span_id, .. } = *row;
+                window.push_exemplar(Exemplar { series, time, value, trace_id, span_id });
+            }
+        }
+        self.close_overflow(window, applied);
+        newest
+    }
+
+    /// Gives the decoder's strangers their numbers; those beyond the limits get none.
+    fn meet(
+        &mut self,
+        strangers: &[Stranger],
+        window: &mut Window,
+        applied: &mut Applied,
+    ) -> Vec<Result<SeriesId, ()>> {
+        let mut met = Vec::new();
+        let places = strangers
+            .iter()
+            .map(|stranger| {
+                let Stranger { wire, series, repeated } = stranger;
+                match self.register(series, Origin::Sent, window) {
+                    Ok(id) => {
+                        met.push((*wire, Entry { id, repeated: *repeated }));
+                        Ok(id)
+                    }
+                    Err(limit) => {
+                        applied.rejected.warn(|| {
+                            format!("{}: {limit} reached; points of further ones are summed up in otel_metric_overflow series", series.name)
+                        });
+                        Err(())
+                    }
+                }
+            })
+            .collect();
+        self.known.add(met);
+        places
+    }
+
+    /// The number of a series that is known, or may be added.
+    fn register(&mut self, series: &Series, origin: Origin, window: &mut Window) -> Result<SeriesId, String> {
+        let registry = window.registry_mut();
+        let is_sent = origin == Origin::Sent;
+        let id = match registry.find(series.key) {
+            Some(id) => id,
+            None if is_sent && self.sent >= self.config.max_series => {
+                return Err(format!("limit of {} series", self.config.max_series));
+            }
+            None if is_sent && registry.named(&series.name).len() >= self.config.max_series_per_metric => {
+                return Err(format!("limit of {} series of one metric", self.config.max_series_per_metric));
+            }
+            None => registry.find_or_add(series.key, || series.clone()).map_err(|e| format!("limit of {}", e.limit))?,
+        };
+        if self.states.len() <= id.index() {
+            self.states.resize(id.index() + 1, State::default());
+        }
+        let state = &mut self.states[id.index()];
+        if state.kind.is_none() {
+            *state = State { kind: Some(series.kind), is_sent, ..State::default() };
+            self.sent += usize::from(is_sent);
+        }
+        Ok(id)
+    }
+
+    /// Writes down what exceeded the limits in this batch.
+    fn close_overflow(&mut self, window: &mut Window, applied: &mut Applied) {
+        for (series, time, value) in self.overflow.close() {
+            if let Ok(id) = self.register(&series, Origin::Derived, window) {
+                self.take(id, time, UnixNanos::MIN, value, Origin::Sent, window, applied);
+            }
+        }
+        self.passed.folded = self.overflow.folded;
     }
 
     /// Closes buckets of services that have been idle by the wall clock `now`.
@@ -133,33 +290,46 @@ impl Intake {
         applied
     }
 
-    /// Forgets series whose numbers may be used again.
+    /// Forgets series whose numbers may be used again; `expired` is sorted.
     pub fn forget(&mut self, expired: &[SeriesId]) {
+        if expired.is_empty() {
+            return;
+        }
         for id in expired {
-            self.sums.forget(*id);
-            if let Some(rate) = self.rate_series.get_mut(id.index()) {
-                *rate = None;
+            if let Some(state) = self.states.get_mut(id.index()) {
+                self.sent -= usize::from(state.is_sent);
+                *state = State::default();
             }
         }
+        for state in &mut self.states {
+            state.rate = state.rate.filter(|rate| expired.binary_search(rate).is_err());
+        }
+        self.expired = (self.known.forget(expired), expired.to_vec());
     }
 
     fn close_buckets(&mut self, window: &mut Window, now: Option<UnixNanos>, applied: &mut Applied) {
         let mut derived = Vec::new();
         self.red.close(now, &mut derived);
-        for point in derived {
-            self.take(point, Origin::Derived, window, applied);
+        for IncomingPoint { series, time, value, .. } in derived {
+            match self.register(&series, Origin::Derived, window) {
+                Ok(id) => self.take(id, time, UnixNanos::MIN, value, Origin::Derived, window, applied),
+                Err(limit) => applied.rejected.warn(|| format!("{}: {limit} reached", series.name)),
+            }
         }
     }
 
-    fn take(&mut self, point: IncomingPoint, origin: Origin, window: &mut Window, applied: &mut Applied) {
-        let IncomingPoint { key, series, time, start, value } = point;
-        let id = match window.registry_mut().find_or_add(key, || (*series).clone()) {
-            Ok(id) => id,
-            Err(SeriesLimit { limit }) => {
-                applied.rejected.add(1, || format!("{}: series limit of {limit} reached", series.name));
-                return;
-            }
-        };
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the columns of a row, and where it goes")]
+    fn take(
+        &mut self,
+        id: SeriesId,
+        time: UnixNanos,
+        start: UnixNanos,
+        value: f64,
+        origin: Origin,
+        window: &mut Window,
+        applied: &mut Applied,
+    ) {
         let last = window.registry().last_seen(id);
         if time == last {
             self.passed.repeated += 1;
@@ -169,48 +339,52 @@ impl Intake {
         if !forward {
             self.passed.late += 1;
         }
-        let SeriesKind::Sum { temporality, monotonic } = series.kind else {
+        let Some(state) = self.states.get_mut(id.index()) else { return };
+        let Some(kind) = state.kind else { return };
+        let SeriesKind::Sum { temporality, monotonic } = kind else {
             window.push_point(Point { series: id, time, value });
-            if forward && series.kind.is_judged() {
+            if forward && kind.is_judged() {
                 self.judge(Point { series: id, time, value }, applied);
             }
             return;
         };
-        if !forward || is_stale(value) || !value.is_finite() {
+        if !forward || !value.is_finite() {
             // A late delta cannot be added to a total that has moved on; as a cumulative value it can stand.
             if temporality == window::Temporality::Cumulative || is_stale(value) {
                 window.push_point(Point { series: id, time, value });
             }
+            self.passed.not_finite += u64::from(forward && !is_stale(value));
             return;
         }
-        let advance = self.sums.advance(id, temporality, start, time, value);
+        let start = Some(start).filter(|s| *s != UnixNanos::MIN);
+        let advance = state.sum.advance(temporality, start, time, value);
         window.push_point(Point { series: id, time, value: advance.total });
         if !monotonic {
             self.judge(Point { series: id, time, value: advance.total }, applied);
         } else if let Some(rate) = advance.rate
             && origin == Origin::Sent
         {
-            self.take_rate(id, &series, time, rate, window, applied);
+            self.take_rate(id, time, rate, window, applied);
         }
     }
 
-    fn take_rate(
-        &mut self,
-        of: SeriesId,
-        series: &Arc<Series>,
-        time: UnixNanos,
-        rate: f64,
-        window: &mut Window,
-        applied: &mut Applied,
-    ) {
-        if self.rate_series.len() <= of.index() {
-            self.rate_series.resize(of.index() + 1, None);
-        }
-        let derived = self.rate_series[of.index()].get_or_insert_with(|| rate_of(series));
-        let point = IncomingPoint { key: derived.key, series: Arc::clone(derived), time, start: None, value: rate };
-        self.take(point, Origin::Derived, window, applied);
+    fn take_rate(&mut self, of: SeriesId, time: UnixNanos, value: f64, window: &mut Window, applied: &mut Applied) {
+        let rate = match self.states[of.index()].rate {
+            Some(rate) => rate,
+            None => {
+                let Some(series) = window.registry().get(of).map(|series| rate_of(series)) else { return };
+                // Without room for it there is no rate; the sum itself stays.
+                let Ok(rate) = self.register(&series, Origin::Derived, window) else { return };
+                self.states[of.index()].rate = Some(rate);
+                rate
+            }
+        };
+        let point = Point { series: rate, time, value };
+        window.push_point(point);
+        self.judge(point, applied);
     }
 
+    #[inline]
     fn judge(&mut self, point: Point, applied: &mut Applied) {
         if point.value.is_finite() {
             applied.judged.push(point);
@@ -221,10 +395,10 @@ impl Intake {
 }
 
 /// The series of per-second rates of a monotonic sum: same labels, `:rate` behind the name.
-fn rate_of(series: &Series) -> Arc<Series> {
+fn rate_of(series: &Series) -> Series {
     let name: Arc<str> = format!("{}:rate", series.name.trim_end_matches("_total")).into();
     let unit = if series.unit.is_empty() { "1/s".into() } else { format!("{}/s", series.unit) };
-    Arc::new(Series {
+    Series {
         key: series.key.derived(":rate"),
         source_name: Arc::clone(&name),
         name,
@@ -232,7 +406,7 @@ fn rate_of(series: &Series) -> Arc<Series> {
         kind: SeriesKind::Derived,
         labels: series.labels.clone(),
         service: Arc::clone(&series.service),
-    })
+    }
 }
 
 #[cfg(test)]

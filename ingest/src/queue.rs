@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::{Batch, Rejections};
+use crate::{Batch, KnownSeries, Rejections};
 
 const KIB: usize = 1024;
 /// A bound in requests as well, since an empty request weighs nothing.
@@ -40,14 +40,22 @@ pub struct Queue {
     sender: mpsc::Sender<Submission>,
     bytes: Arc<Semaphore>,
     limit: usize,
+    known: Arc<KnownSeries>,
 }
 
 impl Queue {
-    /// A queue that holds at most `limit` bytes of rows, and the receiver that drains it.
+    /// A queue that holds at most `limit` bytes of rows, and the receiver that drains it. What the
+    /// pipeline knows of series comes back to the decoders through `known`.
     #[must_use]
-    pub fn new(limit: usize) -> (Self, mpsc::Receiver<Submission>) {
+    pub fn new(limit: usize, known: Arc<KnownSeries>) -> (Self, mpsc::Receiver<Submission>) {
         let (sender, receiver) = mpsc::channel(MAX_REQUESTS);
-        (Self { sender, bytes: Arc::new(Semaphore::new(limit / KIB)), limit }, receiver)
+        (Self { sender, bytes: Arc::new(Semaphore::new(limit / KIB)), limit, known }, receiver)
+    }
+
+    /// The series that the pipeline knows.
+    #[must_use]
+    pub fn known(&self) -> Arc<KnownSeries> {
+        Arc::clone(&self.known)
     }
 
     /// Hands `batch` to the pipeline and waits until it has been processed.
@@ -76,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_recovers() {
-        let (queue, mut receiver) = Queue::new(KIB);
+        let (queue, mut receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
         let waiting = tokio::spawn({
             let queue = queue.clone();
             async move { queue.submit(Batch::default()).await }
@@ -91,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_pipeline_is_said() {
-        let (queue, receiver) = Queue::new(KIB);
+        let (queue, receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
         drop(receiver);
         assert_eq!(queue.submit(Batch::default()).await, Err(Refused::Closed));
     }

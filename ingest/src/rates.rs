@@ -4,11 +4,11 @@
 //! zero; one that falls without saying so has started anew all the same; a first point of unknown
 //! start contributes nothing; a delta is a change over its own interval.
 
-use window::{SeriesId, Temporality, UnixNanos};
+use window::{Temporality, UnixNanos};
 
 /// State of one sum.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sum {
+pub(crate) struct Sum {
     seen: bool,
     time: UnixNanos,
     value: f64,
@@ -24,40 +24,25 @@ pub(crate) struct Advance {
     pub(crate) rate: Option<f64>,
 }
 
-/// The sums of all series, by number.
-#[derive(Debug, Default)]
-pub(crate) struct Sums(Vec<Sum>);
-
-impl Sums {
-    /// Takes the next point of `series`, later than all before it.
+impl Sum {
+    /// Takes the next point, later than all before it.
+    #[inline]
     pub(crate) fn advance(
         &mut self,
-        series: SeriesId,
         temporality: Temporality,
         start: Option<UnixNanos>,
         time: UnixNanos,
         value: f64,
     ) -> Advance {
-        if self.0.len() <= series.index() {
-            self.0.resize(series.index() + 1, Sum::default());
-        }
-        let sum = &mut self.0[series.index()];
-        let before = *sum;
+        let before = *self;
         let advance = match temporality {
             Temporality::Cumulative => Advance { total: value, rate: cumulative_rate(&before, start, time, value) },
             Temporality::Delta => {
                 Advance { total: before.total + value, rate: delta_rate(&before, start, time, value) }
             }
         };
-        *sum = Sum { seen: true, time, value, total: advance.total };
+        *self = Self { seen: true, time, value, total: advance.total };
         advance
-    }
-
-    /// Forgets `series`, whose number may come back as another series.
-    pub(crate) fn forget(&mut self, series: SeriesId) {
-        if let Some(sum) = self.0.get_mut(series.index()) {
-            *sum = Sum::default();
-        }
     }
 }
 
@@ -98,9 +83,9 @@ mod tests {
 
     /// Points are (start, time, value) in seconds; the answer is the rates.
     fn rates(temporality: Temporality, points: &[(Option<i64>, i64, f64)]) -> Vec<Option<f64>> {
-        let mut sums = Sums::default();
+        let mut sum = Sum::default();
         let at = |s: i64| UnixNanos(s * 1_000_000_000);
-        points.iter().map(|(s, t, v)| sums.advance(SeriesId(3), temporality, s.map(at), at(*t), *v).rate).collect()
+        points.iter().map(|(s, t, v)| sum.advance(temporality, s.map(at), at(*t), *v).rate).collect()
     }
 
     #[test]
@@ -131,8 +116,8 @@ mod tests {
     fn deltas_are_changes_over_their_own_interval_and_add_up() {
         let got = rates(Temporality::Delta, &[(Some(0), 10, 20.0), (Some(10), 20, 0.0), (None, 30, 5.0)]);
         assert_eq!(got, [Some(2.0), Some(0.0), Some(0.5)]);
-        let mut sums = Sums::default();
-        let mut total = |t, v| sums.advance(SeriesId(0), Temporality::Delta, None, UnixNanos(t), v).total;
+        let mut sum = Sum::default();
+        let mut total = |t, v| sum.advance(Temporality::Delta, None, UnixNanos(t), v).total;
         let totals = [total(1, 2.0), total(2, 3.0)];
         assert!((totals[0] - 2.0).abs() < 1e-12 && (totals[1] - 5.0).abs() < 1e-12, "{totals:?}");
     }

@@ -4,8 +4,7 @@
 //! they allocate it ([`otlp::DecodeError::TooCostly`]), never panic, and say what they expected.
 
 pub mod base64;
-mod cost;
-mod json;
+pub mod json;
 pub mod otlp;
 pub mod rpc;
 pub mod wire;

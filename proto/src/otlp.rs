@@ -1,7 +1,8 @@
 //! OTLP requests in, OTLP answers out, in both encodings.
 //!
-//! The readers fill `opentelemetry-proto`'s structs for now. Callers see [`decode_metrics`] and its
-//! sisters only, so that readers over the raw bytes can take their place.
+//! Requests are read in place: a visitor is shown what the bytes say, and nothing is made of them
+//! that it does not ask for. JSON is first written as the protobuf that it stands for, so that both
+//! encodings mean the same by construction.
 
 mod envelope;
 pub mod logs;
@@ -11,22 +12,18 @@ mod origin;
 pub mod traces;
 mod value;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use opentelemetry_proto::tonic::collector::{
-    logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
-};
 use prost::Message as _;
 use serde_json::json;
 
-use crate::{cost, json};
+use crate::{json, wire::Malformed};
 
 pub use self::{
     measure::{Load, measure},
     origin::{Resource, Scope},
     value::{AnyValue, Array, KeyValue, KeyValues, MAX_NESTING, Repeated},
 };
-pub use opentelemetry_proto::tonic as wire;
 
 /// Longest error text that is passed on to a peer, in bytes.
 const MAX_REASON: usize = 512;
@@ -114,61 +111,33 @@ pub enum DecodeError {
     },
 }
 
-/// Reads a metrics request; `budget` bounds the bytes that it may take in memory.
-///
-/// # Errors
-/// [`DecodeError`]; nothing is dropped silently and nothing is read in part.
-pub fn decode_metrics(
-    bytes: &[u8],
-    encoding: Encoding,
-    budget: usize,
-) -> Result<ExportMetricsServiceRequest, DecodeError> {
-    decode(bytes, Signal::Metrics, encoding, budget)
-}
-
-/// Reads a traces request; `budget` bounds the bytes that it may take in memory.
-///
-/// # Errors
-/// [`DecodeError`]; nothing is dropped silently and nothing is read in part.
-pub fn decode_traces(
-    bytes: &[u8],
-    encoding: Encoding,
-    budget: usize,
-) -> Result<ExportTraceServiceRequest, DecodeError> {
-    decode(bytes, Signal::Traces, encoding, budget)
-}
-
-/// Reads a logs request; `budget` bounds the bytes that it may take in memory.
-///
-/// # Errors
-/// [`DecodeError`]; nothing is dropped silently and nothing is read in part.
-pub fn decode_logs(bytes: &[u8], encoding: Encoding, budget: usize) -> Result<ExportLogsServiceRequest, DecodeError> {
-    decode(bytes, Signal::Logs, encoding, budget)
-}
-
 fn malformed(signal: Signal, reason: &str) -> DecodeError {
     DecodeError::Malformed { signal, reason: cut(reason, MAX_REASON).to_owned() }
 }
 
-fn decode<T: prost::Message + json::Message>(
-    bytes: &[u8],
+impl DecodeError {
+    /// The bytes are no `signal` request, for this reason.
+    #[must_use]
+    pub fn malformed(signal: Signal, fault: &Malformed) -> Self {
+        malformed(signal, &fault.to_string())
+    }
+}
+
+/// The request as protobuf, whichever way it was written; JSON may become at most `limit` bytes.
+///
+/// # Errors
+/// [`DecodeError`] when a JSON text is no such request, or a longer one.
+pub fn as_protobuf(
     signal: Signal,
     encoding: Encoding,
-    budget: usize,
-) -> Result<T, DecodeError> {
-    let malformed = |reason: &str| DecodeError::Malformed { signal, reason: cut(reason, MAX_REASON).to_owned() };
+    body: &[u8],
+    limit: usize,
+) -> Result<Cow<'_, [u8]>, DecodeError> {
     match encoding {
-        Encoding::Protobuf => {
-            cost::estimate(bytes, signal, budget).map_err(|fault| match fault {
-                cost::Fault::Malformed => malformed("protobuf ends within a field or has an invalid tag"),
-                cost::Fault::TooDeep => malformed(&format!("messages nest deeper than {} levels", cost::MAX_DEPTH)),
-                cost::Fault::TooCostly => DecodeError::TooCostly { signal, budget: budget as u64 },
-            })?;
-            T::decode(bytes).map_err(|e| malformed(&e.to_string()))
-        }
-        Encoding::Json => json::read(bytes, budget).map_err(|fault| match fault {
-            json::Fault::TooCostly => DecodeError::TooCostly { signal, budget: budget as u64 },
-            json::Fault::Malformed(reason) => malformed(&reason),
+        Encoding::Protobuf => Ok(Cow::Borrowed(body)),
+        Encoding::Json => json::to_protobuf(signal, body, limit).map(Cow::Owned).map_err(|fault| match fault {
+            json::Fault::Malformed(reason) => malformed(signal, &reason),
+            json::Fault::TooLarge => DecodeError::TooCostly { signal, budget: limit as u64 },
         }),
     }
 }
@@ -268,22 +237,15 @@ mod tests {
     }
 
     #[test]
-    fn garbage_and_bombs_are_told_apart() {
-        let garbage = decode_traces(b"\x0a\xff\xff\xff\xff\x7f", Encoding::Protobuf, 1 << 20);
-        assert!(matches!(garbage, Err(DecodeError::Malformed { .. })), "{garbage:?}");
-        let empty_resources = [0x0a, 0].repeat(20_000);
-        let bomb = decode_traces(&empty_resources, Encoding::Protobuf, 1 << 20);
-        assert_eq!(bomb.map(drop), Err(DecodeError::TooCostly { signal: Signal::Traces, budget: 1 << 20 }));
-        let bomb = format!(r#"{{"resourceSpans":[{}{{}}]}}"#, "{},".repeat(20_000));
-        let bomb = decode_traces(bomb.as_bytes(), Encoding::Json, 1 << 20);
-        assert_eq!(bomb.map(drop), Err(DecodeError::TooCostly { signal: Signal::Traces, budget: 1 << 20 }));
-    }
-
-    #[test]
-    fn an_empty_body_is_an_empty_request_in_protobuf_only() {
-        assert_eq!(decode_logs(b"", Encoding::Protobuf, 0), Ok(ExportLogsServiceRequest::default()));
-        assert_eq!(decode_logs(b"{}", Encoding::Json, 0), Ok(ExportLogsServiceRequest::default()));
-        assert!(decode_logs(b"", Encoding::Json, 0).is_err());
+    fn json_is_bounded_and_its_faults_are_said() {
+        let long = format!(r#"{{"resourceSpans":[{}{{}}]}}"#, "{},".repeat(20_000));
+        let refused = as_protobuf(Signal::Traces, Encoding::Json, long.as_bytes(), 1 << 10);
+        assert_eq!(refused, Err(DecodeError::TooCostly { signal: Signal::Traces, budget: 1 << 10 }));
+        let refused =
+            as_protobuf(Signal::Logs, Encoding::Json, b"{\"resourceLogs\":7}", 1 << 10).map_err(|e| e.to_string());
+        assert!(refused.is_err_and(|e| e.contains("resourceLogs")));
+        assert_eq!(as_protobuf(Signal::Logs, Encoding::Json, b"{}", 0), Ok(Cow::Borrowed(&[][..])));
+        assert_eq!(as_protobuf(Signal::Logs, Encoding::Protobuf, b"", 0), Ok(Cow::Borrowed(&[][..])));
     }
 
     #[test]

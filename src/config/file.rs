@@ -97,10 +97,13 @@ fn window(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "span", faults, positive, &mut config.window.span);
     set(m, "max_bytes", faults, bytes, &mut config.window.max_bytes);
     set(m, "max_series", faults, count, &mut config.window.max_series);
+    config.intake.max_series = config.window.max_series;
+    set(m, "max_series_per_metric", faults, count, &mut config.intake.max_series_per_metric);
     set(m, "series_idle", faults, positive, &mut config.window.series_idle);
 }
 
 fn detect(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    set(m, "enabled", faults, |v, f| v.boolean(f), &mut config.detect);
     let engine = &mut config.engine;
     set(m, "min_samples", faults, |v, f| number(v, f, 8.0, 1e6).map(whole), &mut engine.zscore.params.min_samples);
     let period = |v: &Value<'_, '_>, f: &mut Faults| positive(v, f).map(|d| d.as_secs_f64());

@@ -36,6 +36,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(shown.engine.level, default.engine.level);
     assert_eq!(shown.engine.symptoms, default.engine.symptoms);
     assert_eq!(shown.engine.gap, default.engine.gap);
+    assert_eq!(shown.detect, default.detect);
     assert_eq!(shown.engine.assess_every, default.engine.assess_every);
 }
 

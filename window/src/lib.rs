@@ -21,7 +21,7 @@ mod time;
 pub use events::{LogChunk, SpanChunk, SpanView};
 pub use labels::Labels;
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
-pub use rows::{LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, is_stale};
+pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, is_stale};
 pub use series::{
     AMBIGUOUS_LABEL, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit, Temporality,
 };

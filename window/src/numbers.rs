@@ -2,10 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow_array::{
-    ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array,
-    builder::{Float64Builder, TimestampNanosecondBuilder, UInt32Builder},
-};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::{Point, Sample, SeriesId, UnixNanos, columns};
@@ -41,10 +38,15 @@ impl NumberChunk {
     ///
     /// Of several points with the same series and time the first one stays.
     #[must_use]
-    pub fn seal(mut points: Vec<Point>) -> Option<Self> {
-        points.sort_by_key(|p| (p.series, p.time));
-        points.dedup_by_key(|p| (p.series, p.time));
-        Self::from_sorted(points.iter().copied(), points.len())
+    pub fn seal(points: Vec<Point>) -> Option<Self> {
+        let mut sorted = by_series(points);
+        for run in sorted.chunk_by_mut(|a, b| a.series == b.series) {
+            if !run.is_sorted_by_key(|p| p.time) {
+                run.sort_by_key(|p| p.time);
+            }
+        }
+        sorted.dedup_by_key(|p| (p.series, p.time));
+        Self::from_sorted(&sorted)
     }
 
     /// One chunk with the rows of all `parts`; where they overlap, the earlier part's row stays.
@@ -57,25 +59,19 @@ impl NumberChunk {
         Self::seal(points)
     }
 
-    fn from_sorted(points: impl Iterator<Item = Point>, len: usize) -> Option<Self> {
-        let mut series = UInt32Builder::with_capacity(len);
-        let mut times = TimestampNanosecondBuilder::with_capacity(len);
-        let mut values = Float64Builder::with_capacity(len);
+    fn from_sorted(points: &[Point]) -> Option<Self> {
         let mut offsets: Vec<(SeriesId, usize)> = Vec::new();
         let mut span: Option<(UnixNanos, UnixNanos)> = None;
-        for (row, p) in points.enumerate() {
+        for (row, p) in points.iter().enumerate() {
             if offsets.last().is_none_or(|(s, _)| *s != p.series) {
                 offsets.push((p.series, row));
             }
             let (from, until) = span.unwrap_or((p.time, p.time));
             span = Some((from.min(p.time), until.max(p.time)));
-            series.append_value(p.series.0);
-            times.append_value(p.time.0);
-            values.append_value(p.value);
         }
-        let series = series.finish();
-        let times = times.finish().with_timezone("UTC");
-        let values = values.finish();
+        let series = UInt32Array::from_iter_values(points.iter().map(|p| p.series.0));
+        let times = TimestampNanosecondArray::from_iter_values(points.iter().map(|p| p.time.0)).with_timezone("UTC");
+        let values = Float64Array::from_iter_values(points.iter().map(|p| p.value));
         let arrays: Vec<ArrayRef> = vec![Arc::new(series.clone()), Arc::new(times.clone()), Arc::new(values.clone())];
         let batch = RecordBatch::try_new(schema(), arrays).expect("the columns are built by the schema");
         Some(Self { batch, series, times, values, offsets, span: span? })
@@ -136,6 +132,36 @@ impl NumberChunk {
     }
 }
 
+/// `points` by series; those of one series keep their order.
+///
+/// Numbers of series are dense, so counting them is cheaper than comparing.
+fn by_series(mut points: Vec<Point>) -> Vec<Point> {
+    /// Counting is worth while as long as there are not many more numbers than points.
+    const SPARSE: usize = 16;
+    let Some(greatest) = points.iter().map(|p| p.series.index()).max() else { return points };
+    if points.is_sorted_by_key(|p| p.series) {
+        return points;
+    }
+    if greatest / SPARSE > points.len() {
+        points.sort_by_key(|p| p.series);
+        return points;
+    }
+    let mut places = vec![0_usize; greatest + 2];
+    for p in &points {
+        places[p.series.index() + 1] += 1;
+    }
+    for series in 1..places.len() {
+        places[series] += places[series - 1];
+    }
+    let mut sorted = points.clone();
+    for p in &points {
+        let place = &mut places[p.series.index()];
+        sorted[*place] = *p;
+        *place += 1;
+    }
+    sorted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +199,25 @@ mod tests {
         let c = NumberChunk::merge(&[a, b]).expect("has rows");
         assert_eq!(samples(&c, 1, 0, 9), [(1, 1.0), (2, 2.0)]);
         assert_eq!(samples(&c, 2, 0, 9), [(1, 3.0)]);
+    }
+
+    #[test]
+    fn sealing_equals_sorting_for_dense_and_sparse_numbers() {
+        let mut random = 1_u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        for series in [1, 10, 1_000, 1_000_000] {
+            let some = |v: u64| u32::try_from(v).expect("is small");
+            let points: Vec<Point> =
+                (0..500).map(|i| p(some(next(series)), i64::from(some(next(50))), f64::from(i))).collect();
+            let mut expected = points.clone();
+            expected.sort_by_key(|p| (p.series, p.time));
+            expected.dedup_by_key(|p| (p.series, p.time));
+            let chunk = NumberChunk::seal(points).expect("has rows");
+            assert_eq!(chunk.iter().collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

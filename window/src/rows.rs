@@ -35,6 +35,21 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A measurement that stands for others of its series, and the trace in which it was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exemplar {
+    /// The series.
+    pub series: SeriesId,
+    /// When it was measured.
+    pub time: UnixNanos,
+    /// What was measured.
+    pub value: f64,
+    /// Trace id; all zero when it belongs to none.
+    pub trace_id: [u8; 16],
+    /// Span id; all zero when it belongs to none.
+    pub span_id: [u8; 8],
+}
+
 /// OpenTelemetry's span kinds, with their wire numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]

@@ -270,6 +270,12 @@ impl Registry {
         gone
     }
 
+    /// Numbers of the series with exactly this PromQL name, in order of appearance.
+    #[must_use]
+    pub fn named(&self, name: &str) -> &[SeriesId] {
+        self.view.named(name)
+    }
+
     /// A picture for readers.
     #[must_use]
     pub fn view(&self) -> RegistryView {

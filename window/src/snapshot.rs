@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{LogChunk, NumberChunk, RegistryView, Sample, Series, SeriesId, SpanChunk, UnixNanos};
+use crate::{Exemplar, LogChunk, NumberChunk, RegistryView, Sample, Series, SeriesId, SpanChunk, UnixNanos};
 
 /// A picture of the window after one seal. Cheap to clone; holds no lock.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub spans: Arc<[Arc<SpanChunk>]>,
     /// Log chunks, oldest seal first.
     pub logs: Arc<[Arc<LogChunk>]>,
+    /// Exemplars, oldest seal first.
+    pub exemplars: Arc<[Arc<[Exemplar]>]>,
     /// The greatest event time received; `None` before the first point.
     pub watermark: Option<UnixNanos>,
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::{LogChunk, LogRow, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanRow, UnixNanos};
+use crate::{
+    Exemplar, LogChunk, LogRow, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanRow, UnixNanos,
+};
 
 /// How much the window keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +13,8 @@ pub struct Config {
     pub span: Duration,
     /// Bytes of sealed chunks kept, all tables together; the oldest go first. Default 1 GiB.
     pub max_bytes: usize,
-    /// Live series; one more is refused. Default 1,000,000.
+    /// Live series that are sent. Default 1,000,000. As many again may be derived from them, or
+    /// published beside them.
     pub max_series: usize,
     /// Event time without a point after which a series is forgotten. At least `span`. Default 24 h.
     pub series_idle: Duration,
@@ -43,6 +46,10 @@ pub struct Stats {
     pub evicted_by_bytes: u64,
 }
 
+/// Series that there is room for even where few may be sent.
+const ROOM_FOR_OUR_OWN: usize = 10_000;
+/// Exemplars kept, 64 bytes each; the oldest go first.
+const MAX_EXEMPLARS: usize = 1 << 18;
 /// How many neighbouring chunks of like size become one.
 const FAN_IN: usize = 8;
 /// Chunks with more rows than this are not merged further, so that eviction stays fine-grained.
@@ -59,6 +66,8 @@ pub struct Window {
     numbers: VecDeque<Arc<NumberChunk>>,
     spans: VecDeque<Arc<SpanChunk>>,
     logs: VecDeque<Arc<LogChunk>>,
+    exemplars: VecDeque<Arc<[Exemplar]>>,
+    exemplar_rows: Vec<Exemplar>,
     watermark: Option<UnixNanos>,
     stats: Stats,
 }
@@ -68,7 +77,8 @@ impl Window {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            registry: Registry::new(config.max_series),
+            // Room for what is derived from the series that are sent, and published beside them.
+            registry: Registry::new(config.max_series.saturating_mul(2).saturating_add(ROOM_FOR_OUR_OWN)),
             config,
             points: Vec::new(),
             span_rows: Vec::new(),
@@ -76,6 +86,8 @@ impl Window {
             numbers: VecDeque::new(),
             spans: VecDeque::new(),
             logs: VecDeque::new(),
+            exemplars: VecDeque::new(),
+            exemplar_rows: Vec::new(),
             watermark: None,
             stats: Stats::default(),
         }
@@ -117,6 +129,13 @@ impl Window {
         self.log_rows.push(row);
     }
 
+    /// Appends one exemplar to the head.
+    pub fn push_exemplar(&mut self, row: Exemplar) {
+        if self.exemplar_rows.len() < MAX_EXEMPLARS {
+            self.exemplar_rows.push(row);
+        }
+    }
+
     fn advance(&mut self, time: UnixNanos) {
         self.watermark = Some(self.watermark.map_or(time, |w| w.max(time)));
     }
@@ -134,6 +153,9 @@ impl Window {
         self.numbers.extend(NumberChunk::seal(points).map(Arc::new));
         self.spans.extend(SpanChunk::seal(&std::mem::take(&mut self.span_rows)).map(Arc::new));
         self.logs.extend(LogChunk::seal(&std::mem::take(&mut self.log_rows)).map(Arc::new));
+        if !self.exemplar_rows.is_empty() {
+            self.exemplars.push_back(std::mem::take(&mut self.exemplar_rows).into());
+        }
         self.merge_numbers();
         self.evict_by_time();
         self.evict_by_bytes();
@@ -148,6 +170,7 @@ impl Window {
             numbers: self.numbers.iter().cloned().collect(),
             spans: self.spans.iter().cloned().collect(),
             logs: self.logs.iter().cloned().collect(),
+            exemplars: self.exemplars.iter().cloned().collect(),
             watermark: self.watermark,
         }
     }
@@ -185,6 +208,11 @@ impl Window {
         self.numbers.retain(|c| c.span.1 >= horizon);
         self.spans.retain(|c| c.span.1 >= horizon);
         self.logs.retain(|c| c.span.1 >= horizon);
+        self.exemplars.retain(|rows| rows.iter().any(|row| row.time >= horizon));
+        let mut exemplars: usize = self.exemplars.iter().map(|rows| rows.len()).sum();
+        while exemplars > MAX_EXEMPLARS {
+            exemplars -= self.exemplars.pop_front().map_or(exemplars, |rows| rows.len());
+        }
         let after = self.numbers.len() + self.spans.len() + self.logs.len();
         self.stats.evicted_by_time += (before - after) as u64;
     }

@@ -19,6 +19,8 @@ pub struct UnixNanos(pub i64);
 impl UnixNanos {
     /// The earliest representable time; older than everything.
     pub const MIN: Self = Self(i64::MIN);
+    /// After everything.
+    pub const MAX: Self = Self(i64::MAX);
 
     /// From OTLP's unsigned nanoseconds; `None` beyond the year 2262, where `i64` ends.
     #[must_use]

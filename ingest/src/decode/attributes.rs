@@ -2,13 +2,8 @@
 
 use std::borrow::Cow;
 
-use proto::{
-    base64,
-    otlp::{
-        cut,
-        wire::common::v1::{AnyValue, KeyValue, any_value::Value},
-    },
-};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use proto::{base64, otlp::cut};
 use serde_json::json;
 
 use super::Limits;
@@ -151,7 +146,7 @@ fn length(length: usize, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use proto::otlp::wire::common::v1::{ArrayValue, KeyValueList};
+    use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
 
     use super::*;
 

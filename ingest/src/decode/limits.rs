@@ -27,9 +27,6 @@ pub struct Limits {
     pub span_name_bytes: usize,
     /// Length of a log record's body as text. Default 4096; longer ones are cut.
     pub log_body_bytes: usize,
-    /// Memory for descriptions of series seen lately. Default 64 MiB, enough for some 50,000 series;
-    /// with more, senders still get the same answers, at more CPU for each point.
-    pub series_cache_bytes: usize,
 }
 
 impl Default for Limits {
@@ -44,7 +41,6 @@ impl Default for Limits {
             span_value_bytes: 256,
             span_name_bytes: 256,
             log_body_bytes: 4096,
-            series_cache_bytes: 64 * MIB,
         }
     }
 }

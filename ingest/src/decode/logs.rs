@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto::otlp::wire::{collector::logs::v1::ExportLogsServiceRequest, logs::v1::LogRecord};
+use opentelemetry_proto::tonic::{collector::logs::v1::ExportLogsServiceRequest, logs::v1::LogRecord};
 use window::{LogRow, UnixNanos};
 
 use super::{
@@ -14,7 +14,9 @@ use super::{
 /// The greatest severity number of OpenTelemetry.
 const MAX_SEVERITY: u8 = 24;
 
-pub(super) fn rows(request: &ExportLogsServiceRequest, limits: &Limits) -> Decoded {
+pub(super) fn rows(bytes: &[u8], limits: &Limits) -> Result<crate::Batch, proto::wire::Malformed> {
+    let request = <ExportLogsServiceRequest as prost::Message>::decode(bytes)
+        .map_err(|_| proto::wire::Malformed { message: "TMP", fault: "TMP" })?;
     let mut decoded = Decoded::default();
     let mut feeds = Feeds::default();
     for resource_logs in &request.resource_logs {
@@ -37,7 +39,7 @@ pub(super) fn rows(request: &ExportLogsServiceRequest, limits: &Limits) -> Decod
         }
     }
     decoded.batch.feeds = feeds.into_list();
-    decoded
+    Ok(decoded.batch)
 }
 
 fn row(record: &LogRecord, sender: &Sender, limits: &Limits) -> Result<LogRow, String> {

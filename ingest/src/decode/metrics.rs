@@ -1,211 +1,193 @@
 //! Metric points as series and values.
 //!
 //! Gauges and sums are taken as they are. Of histograms, exponential histograms and summaries the
-//! count and the sum are kept, as monotonic sums named `_count` and `_sum`; buckets and quantiles
-//! come with histograms as a window type of their own. Exemplars are not kept yet.
+//! count and the sum are kept, as monotonic sums named `_count` and `_sum`.
 
 mod series;
 
-use proto::otlp::{
-    cut,
-    wire::{
-        collector::metrics::v1::ExportMetricsServiceRequest,
-        common::v1::{InstrumentationScope, KeyValue},
-        metrics::v1::{
-            AggregationTemporality, DataPointFlags, Metric, NumberDataPoint, metric::Data, number_data_point,
-        },
+use proto::{
+    otlp::{
+        Resource, Scope, cut,
+        metrics::{self, Exemplar, ExponentialPoint, HistogramPoint, Kind, Metric, NumberPoint, Stamp, SummaryPoint},
     },
+    wire::Malformed,
 };
 use window::{STALE_NAN_BITS, SeriesKind, Temporality, UnixNanos};
 
-use self::series::{Head, Rows};
-use super::{Decoded, Limits, attributes, cache::SeriesCache, resource};
+use self::series::Rows;
+use super::ids::id;
+use crate::{ExemplarRow, NumberRow, SeriesRef};
 
-/// The part of a point that all kinds share.
-struct Stamp<'a> {
-    attributes: &'a [KeyValue],
-    start: u64,
-    time: u64,
-    flags: u32,
-}
+pub(super) use self::series::{Context, rows};
 
-/// The values of a histogram's or summary's point that are kept.
-struct Totals {
-    count: u64,
-    sum: Option<f64>,
-}
+/// Exemplars kept of one point; SDKs send one for each bucket at most.
+const EXEMPLARS: usize = 200;
+/// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`; further bits are reserved.
+const NO_RECORDED_VALUE: u32 = 1;
+const DELTA: i32 = 1;
+const CUMULATIVE: i32 = 2;
 
-pub(super) fn rows(request: &ExportMetricsServiceRequest, limits: &Limits, cache: &SeriesCache) -> Decoded {
-    let mut rows = Rows::new(limits, cache);
-    for resource_metrics in &request.resource_metrics {
-        rows.sender(resource_metrics.resource.as_ref());
-        for scope_metrics in &resource_metrics.scope_metrics {
-            let scope = scope_metrics.scope.as_ref();
-            rows.scope(scope, || resource::scope_fault(scope, limits));
-            for metric in &scope_metrics.metrics {
-                rows.metric(metric);
+impl metrics::Visitor for Rows<'_> {
+    fn resource(&mut self, resource: &Resource<'_>) {
+        self.begin_resource(resource);
+    }
+
+    fn scope(&mut self, scope: &Scope<'_>) {
+        self.begin_scope(scope);
+    }
+
+    fn metric(&mut self, metric: &Metric<'_>) -> bool {
+        match self.kinds(metric) {
+            Ok(kinds) => {
+                self.begin_metric(metric, kinds);
+                true
+            }
+            Err(fault) => {
+                // A metric without data is answered as one item.
+                self.refuse(metric.points.max(u64::from(metric.kind.is_none())), || fault);
+                false
             }
         }
     }
-    rows.finish()
-}
 
-impl<'a> Rows<'a> {
-    fn metric(&mut self, metric: &'a Metric) {
-        let Some(data) = &metric.data else {
-            self.items += 1;
-            return self.refuse(1, || format!("{}: metric without data, or of an unknown kind", shown(metric)));
+    #[inline]
+    fn number(&mut self, point: &NumberPoint<'_>) -> Result<(), Malformed> {
+        let Some((time, start)) = self.times(&point.stamp) else { return Ok(()) };
+        let value = match point.value {
+            _ if has_no_value(&point.stamp) => f64::from_bits(STALE_NAN_BITS),
+            Some(value) => value.as_f64(),
+            None => {
+                self.refuse_point("point without a value");
+                return Ok(());
+            }
         };
-        let items = point_count(data);
-        self.items += items;
-        if let Some(fault) = self.fault.clone() {
-            return self.refuse(items, || fault);
-        }
-        let limit = self.limits.metric_name_bytes;
-        if metric.name.len() > limit {
-            let length = metric.name.len();
-            return self
-                .refuse(items, || format!("metric name of {length} bytes ({}), the limit is {limit}", shown(metric)));
-        }
-        if metric.unit.len() > limit {
-            let length = metric.unit.len();
-            return self.refuse(items, || format!("{}: unit of {length} bytes, the limit is {limit}", shown(metric)));
-        }
-        if metric.name.is_empty() {
-            return self.refuse(items, || "metric name is empty".to_owned());
-        }
-        match data {
-            Data::Gauge(gauge) => self.numbers(metric, SeriesKind::Gauge, &gauge.data_points),
-            Data::Sum(sum) => {
-                if let Some(temporality) = self.temporality(metric, items, sum.aggregation_temporality) {
-                    let kind = SeriesKind::Sum { monotonic: sum.is_monotonic, temporality };
-                    self.numbers(metric, kind, &sum.data_points);
-                }
-            }
-            Data::Histogram(_) | Data::ExponentialHistogram(_) | Data::Summary(_) => self.totals(metric, data, items),
-        }
+        let Some(series) = self.series(0, &point.stamp.attributes)? else { return Ok(()) };
+        self.push(NumberRow { series, time, start, value });
+        self.exemplars(series, point.exemplars.iter())
     }
 
-    fn temporality(&mut self, metric: &Metric, items: u64, sent: i32) -> Option<Temporality> {
-        match AggregationTemporality::try_from(sent) {
-            Ok(AggregationTemporality::Cumulative) => Some(Temporality::Cumulative),
-            Ok(AggregationTemporality::Delta) => Some(Temporality::Delta),
-            Ok(AggregationTemporality::Unspecified) | Err(_) => {
-                let reason =
-                    || format!("{}: aggregation_temporality is {sent}, expected 1 (delta) or 2", shown(metric));
-                self.refuse(items, reason);
-                None
-            }
-        }
+    fn histogram(&mut self, point: HistogramPoint<'_>) -> Result<(), Malformed> {
+        self.totals(&point.stamp, point.count, point.sum, point.exemplars.iter())
     }
 
-    fn numbers(&mut self, metric: &'a Metric, kind: SeriesKind, points: &'a [NumberDataPoint]) {
-        let head = self.head(metric, kind, "");
-        for point in points {
-            let stamp = Stamp {
-                attributes: &point.attributes,
-                start: point.start_time_unix_nano,
-                time: point.time_unix_nano,
-                flags: point.flags,
-            };
-            let value = match point.value {
-                Some(number_data_point::Value::AsDouble(value)) => value,
-                Some(number_data_point::Value::AsInt(value)) => value as f64,
-                None if has_no_value(point.flags) => 0.0,
-                None => {
-                    self.refuse(1, || format!("{}: point without a value", shown(metric)));
-                    continue;
-                }
-            };
-            self.point(metric, &stamp, &[(&head, value)]);
-        }
+    fn exponential(&mut self, point: ExponentialPoint<'_>) -> Result<(), Malformed> {
+        self.totals(&point.stamp, point.count, point.sum, point.exemplars.iter())
     }
 
-    fn totals(&mut self, metric: &'a Metric, data: &'a Data, items: u64) {
-        let sent = match data {
-            Data::Histogram(h) => h.aggregation_temporality,
-            Data::ExponentialHistogram(h) => h.aggregation_temporality,
+    fn summary(&mut self, point: SummaryPoint<'_>) -> Result<(), Malformed> {
+        self.totals(&point.stamp, point.count, Some(point.sum), std::iter::empty())
+    }
+}
+
+impl Rows<'_> {
+    /// The kinds of the series that a metric's points become, each with the suffix of its name; or
+    /// why its points are refused.
+    fn kinds(&self, metric: &Metric<'_>) -> Result<&'static [Part], String> {
+        let Some(kind) = metric.kind else {
+            return Err(format!("{}: metric without data, or of an unknown kind", shown(metric.name.as_str())));
+        };
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let limit = self.context.limits.metric_name_bytes;
+        let (name, unit) = (metric.name.bytes().len(), metric.unit.bytes().len());
+        if name > limit {
+            return Err(format!("metric name of {name} bytes ({}), the limit is {limit}", shown(metric.name.as_str())));
+        }
+        if unit > limit {
+            return Err(format!("{}: unit of {unit} bytes, the limit is {limit}", shown(metric.name.as_str())));
+        }
+        if name == 0 {
+            return Err("metric name is empty".to_owned());
+        }
+        Ok(match (kind, metric.temporality, metric.is_monotonic) {
+            (Kind::Gauge, ..) => &[("", SeriesKind::Gauge)],
+            (Kind::Sum, DELTA, true) => &[("", DELTA_TOTAL)],
+            (Kind::Sum, DELTA, false) => &[("", DELTA_UP_DOWN)],
+            (Kind::Sum, CUMULATIVE, true) => &[("", TOTAL)],
+            (Kind::Sum, CUMULATIVE, false) => &[("", UP_DOWN)],
+            (Kind::Histogram | Kind::Exponential, DELTA, _) => &[("_count", DELTA_TOTAL), ("_sum", DELTA_TOTAL)],
             // A summary has no temporality: it counts from its start.
-            Data::Gauge(_) | Data::Sum(_) | Data::Summary(_) => AggregationTemporality::Cumulative as i32,
-        };
-        let Some(temporality) = self.temporality(metric, items, sent) else { return };
-        let kind = SeriesKind::Sum { monotonic: true, temporality };
-        let (count, sum) = (self.head(metric, kind, "_count"), self.head(metric, kind, "_sum"));
-        for (stamp, totals) in points_with_totals(data) {
-            let is_gone = has_no_value(stamp.flags);
-            let rows = [(&count, totals.count as f64), (&sum, totals.sum.unwrap_or(0.0))];
-            let kept = if totals.sum.is_some() || is_gone { &rows[..] } else { &rows[..1] };
-            self.point(metric, &stamp, kept);
-        }
+            (Kind::Histogram | Kind::Exponential, CUMULATIVE, _) | (Kind::Summary, ..) => {
+                &[("_count", TOTAL), ("_sum", TOTAL)]
+            }
+            (Kind::Sum | Kind::Histogram | Kind::Exponential, sent, _) => {
+                let name = shown(metric.name.as_str());
+                return Err(format!("{name}: aggregation_temporality is {sent}, expected 1 (delta) or 2"));
+            }
+        })
     }
 
-    /// Takes one point, which is one or two rows, or refuses it.
-    fn point(&mut self, metric: &Metric, stamp: &Stamp<'a>, values: &[(&Head, f64)]) {
-        let refusal = |what: &str| format!("{}: {what}", shown(metric));
-        if stamp.time == 0 {
-            return self.refuse(1, || refusal("time_unix_nano is 0"));
+    /// Count and sum of a point that has them.
+    #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 are rounded, as in Prometheus")]
+    fn totals<'e>(
+        &mut self,
+        stamp: &Stamp<'_>,
+        count: u64,
+        sum: Option<f64>,
+        exemplars: impl Iterator<Item = &'e [u8]>,
+    ) -> Result<(), Malformed> {
+        let Some((time, start)) = self.times(stamp) else { return Ok(()) };
+        let is_gone = has_no_value(stamp);
+        let stale = f64::from_bits(STALE_NAN_BITS);
+        let Some(series) = self.series(0, &stamp.attributes)? else { return Ok(()) };
+        self.push(NumberRow { series, time, start, value: if is_gone { stale } else { count as f64 } });
+        self.exemplars(series, exemplars)?;
+        let sum = if is_gone { Some(stale) } else { sum };
+        if let (Some(value), Some(series)) = (sum, self.series(1, &stamp.attributes)?) {
+            self.push(NumberRow { series, time, start, value });
         }
-        let (Some(time), Some(start)) = (UnixNanos::from_unsigned(stamp.time), UnixNanos::from_unsigned(stamp.start))
-        else {
-            return self.refuse(1, || refusal("time_unix_nano or start_time_unix_nano is beyond the year 2262"));
-        };
-        if let Some(fault) = attributes::fault("data point", stamp.attributes, self.limits) {
-            return self.refuse(1, || refusal(&fault));
-        }
-        self.sort(stamp.attributes);
-        for (head, value) in values {
-            let value = if has_no_value(stamp.flags) { f64::from_bits(STALE_NAN_BITS) } else { *value };
-            self.push(head, time, (stamp.start != 0).then_some(start), value);
-        }
+        Ok(())
     }
 
-    /// Begins a scope of the current sender.
-    fn scope(&mut self, scope: Option<&InstrumentationScope>, fault: impl FnOnce() -> Option<String>) {
-        self.fault = self.sender.fault.clone().or_else(fault);
-        self.scope_digest(scope);
+    /// Time and start of a point, the start [`UnixNanos::MIN`] where none is given; or nothing, when
+    /// the point is refused for them.
+    #[inline]
+    fn times(&mut self, stamp: &Stamp<'_>) -> Option<(UnixNanos, UnixNanos)> {
+        match (UnixNanos::from_unsigned(stamp.time), UnixNanos::from_unsigned(stamp.start)) {
+            (Some(UnixNanos(0)), _) => self.refuse_point("time_unix_nano is 0"),
+            (Some(time), Some(UnixNanos(0))) => return Some((time, UnixNanos::MIN)),
+            (Some(time), Some(start)) if start > time && self.has_start() => {
+                self.refuse_point("start_time_unix_nano is after time_unix_nano");
+            }
+            (Some(time), Some(start)) => return Some((time, start)),
+            _ => self.refuse_point("time_unix_nano or start_time_unix_nano is beyond the year 2262"),
+        }
+        None
+    }
+
+    #[inline]
+    fn exemplars<'e>(&mut self, series: SeriesRef, sent: impl Iterator<Item = &'e [u8]>) -> Result<(), Malformed> {
+        for (i, raw) in sent.enumerate() {
+            let exemplar = Exemplar::read(raw)?;
+            let time = UnixNanos::from_unsigned(exemplar.time).filter(|t| t.0 != 0);
+            let (Some(time), Some(value), true) = (time, exemplar.value, i < EXEMPLARS) else { continue };
+            let (trace_id, span_id) = (id(exemplar.trace_id), id(exemplar.span_id));
+            self.push_exemplar(ExemplarRow {
+                series,
+                time,
+                value: value.as_f64(),
+                trace_id: trace_id.unwrap_or_default(),
+                span_id: span_id.unwrap_or_default(),
+            });
+        }
+        Ok(())
     }
 }
 
-fn has_no_value(flags: u32) -> bool {
-    flags & DataPointFlags::NoRecordedValueMask as u32 != 0
+/// A series that a metric's points become: the suffix of its name, and its kind.
+type Part = (&'static str, SeriesKind);
+
+const TOTAL: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Cumulative };
+const DELTA_TOTAL: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Delta };
+const UP_DOWN: SeriesKind = SeriesKind::Sum { monotonic: false, temporality: Temporality::Cumulative };
+const DELTA_UP_DOWN: SeriesKind = SeriesKind::Sum { monotonic: false, temporality: Temporality::Delta };
+
+fn has_no_value(stamp: &Stamp<'_>) -> bool {
+    stamp.flags & NO_RECORDED_VALUE != 0
 }
 
-fn point_count(data: &Data) -> u64 {
-    let count = match data {
-        Data::Gauge(data) => data.data_points.len(),
-        Data::Sum(data) => data.data_points.len(),
-        Data::Histogram(data) => data.data_points.len(),
-        Data::ExponentialHistogram(data) => data.data_points.len(),
-        Data::Summary(data) => data.data_points.len(),
-    };
-    count as u64
-}
-
-/// The metric's name for a message.
-fn shown(metric: &Metric) -> String {
-    format!("metric {:?}", cut(&metric.name, 128))
-}
-
-/// The points of a histogram or a summary; none for the other kinds.
-fn points_with_totals(data: &Data) -> Vec<(Stamp<'_>, Totals)> {
-    macro_rules! points {
-        ($data:expr, $sum:expr) => {
-            $data
-                .data_points
-                .iter()
-                .map(|point| {
-                    let (attributes, flags) = (point.attributes.as_slice(), point.flags);
-                    let stamp =
-                        Stamp { attributes, start: point.start_time_unix_nano, time: point.time_unix_nano, flags };
-                    (stamp, Totals { count: point.count, sum: $sum(point.sum) })
-                })
-                .collect()
-        };
-    }
-    match data {
-        Data::Histogram(data) => points!(data, std::convert::identity),
-        Data::ExponentialHistogram(data) => points!(data, std::convert::identity),
-        Data::Summary(data) => points!(data, Some),
-        Data::Gauge(_) | Data::Sum(_) => Vec::new(),
-    }
+/// A metric's name for a message.
+fn shown(name: &str) -> String {
+    format!("metric {:?}", cut(name, 128))
 }

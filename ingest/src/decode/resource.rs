@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use proto::otlp::wire::{
+use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
     resource::v1::Resource,
 };
@@ -125,7 +125,7 @@ impl<'a> Texts<'a> {
 
 #[cfg(test)]
 mod tests {
-    use proto::otlp::wire::common::v1::{AnyValue, any_value::Value};
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
 
     use super::*;
 

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use proto::otlp::{
-    cut,
-    wire::{
-        collector::trace::v1::ExportTraceServiceRequest,
-        common::v1::any_value::Value,
-        trace::v1::{Span, status::StatusCode},
-    },
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::any_value::Value,
+    trace::v1::{Span, status::StatusCode},
 };
+use proto::otlp::cut;
 use window::{SpanKind, SpanRow, UnixNanos};
 
 use super::{
@@ -20,7 +18,9 @@ use super::{
 /// Longer values are rarely said twice.
 const SHARED_VALUE_BYTES: usize = 64;
 
-pub(super) fn rows(request: &ExportTraceServiceRequest, limits: &Limits) -> Decoded {
+pub(super) fn rows(bytes: &[u8], limits: &Limits) -> Result<crate::Batch, proto::wire::Malformed> {
+    let request = <ExportTraceServiceRequest as prost::Message>::decode(bytes)
+        .map_err(|_| proto::wire::Malformed { message: "TMP", fault: "TMP" })?;
     let mut decoded = Decoded::default();
     let mut feeds = Feeds::default();
     let mut texts = Texts::default();
@@ -44,7 +44,7 @@ pub(super) fn rows(request: &ExportTraceServiceRequest, limits: &Limits) -> Deco
         }
     }
     decoded.batch.feeds = feeds.into_list();
-    decoded
+    Ok(decoded.batch)
 }
 
 fn row<'a>(span: &'a Span, sender: &Sender, limits: &Limits, texts: &mut Texts<'a>) -> Result<SpanRow, String> {

@@ -1,7 +1,6 @@
 //! Requests in, rows out: the mapping as a sender and a reader of PromQL see it.
 
-use proptest::prelude::*;
-use proto::otlp::wire::{
+use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
         trace::v1::ExportTraceServiceRequest,
@@ -15,10 +14,12 @@ use proto::otlp::wire::{
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
-use window::{SeriesKey, SeriesKind, Temporality, UnixNanos};
+use proptest::prelude::*;
+use prost::Message as _;
+use window::{Series, SeriesKey, SeriesKind, Temporality, UnixNanos};
 
 use super::*;
-use crate::Feed;
+use crate::{Feed, NumberRow};
 
 fn pair(key: &str, value: &str) -> KeyValue {
     let value = Some(AnyValue { value: Some(Value::StringValue(value.into())) });
@@ -56,8 +57,33 @@ fn metrics_of(resource: Option<Resource>, metrics: Vec<Metric>) -> ExportMetrics
     ExportMetricsServiceRequest { resource_metrics }
 }
 
+fn decoder() -> Decoder {
+    Decoder::new(Limits::default(), Arc::new(KnownSeries::new(100)))
+}
+
 fn rows(request: &ExportMetricsServiceRequest) -> Decoded {
-    metrics::rows(request, &Limits::default(), &SeriesCache::new(1 << 20))
+    decoder().decode(Signal::Metrics, Encoding::Protobuf, &request.encode_to_vec()).expect("is a request")
+}
+
+/// A row with its series, which the decoder has not met before.
+#[derive(Debug)]
+struct Seen<'a> {
+    series: &'a Series,
+    key: SeriesKey,
+    time: UnixNanos,
+    start: Option<UnixNanos>,
+    value: f64,
+}
+
+fn seen(decoded: &Decoded) -> Vec<Seen<'_>> {
+    let numbers = &decoded.batch.numbers;
+    let with_series = |row: &NumberRow| {
+        let place = row.series.id().expect_err("nothing is known");
+        let series = &numbers.strangers[place].series;
+        let start = Some(row.start).filter(|s| *s != UnixNanos::MIN);
+        Seen { series, key: series.key, time: row.time, start, value: row.value }
+    };
+    numbers.rows.iter().map(with_series).collect()
 }
 
 fn decoded(metrics: Vec<Metric>) -> Decoded {
@@ -77,7 +103,8 @@ fn refused_because(decoded: &Decoded, count: u64, reason: &str) {
 fn a_gauge_becomes_a_series_with_the_senders_labels() {
     let point = number(5, 0.5, pairs(&[("http.route", "/q"), ("empty", "")]));
     let got = decoded(vec![metric("queue.fill", "1", gauge(vec![point]))]);
-    let row = &got.batch.points[0];
+    let points = seen(&got);
+    let row = &points[0];
     assert_eq!((&*row.series.name, &*row.series.source_name), ("queue_fill_ratio", "queue.fill"));
     assert_eq!((&*row.series.unit, &*row.series.service, row.series.kind), ("1", "shop", SeriesKind::Gauge));
     let labels = r#"{http_route="/q", instance="i-1", job="shop", service_name="shop", service_version="2"}"#;
@@ -92,7 +119,8 @@ fn a_gauge_becomes_a_series_with_the_senders_labels() {
 fn equal_label_names_are_joined_and_reserved_ones_are_the_senders() {
     let attributes = pairs(&[("a_b", "2"), ("a.b", "1"), ("job", "mine"), ("service.name", "point"), ("a.b", "late")]);
     let got = decoded(vec![metric("m", "", gauge(vec![number(1, 1.0, attributes)]))]);
-    let labels = &got.batch.points[0].series.labels;
+    let points = seen(&got);
+    let labels = &points[0].series.labels;
     assert_eq!((labels.get("a_b"), labels.get("job")), (Some("1;2"), Some("shop")));
     assert_eq!(labels.get("service_name"), Some("point"), "a point's own attribute goes before a promoted one");
 }
@@ -108,12 +136,12 @@ fn a_sum_keeps_temporality_monotonicity_and_start() {
         Data::Sum(Sum { data_points: vec![point.clone()], aggregation_temporality: temporality, is_monotonic: true })
     };
     let got = decoded(vec![metric("reqs", "", sum(1)), metric("reqs", "", sum(2)), metric("odd", "", sum(0))]);
-    let kinds: Vec<_> = got.batch.points.iter().map(|p| (p.series.kind, p.start)).collect();
+    let kinds: Vec<_> = seen(&got).iter().map(|p| (p.series.kind, p.start)).collect();
     let kind = |temporality| SeriesKind::Sum { monotonic: true, temporality };
     let start = Some(UnixNanos(3));
     assert_eq!(kinds, [(kind(Temporality::Delta), start), (kind(Temporality::Cumulative), start)]);
-    assert_eq!(&*got.batch.points[0].series.name, "reqs_total");
-    assert!(is_near(got.batch.points[0].value, 7.0));
+    assert_eq!(&*seen(&got)[0].series.name, "reqs_total");
+    assert!(is_near(seen(&got)[0].value, 7.0));
     refused_because(&got, 1, "metric \"odd\": aggregation_temporality is 0");
 }
 
@@ -131,7 +159,7 @@ fn histograms_and_summaries_become_count_and_sum() {
     let summary = SummaryDataPoint { time_unix_nano: 5, count: 1, sum: 2.0, ..SummaryDataPoint::default() };
     let summary = Data::Summary(Summary { data_points: vec![summary] });
     let got = decoded(vec![metric("rpc.duration", "s", histogram), metric("old", "", summary)]);
-    let rows: Vec<_> = got.batch.points.iter().map(|p| (&*p.series.name, p.value, p.start.map(|s| s.0))).collect();
+    let rows: Vec<_> = seen(&got).iter().map(|p| (&*p.series.name, p.value, p.start.map(|s| s.0))).collect();
     assert_eq!(
         rows,
         [
@@ -144,19 +172,19 @@ fn histograms_and_summaries_become_count_and_sum() {
     );
     assert_eq!(got.items, 3, "a histogram's point is one item");
     let delta = SeriesKind::Sum { monotonic: true, temporality: Temporality::Delta };
-    assert_eq!(got.batch.points[0].series.kind, delta);
-    assert_ne!(got.batch.points[0].key, got.batch.points[1].key);
+    assert_eq!(seen(&got)[0].series.kind, delta);
+    assert_ne!(seen(&got)[0].key, seen(&got)[1].key);
 }
 
 #[test]
 fn no_recorded_value_is_a_staleness_marker() {
     let gone = NumberDataPoint { flags: 1, value: None, ..number(5, 0.0, vec![]) };
     let got = decoded(vec![metric("m", "", gauge(vec![gone]))]);
-    assert!(window::is_stale(got.batch.points[0].value));
+    assert!(window::is_stale(seen(&got)[0].value));
     let gone = HistogramDataPoint { time_unix_nano: 5, flags: 0xffff_ff01, ..HistogramDataPoint::default() };
     let gone = Data::Histogram(Histogram { data_points: vec![gone], aggregation_temporality: 2 });
     let got = decoded(vec![metric("h", "", gone)]);
-    assert!(got.batch.points.len() == 2 && got.batch.points.iter().all(|p| window::is_stale(p.value)));
+    assert!(seen(&got).len() == 2 && seen(&got).iter().all(|p| window::is_stale(p.value)));
 }
 
 #[test]
@@ -171,7 +199,7 @@ fn bad_points_are_counted_and_the_rest_goes_on() {
         metric("", "", gauge(vec![number(5, 1.0, vec![])])),
         metric(&"x".repeat(1025), "", gauge(vec![number(5, 1.0, vec![]); 2])),
     ]);
-    assert_eq!((got.batch.points.len(), got.items, got.batch.rejected.count), (1, 9, 8));
+    assert_eq!((seen(&got).len(), got.items, got.batch.rejected.count), (1, 9, 8));
     let said = got.batch.rejected.reasons.join("\n");
     for reason in [
         "metric \"m\": time_unix_nano is 0",
@@ -190,7 +218,7 @@ fn a_resource_over_the_limits_is_refused_with_all_it_holds() {
     let points = vec![number(5, 1.0, vec![]); 3];
     let request = metrics_of(resource(vec![long]), vec![metric("m", "", gauge(points))]);
     let got = rows(&request);
-    assert!(got.batch.points.is_empty() && got.batch.feeds.is_empty());
+    assert!(seen(&got).is_empty() && got.batch.feeds.is_empty());
     refused_because(&got, 3, "resource: attribute name of 1025 bytes");
 }
 
@@ -198,7 +226,7 @@ fn a_resource_over_the_limits_is_refused_with_all_it_holds() {
 fn a_long_label_value_is_cut() {
     let point = number(1, 1.0, pairs(&[("k", &"v".repeat(5000))]));
     let got = decoded(vec![metric("m", "", gauge(vec![point]))]);
-    assert_eq!(got.batch.points[0].series.labels.get("k").map(str::len), Some(2048));
+    assert_eq!(seen(&got)[0].series.labels.get("k").map(str::len), Some(2048));
 }
 
 fn key_of(resource_attributes: &[KeyValue], scope: &InstrumentationScope, metric: Metric) -> SeriesKey {
@@ -206,7 +234,7 @@ fn key_of(resource_attributes: &[KeyValue], scope: &InstrumentationScope, metric
         vec![ScopeMetrics { scope: Some(scope.clone()), metrics: vec![metric], ..ScopeMetrics::default() }];
     let resource = resource(resource_attributes.to_vec());
     let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }];
-    rows(&ExportMetricsServiceRequest { resource_metrics }).batch.points[0].key
+    seen(&rows(&ExportMetricsServiceRequest { resource_metrics }))[0].key
 }
 
 #[test]
@@ -270,12 +298,14 @@ fn span() -> Span {
 fn spans(spans: Vec<Span>) -> Decoded {
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { resource: shop(), scope_spans, ..ResourceSpans::default() }];
-    spans::rows(&ExportTraceServiceRequest { resource_spans }, &Limits::default())
+    decoder()
+        .decode(Signal::Traces, Encoding::Protobuf, &ExportTraceServiceRequest { resource_spans }.encode_to_vec())
+        .expect("is a request")
 }
 
 #[test]
 fn a_span_keeps_what_detection_uses() {
-    let failed = otlp::wire::trace::v1::Status { code: 2, ..Default::default() };
+    let failed = opentelemetry_proto::tonic::trace::v1::Status { code: 2, ..Default::default() };
     let attributes = (0..40).map(|i| pair(&format!("k{i}"), &"\u{e4}".repeat(200))).collect();
     let sent = Span { status: Some(failed), attributes, parent_span_id: vec![3; 8], name: "n".repeat(300), ..span() };
     let got = spans(vec![sent, span()]);
@@ -322,7 +352,9 @@ fn a_log_record_takes_the_observed_time_and_loses_ids_that_are_none() {
     let wild = LogRecord { severity_number: -3, time_unix_nano: 1, ..record.clone() };
     let scope_logs = vec![ScopeLogs { log_records: vec![record, timeless, wild], ..ScopeLogs::default() }];
     let resource_logs = vec![ResourceLogs { resource: shop(), scope_logs, ..ResourceLogs::default() }];
-    let got = logs::rows(&ExportLogsServiceRequest { resource_logs }, &Limits::default());
+    let got = decoder()
+        .decode(Signal::Logs, Encoding::Protobuf, &ExportLogsServiceRequest { resource_logs }.encode_to_vec())
+        .expect("is a request");
     let row = &got.batch.logs[0];
     assert_eq!((row.time, row.severity, row.body.len()), (UnixNanos(9), 17, 4096));
     assert_eq!((row.trace_id, row.span_id), ([0; 16], [4; 8]));

@@ -1,8 +1,9 @@
 //! The gRPC door from outside: which status, which details.
 
 use http::Request;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message as _;
-use proto::{otlp::wire::collector::metrics::v1::ExportMetricsServiceResponse, rpc};
+use proto::rpc;
 
 use super::frame;
 use crate::{
@@ -125,7 +126,7 @@ async fn unknown_methods_types_and_compressions_are_said() {
 
 #[tokio::test]
 async fn a_full_queue_is_unavailable_with_a_delay() {
-    let (queue, _never_drained) = Queue::new(1024);
+    let (queue, _never_drained) = Queue::new(1024, fake::nothing_known());
     let service = Service::start_with(queue.clone()).await;
     let waiting = tokio::spawn(async move { queue.submit(crate::Batch::default()).await });
     tokio::task::yield_now().await;

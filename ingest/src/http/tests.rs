@@ -1,14 +1,12 @@
 //! The HTTP door from outside: which code, which body, which headers.
 
 use http::Request;
-use prost::Message as _;
-use proto::{
-    otlp::wire::collector::{
-        logs::v1::ExportLogsServiceResponse, metrics::v1::ExportMetricsServiceResponse,
-        trace::v1::ExportTraceServiceResponse,
-    },
-    rpc::Status,
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::ExportLogsServiceResponse, metrics::v1::ExportMetricsServiceResponse,
+    trace::v1::ExportTraceServiceResponse,
 };
+use prost::Message as _;
+use proto::rpc::Status;
 
 use crate::{
     Outcome, Queue, Transport,
@@ -78,7 +76,7 @@ async fn every_signal_is_taken_in_json() {
     }
     assert_eq!(service.rows(), (1, 1, 1));
     let taken = service.taken.lock().expect("no test panics with the lock");
-    assert!(taken[0].points[0].value.is_nan() && &*taken[0].points[0].series.service == "s");
+    assert!(taken[0].numbers.rows[0].value.is_nan() && &*taken[0].numbers.strangers[0].series.service == "s");
 }
 
 #[tokio::test]
@@ -189,7 +187,7 @@ async fn a_body_of_unknown_length_is_bounded_too() {
 
 #[tokio::test]
 async fn a_full_queue_asks_to_come_again() {
-    let (queue, _never_drained) = Queue::new(1024);
+    let (queue, _never_drained) = Queue::new(1024, fake::nothing_known());
     let service = Service::start_with(queue.clone()).await;
     let waiting = tokio::spawn(async move { queue.submit(crate::Batch::default()).await });
     tokio::task::yield_now().await;

@@ -1,13 +1,14 @@
 use window::{Config, Labels, STALE_NAN_BITS, Sample, SeriesKey, SpanKind, SpanRow, Temporality};
 
 use super::*;
+use crate::{SeriesRef, WireKey};
 
 fn secs(s: i64) -> UnixNanos {
     UnixNanos(s * 1_000_000_000)
 }
 
-fn series(name: &str, kind: SeriesKind) -> Arc<Series> {
-    Arc::new(Series {
+fn series(name: &str, kind: SeriesKind) -> Series {
+    Series {
         key: SeriesKey(xxhash_rust::xxh3::xxh3_128(name.as_bytes())),
         name: name.into(),
         source_name: name.into(),
@@ -15,31 +16,42 @@ fn series(name: &str, kind: SeriesKind) -> Arc<Series> {
         kind,
         labels: Labels::default(),
         service: "s".into(),
-    })
+    }
 }
 
 const COUNTER: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Cumulative };
 
+const DELTAS: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Delta };
+
+/// Points of series that the decoder did not know.
 fn batch(points: &[(&str, SeriesKind, i64, f64)]) -> Batch {
-    let points = points.iter().map(|(name, kind, time, value)| {
-        let series = series(name, *kind);
-        IncomingPoint { key: series.key, series, time: secs(*time), start: None, value: *value }
-    });
-    Batch { points: points.collect(), ..Batch::default() }
+    let mut numbers = Numbers::default();
+    for (name, kind, time, value) in points {
+        let series = SeriesRef::stranger(numbers.strangers.len());
+        numbers.strangers.push(Stranger { wire: wire(name), series: self::series(name, *kind), repeated: 0 });
+        numbers.rows.push(NumberRow { series, time: secs(*time), start: UnixNanos::MIN, value: *value });
+    }
+    Batch { numbers, ..Batch::default() }
+}
+
+fn wire(name: &str) -> WireKey {
+    WireKey::new(0, name.as_bytes())
 }
 
 struct Fixture {
     intake: Intake,
     window: Window,
+    known: Arc<KnownSeries>,
 }
 
 impl Fixture {
-    fn new(config: Config) -> Self {
-        Self { intake: Intake::new(IntakeConfig::default()), window: Window::new(config) }
+    fn new(config: IntakeConfig) -> Self {
+        let known = Arc::new(KnownSeries::new(config.max_series));
+        Self { intake: Intake::new(config, Arc::clone(&known)), window: Window::new(Config::default()), known }
     }
 
     fn apply(&mut self, batch: Batch) -> Applied {
-        self.intake.apply(batch, &mut self.window, Some(secs(1_000)))
+        self.intake.apply(batch, &mut self.window, Some(secs(1_000))).expect("is not outdated")
     }
 
     fn judged(&self, applied: &Applied) -> Vec<(String, i64, f64)> {
@@ -58,7 +70,7 @@ impl Fixture {
 
 #[test]
 fn gauges_are_judged_and_counters_through_their_rate() {
-    let mut f = Fixture::new(Config::default());
+    let mut f = Fixture::new(IntakeConfig::default());
     let applied = f.apply(batch(&[
         ("g", SeriesKind::Gauge, 1, 7.0),
         ("c_total", COUNTER, 1, 100.0),
@@ -71,7 +83,7 @@ fn gauges_are_judged_and_counters_through_their_rate() {
 
 #[test]
 fn the_same_point_twice_changes_nothing_and_a_late_one_is_not_judged() {
-    let mut f = Fixture::new(Config::default());
+    let mut f = Fixture::new(IntakeConfig::default());
     f.apply(batch(&[("g", SeriesKind::Gauge, 10, 1.0)]));
     let applied = f.apply(batch(&[("g", SeriesKind::Gauge, 10, 9.0), ("g", SeriesKind::Gauge, 5, 2.0)]));
     assert!(applied.judged.is_empty());
@@ -81,7 +93,7 @@ fn the_same_point_twice_changes_nothing_and_a_late_one_is_not_judged() {
 
 #[test]
 fn hostile_numbers_are_stored_and_not_judged() {
-    let mut f = Fixture::new(Config::default());
+    let mut f = Fixture::new(IntakeConfig::default());
     let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from_bits(STALE_NAN_BITS)];
     for (i, value) in values.into_iter().enumerate() {
         let time = i64::try_from(i).expect("small") + 1;
@@ -89,12 +101,12 @@ fn hostile_numbers_are_stored_and_not_judged() {
         assert!(applied.judged.is_empty());
     }
     assert_eq!(f.stored("g").len(), 4);
-    assert_eq!(f.intake.passed().not_finite, 3);
+    assert_eq!(f.intake.passed().not_finite, 6);
 }
 
 #[test]
 fn the_future_is_refused_by_name() {
-    let mut f = Fixture::new(Config::default());
+    let mut f = Fixture::new(IntakeConfig::default());
     let applied = f.apply(batch(&[("g", SeriesKind::Gauge, 1_601, 1.0), ("g", SeriesKind::Gauge, 1_600, 1.0)]));
     assert_eq!(applied.rejected.count, 1);
     assert_eq!(applied.rejected.message(), "time_unix_nano is more than 600 s in the future");
@@ -102,18 +114,60 @@ fn the_future_is_refused_by_name() {
 }
 
 #[test]
-fn a_full_registry_refuses_new_series_only() {
-    let mut f = Fixture::new(Config { max_series: 1, ..Config::default() });
+fn series_beyond_the_limit_are_folded_and_said() {
+    let mut f = Fixture::new(IntakeConfig { max_series: 1, ..IntakeConfig::default() });
     f.apply(batch(&[("a", SeriesKind::Gauge, 1, 1.0)]));
-    let applied = f.apply(batch(&[("b", SeriesKind::Gauge, 2, 1.0), ("a", SeriesKind::Gauge, 2, 1.0)]));
-    assert_eq!(applied.rejected.count, 1);
-    assert!(applied.rejected.message().contains("series limit of 1"), "{}", applied.rejected.message());
-    assert_eq!(applied.judged.len(), 1);
+    let points = [("b", SeriesKind::Gauge, 2, 1.0), ("a", SeriesKind::Gauge, 2, 1.0), ("d", DELTAS, 3, 2.5)];
+    let applied = f.apply(batch(&points));
+    assert_eq!(applied.rejected.count, 0, "nothing is refused");
+    assert!(applied.rejected.message().contains("b: limit of 1 series reached"), "{}", applied.rejected.message());
+    assert_eq!(f.judged(&applied), [("a".into(), 2, 1.0)]);
+    f.apply(batch(&[("d", DELTAS, 4, 4.0), ("b", SeriesKind::Gauge, 4, 7.0)]));
+    assert_eq!(f.stored("d"), [(3, 2.5), (4, 6.5)], "deltas add up exactly");
+    assert_eq!(f.stored("otel_metric_overflow_points_total"), [(2, 1.0), (4, 2.0)], "of b, which came first");
+    assert_eq!(f.intake.passed().folded, 4);
+}
+
+#[test]
+fn one_metric_may_not_take_all_series() {
+    let mut f = Fixture::new(IntakeConfig { max_series_per_metric: 2, ..IntakeConfig::default() });
+    let labelled = |i: i64| {
+        let mut batch = batch(&[("m", SeriesKind::Gauge, i, 1.0)]);
+        let stranger = &mut batch.numbers.strangers[0];
+        stranger.series.key = stranger.series.key.derived(&i.to_string());
+        stranger.series.labels = Labels::from_pairs([("i", i.to_string())]);
+        batch
+    };
+    let refused: Vec<bool> = (1..=3).map(|i| f.apply(labelled(i)).judged.is_empty()).collect();
+    assert_eq!(refused, [false, false, true]);
+    assert_eq!(f.apply(batch(&[("n", SeriesKind::Gauge, 9, 1.0)])).judged.len(), 1, "another metric has room");
+}
+
+#[test]
+fn a_series_that_was_met_is_known_by_its_bytes_until_it_is_forgotten() {
+    let mut f = Fixture::new(IntakeConfig::default());
+    f.apply(batch(&[("g", SeriesKind::Gauge, 1, 1.0)]));
+    let id = f.known.read().get(wire("g")).expect("was met").id;
+    let row = |time, epoch| {
+        let row = NumberRow { series: SeriesRef::known(id), time: secs(time), start: UnixNanos::MIN, value: 2.0 };
+        Batch { numbers: Numbers { rows: vec![row], epoch, ..Numbers::default() }, ..Batch::default() }
+    };
+    assert_eq!(
+        {
+            let applied = f.apply(row(2, 0));
+            f.judged(&applied)
+        },
+        [("g".into(), 2, 2.0)]
+    );
+    f.intake.forget(&[id]);
+    assert_eq!(f.known.read().get(wire("g")), None);
+    let outdated = f.intake.apply(row(3, 0), &mut f.window, None).map(|applied| applied.judged);
+    assert_eq!(outdated, Err(Outdated), "decoded before the number was taken back");
 }
 
 #[test]
 fn derived_series_come_from_spans_and_have_no_rates_of_rates() {
-    let mut f = Fixture::new(Config::default());
+    let mut f = Fixture::new(IntakeConfig::default());
     let span = |end: i64| SpanRow {
         start: secs(end - 1),
         end: secs(end),
@@ -138,7 +192,7 @@ fn derived_series_come_from_spans_and_have_no_rates_of_rates() {
 
 #[test]
 fn a_forgotten_series_starts_anew() {
-    let mut f = Fixture::new(Config::default());
+    let mut f = Fixture::new(IntakeConfig::default());
     f.apply(batch(&[("c", COUNTER, 1, 100.0)]));
     let id = f.window.registry().find(series("c", COUNTER).key).expect("known");
     f.intake.forget(&[id]);

@@ -17,7 +17,7 @@ async fn a_taken_address_is_named_and_nothing_else_is_held() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_end() {
-    let (queue, mut submissions) = Queue::new(1 << 20);
+    let (queue, mut submissions) = Queue::new(1 << 20, fake::nothing_known());
     let service = Service::start_with(queue).await;
     let request = Request::post("/v1/metrics").header("content-type", "application/x-protobuf");
     let sending = tokio::spawn(fake::http(service.http, request.body(fake::metrics(1, 0)).expect("is a request")));
@@ -34,7 +34,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
 
 #[tokio::test]
 async fn a_stopped_pipeline_is_unavailable() {
-    let (queue, submissions) = Queue::new(1 << 20);
+    let (queue, submissions) = Queue::new(1 << 20, fake::nothing_known());
     drop(submissions);
     let service = Service::start_with(queue).await;
     let request = Request::post("/v1/logs").header("content-type", "application/x-protobuf");

@@ -17,7 +17,8 @@ pub trait Visitor {
     fn resource(&mut self, resource: &Resource<'_>);
     /// A scope of that resource begins.
     fn scope(&mut self, scope: &Scope<'_>);
-    /// A metric of that scope begins. Its points are shown only if the answer is true.
+    /// A metric of that scope begins; it may have no data. Its points are shown only if the answer is
+    /// true.
     fn metric(&mut self, metric: &Metric<'_>) -> bool;
     /// A point of a gauge or a sum.
     ///
@@ -117,7 +118,8 @@ impl<V: Visitor> Walk for Walker<'_, V> {
     fn item(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let mut parts = Vec::with_capacity(1);
         let metric = Metric::read(bytes, &mut parts)?;
-        let Some(kind) = metric.kind.filter(|_| self.0.metric(&metric)) else { return Ok(()) };
+        let is_wanted = self.0.metric(&metric);
+        let Some(kind) = metric.kind.filter(|_| is_wanted) else { return Ok(()) };
         for part in parts {
             let mut fields = Fields::new(kind.message(), part);
             while let Some(field) = fields.next()? {

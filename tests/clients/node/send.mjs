@@ -3,6 +3,9 @@
 // A gauge, `queue.depth`, is calm at first, then jumps, then is calm again. What was acknowledged is
 // printed as one line of JSON, {"spans":N,"metric_exports":N,"logs":N}. The exit code is 1 when an
 // export failed or when the SDK complained of anything, partial success included.
+//
+// With --ledger N it sends N entries instead, at once: for each a span of its own name, a count in a
+// series of its own, and a log record.
 
 import { parseArgs } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,8 +25,9 @@ const { values: options } = parseArgs({
     endpoint: { type: 'string' }, // base address, http://host:port
     protocol: { type: 'string', default: 'grpc' },
     service: { type: 'string' },
-    calm: { type: 'string' }, // seconds before the jump
-    disturbed: { type: 'string' }, // seconds of the jump
+    ledger: { type: 'string', default: '0' }, // send so many entries and nothing else
+    calm: { type: 'string', default: '0' }, // seconds before the jump
+    disturbed: { type: 'string', default: '0' }, // seconds of the jump
     recovery: { type: 'string', default: '0' }, // calm seconds after it
     interval: { type: 'string', default: '1000' }, // export interval in ms
   },
@@ -123,29 +127,50 @@ function random() {
 }
 
 const meter = meters.getMeter('client-test');
-meter.createObservableGauge('queue.depth', { unit: '{job}', description: 'Jobs waiting.' }).addCallback(result => {
-  const sinceCalm = elapsed() - calm;
-  const level = sinceCalm >= 0 && sinceCalm < disturbed ? DISTURBED_DEPTH : CALM_DEPTH;
-  result.observe(level + 4 * (random() - 0.5), { queue: 'jobs' });
-});
-const jobs = meter.createCounter('jobs.processed', { unit: '{job}', description: 'Jobs done.' });
-const durations = meter.createHistogram('job.duration', { unit: 's', description: 'Duration of a job.' });
 const tracer = tracers.getTracer('client-test');
 const logger = loggers.getLogger('client-test');
 
-while (elapsed() < calm + disturbed + recovery) {
-  const span = tracer.startSpan('process job', { kind: SpanKind.CONSUMER });
-  logger.emit({
-    severityNumber: SeverityNumber.INFO,
-    severityText: 'INFO',
-    body: 'job processed',
-    context: trace.setSpan(context.active(), span),
+/** Sends entries 0 to `count`; the number of each is the value of its series, less one. */
+function enter(count) {
+  const entries = meter.createCounter('ledger.entries', {
+    unit: '{entry}',
+    description: 'Number of the entry, plus one.',
   });
-  jobs.add(1);
-  durations.record(0.018 + 0.004 * random());
-  span.end();
-  await sleep(1000 / SPANS_PER_SECOND);
+  for (let number = 0; number < count; number++) {
+    const entry = String(number).padStart(4, '0');
+    tracer.startSpan(`entry ${entry}`).end();
+    entries.add(number + 1, { id: entry });
+    logger.emit({ severityNumber: SeverityNumber.INFO, severityText: 'INFO', body: `entry ${entry}` });
+  }
 }
+
+/** Works at an even pace until all phases are over. */
+async function play() {
+  meter.createObservableGauge('queue.depth', { unit: '{job}', description: 'Jobs waiting.' }).addCallback(result => {
+    const sinceCalm = elapsed() - calm;
+    const level = sinceCalm >= 0 && sinceCalm < disturbed ? DISTURBED_DEPTH : CALM_DEPTH;
+    result.observe(level + 4 * (random() - 0.5), { queue: 'jobs' });
+  });
+  const jobs = meter.createCounter('jobs.processed', { unit: '{job}', description: 'Jobs done.' });
+  const durations = meter.createHistogram('job.duration', { unit: 's', description: 'Duration of a job.' });
+  while (elapsed() < calm + disturbed + recovery) {
+    const span = tracer.startSpan('process job', { kind: SpanKind.CONSUMER });
+    logger.emit({
+      severityNumber: SeverityNumber.INFO,
+      severityText: 'INFO',
+      body: 'job processed',
+      context: trace.setSpan(context.active(), span),
+    });
+    jobs.add(1);
+    durations.record(0.018 + 0.004 * random());
+    span.end();
+    await sleep(1000 / SPANS_PER_SECOND);
+  }
+}
+
+const ledger = Number(options.ledger);
+if (ledger > 0) enter(ledger);
+else await play();
 
 for (const provider of [tracers, meters, loggers]) {
   await provider.shutdown().catch(error => failures.push(`shutdown: ${error.message}`));

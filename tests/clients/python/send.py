@@ -3,6 +3,9 @@
 A gauge, `queue.depth`, is calm at first, then jumps, then is calm again. What was acknowledged is
 printed as one line of JSON, `{"spans": N, "metric_exports": N, "logs": N}`. The exit code is 1 when
 an export failed or when the SDK complained of anything.
+
+With `--ledger N` it sends N entries instead, at once: for each a span of its own name, a count in a
+series of its own, and a log record.
 """
 
 import argparse
@@ -34,8 +37,9 @@ def arguments():
     parser.add_argument("--endpoint", required=True, help="base address, http://host:port")
     parser.add_argument("--protocol", choices=["grpc", "http/protobuf"], default="grpc")
     parser.add_argument("--service", required=True, help="service.name")
-    parser.add_argument("--calm", type=float, required=True, help="seconds before the jump")
-    parser.add_argument("--disturbed", type=float, required=True, help="seconds of the jump")
+    parser.add_argument("--ledger", type=int, help="send so many entries and nothing else")
+    parser.add_argument("--calm", type=float, default=0.0, help="seconds before the jump")
+    parser.add_argument("--disturbed", type=float, default=0.0, help="seconds of the jump")
     parser.add_argument("--recovery", type=float, default=0.0, help="calm seconds after it")
     parser.add_argument("--interval", type=int, default=1000, help="export interval in ms")
     return parser.parse_args()
@@ -117,6 +121,21 @@ def play(options, tracer, logger, jobs, durations):
         time.sleep(1 / SPANS_PER_SECOND)
 
 
+def enter(count, tracer, logger, meter):
+    """Sends entries 0 to `count`; the number of each is the value of its series, less one."""
+    entries = meter.create_counter("ledger.entries", unit="{entry}", description="Number of the entry, plus one.")
+    for number in range(count):
+        entry = f"{number:04}"
+        tracer.start_span(f"entry {entry}").end()
+        entries.add(number + 1, {"id": entry})
+        logger.emit(
+            timestamp=time.time_ns(),
+            severity_number=SeverityNumber.INFO,
+            severity_text="INFO",
+            body=f"entry {entry}",
+        )
+
+
 def main():
     options = arguments()
     account = Account()
@@ -138,10 +157,14 @@ def main():
     reader = PeriodicExportingMetricReader(metrics, export_interval_millis=options.interval)
     meters = MeterProvider(metric_readers=[reader], resource=resource)
     meter = meters.get_meter("client-test")
-    meter.create_observable_gauge("queue.depth", callbacks=[depth], unit="{job}", description="Jobs waiting.")
-    jobs = meter.create_counter("jobs.processed", unit="{job}", description="Jobs done.")
-    durations = meter.create_histogram("job.duration", unit="s", description="Duration of a job.")
-    play(options, tracers.get_tracer("client-test"), loggers.get_logger("client-test"), jobs, durations)
+    tracer, logger = tracers.get_tracer("client-test"), loggers.get_logger("client-test")
+    if options.ledger:
+        enter(options.ledger, tracer, logger, meter)
+    else:
+        meter.create_observable_gauge("queue.depth", callbacks=[depth], unit="{job}", description="Jobs waiting.")
+        jobs = meter.create_counter("jobs.processed", unit="{job}", description="Jobs done.")
+        durations = meter.create_histogram("job.duration", unit="s", description="Duration of a job.")
+        play(options, tracer, logger, jobs, durations)
     for provider in (tracers, meters, loggers):
         provider.shutdown()
 

@@ -1,165 +1,253 @@
-//! Identity and labels of series, made once for all that share them.
+//! Which series a point belongs to: by a look at its bytes where they are known, described once
+//! where they are not.
 
-use std::sync::Arc;
-
-use proto::otlp::wire::{
-    common::v1::{InstrumentationScope, KeyValue},
-    metrics::v1::Metric,
-    resource::v1::Resource,
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLockReadGuard},
 };
-use window::{Labels, Series, SeriesKey, SeriesKind, Temporality, UnixNanos};
+
+use proto::{
+    otlp::{KeyValue, Repeated, Resource, Scope, metrics::Metric},
+    wire::Malformed,
+};
+use window::{Labels, Series, SeriesKey, SeriesKind, Temporality};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::{Part, shown};
 use crate::{
-    Batch, IncomingPoint,
+    Batch, ExemplarRow, KnownSeries, NumberRow, SeriesRef, Stranger,
     decode::{
-        Decoded, Limits, attributes,
-        cache::SeriesCache,
-        names,
-        resource::{Feeds, Label, Sender, Texts},
+        Limits, names,
+        sender::{Feeds, Label, Sender},
+        senders::Senders,
+        values,
     },
+    known::{self, WireKey},
 };
 
-/// What the points of one metric share.
-#[derive(Debug)]
-pub(super) struct Head {
-    name: Arc<str>,
-    source_name: Arc<str>,
-    unit: Arc<str>,
-    kind: SeriesKind,
-    /// Identity of resource, scope and metric.
-    digest: u128,
+/// A valid point's least length: tag, length, time and value.
+const LEAST_POINT_BYTES: usize = 20;
+
+/// What decoding needs and does not own.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::decode) struct Context<'d> {
+    pub(in crate::decode) limits: &'d Limits,
+    pub(in crate::decode) known: &'d KnownSeries,
+    pub(in crate::decode) senders: &'d Senders,
+}
+
+/// Reads a request of `points` points.
+pub(in crate::decode) fn rows(request: &[u8], points: u64, context: Context<'_>) -> Result<Batch, Malformed> {
+    let mut rows = Rows::new(context);
+    let room = request.len() / LEAST_POINT_BYTES;
+    rows.batch.numbers.rows.reserve(usize::try_from(points).map_or(room, |points| points.min(room)));
+    proto::otlp::metrics::read(request, &mut rows)?;
+    Ok(rows.finish())
 }
 
 /// Rows under construction, and where in the request the reader is.
 #[derive(Debug)]
-pub(super) struct Rows<'a> {
-    pub(super) limits: &'a Limits,
-    pub(super) sender: Sender,
+pub(in crate::decode) struct Rows<'d> {
+    pub(super) context: Context<'d>,
+    sender: Arc<Sender>,
     /// Why the points of the current resource or scope are refused.
     pub(super) fault: Option<String>,
-    pub(super) items: u64,
     batch: Batch,
     feeds: Feeds,
+    /// Identity of the current resource and scope.
     scope: u128,
-    /// Attributes of the current point, by name.
-    order: Vec<&'a KeyValue>,
+    metric: Current,
+    parts: &'static [Part],
+    /// Held from one metric to the next.
+    known: Option<RwLockReadGuard<'d, known::Inner>>,
+    /// Places of this request's strangers.
+    strangers: HashMap<WireKey, SeriesRef>,
+    label_names: HashMap<Box<str>, Arc<str>>,
     bytes: Vec<u8>,
-    label_names: Texts<'a>,
-    cache: &'a SeriesCache,
 }
 
-impl<'a> Rows<'a> {
-    pub(super) fn new(limits: &'a Limits, cache: &'a SeriesCache) -> Self {
-        Self {
-            limits,
-            sender: Sender::new(None, limits),
+/// What the points of the current metric share.
+#[derive(Debug, Default)]
+struct Current {
+    name: String,
+    unit: String,
+    /// Identity of each part's series, apart from the point's attributes.
+    digests: [u128; 3],
+    /// Names for PromQL of the parts, once somebody needs them.
+    described: [Option<Described>; 3],
+}
+
+#[derive(Clone, Debug)]
+struct Described {
+    name: Arc<str>,
+    source_name: Arc<str>,
+    unit: Arc<str>,
+}
+
+impl<'d> Rows<'d> {
+    fn new(context: Context<'d>) -> Self {
+        let mut rows = Self {
+            context,
+            sender: Arc::default(),
             fault: None,
-            items: 0,
             batch: Batch::default(),
             feeds: Feeds::default(),
             scope: 0,
-            order: Vec::new(),
+            metric: Current::default(),
+            parts: &[],
+            known: None,
+            strangers: HashMap::new(),
+            label_names: HashMap::new(),
             bytes: Vec::new(),
-            label_names: Texts::default(),
-            cache,
-        }
+        };
+        rows.batch.numbers.epoch = context.known.read().epoch;
+        rows
     }
 
-    /// Begins a resource.
-    pub(super) fn sender(&mut self, resource: Option<&Resource>) {
-        self.sender = Sender::new(resource, self.limits);
+    pub(super) fn begin_resource(&mut self, resource: &Resource<'_>) {
+        self.sender = self.context.senders.of(resource, self.context.limits);
+        self.batch.repeated_attributes += self.sender.repeated;
         self.feeds.note(&self.sender.feed);
     }
 
-    /// Takes the identity of a scope of the current sender.
-    pub(super) fn scope_digest(&mut self, scope: Option<&InstrumentationScope>) {
+    pub(super) fn begin_scope(&mut self, scope: &Scope<'_>) {
+        let mut list = Vec::new();
+        // The reader has looked at them already.
+        let read = values::read_into(&scope.attributes, &mut list).map_err(|e| e.to_string());
+        let fault = read.err().or_else(|| values::fault("scope", &list, self.context.limits));
+        self.fault = self.sender.fault.clone().or(fault);
+        if self.fault.is_none() {
+            self.batch.repeated_attributes += values::sort(&mut list);
+        }
         self.bytes.clear();
         self.bytes.extend(self.sender.digest.to_le_bytes());
-        if let Some(scope) = scope {
-            attributes::bytes(scope.name.as_bytes(), &mut self.bytes);
-            attributes::bytes(scope.version.as_bytes(), &mut self.bytes);
-            attributes::canonical(&scope.attributes, &mut self.bytes);
-        }
+        values::bytes(scope.name.bytes(), &mut self.bytes);
+        values::bytes(scope.version.bytes(), &mut self.bytes);
+        values::canonical_sorted(&list, &mut self.bytes);
         self.scope = xxh3_128(&self.bytes);
     }
 
-    /// What the points of `metric` share; `suffix` names the part of it that is kept.
-    pub(super) fn head(&mut self, metric: &Metric, kind: SeriesKind, suffix: &str) -> Head {
-        self.bytes.clear();
-        self.bytes.extend(self.scope.to_le_bytes());
-        attributes::bytes(metric.name.as_bytes(), &mut self.bytes);
-        attributes::bytes(suffix.as_bytes(), &mut self.bytes);
-        attributes::bytes(metric.unit.as_bytes(), &mut self.bytes);
-        self.bytes.push(kind_byte(kind));
-        let name = if suffix.is_empty() {
-            names::metric(&metric.name, &metric.unit, kind)
-        } else {
-            // The type's own suffix follows the unit, and neither of them is a counter's name.
-            names::metric(&metric.name, &metric.unit, SeriesKind::Derived) + suffix
-        };
-        Head {
-            name: name.into(),
-            source_name: metric.name.as_str().into(),
-            unit: if suffix == "_count" { "".into() } else { metric.unit.as_str().into() },
-            kind,
-            digest: xxh3_128(&self.bytes),
+    /// Begins a metric whose points become `parts`, at most three series each.
+    pub(super) fn begin_metric(&mut self, metric: &Metric<'_>, parts: &'static [Part]) {
+        let current = &mut self.metric;
+        current.name.clear();
+        current.name.push_str(metric.name.as_str());
+        current.unit.clear();
+        current.unit.push_str(metric.unit.as_str());
+        current.described = [const { None }; 3];
+        self.parts = parts;
+        for ((suffix, kind), digest) in parts.iter().zip(&mut current.digests) {
+            self.bytes.clear();
+            self.bytes.extend(self.scope.to_le_bytes());
+            values::bytes(metric.name.bytes(), &mut self.bytes);
+            values::bytes(suffix.as_bytes(), &mut self.bytes);
+            values::bytes(metric.unit.bytes(), &mut self.bytes);
+            self.bytes.push(kind_byte(*kind));
+            *digest = xxh3_128(&self.bytes);
         }
+        // Given back and taken again, so that the pipeline is never kept waiting for long.
+        self.known = None;
+        self.known = Some(self.context.known.read());
     }
 
-    /// Makes `attributes` those of the current point.
-    pub(super) fn sort(&mut self, attributes: &'a [KeyValue]) {
-        attributes::sort_into(attributes, &mut self.order);
+    /// Whether the start times of the current metric mean anything: those of gauges do not.
+    #[inline]
+    pub(super) fn has_start(&self) -> bool {
+        matches!(self.parts, [(_, SeriesKind::Sum { .. }), ..])
     }
 
-    /// Adds a value of the series that `head` and the current point's attributes identify.
-    pub(super) fn push(&mut self, head: &Head, time: UnixNanos, start: Option<UnixNanos>, value: f64) {
+    /// The series of a point of the current metric's part, or nothing when the point is refused.
+    #[inline]
+    pub(super) fn series(&mut self, part: usize, sent: &Repeated<'_>) -> Result<Option<SeriesRef>, Malformed> {
+        let wire = WireKey::new(self.metric.digests[part], sent.raw());
+        if let Some(entry) = self.known.as_ref().and_then(|known| known.get(wire)) {
+            self.batch.repeated_attributes += u64::from(entry.repeated);
+            return Ok(Some(SeriesRef::known(entry.id)));
+        }
+        self.stranger(part, wire, sent)
+    }
+
+    #[cold]
+    fn stranger(&mut self, part: usize, wire: WireKey, sent: &Repeated<'_>) -> Result<Option<SeriesRef>, Malformed> {
+        let mut list = Vec::new();
+        values::read_into(sent, &mut list)?;
+        if let Some(fault) = values::fault("data point", &list, self.context.limits) {
+            self.refuse_point(&fault);
+            return Ok(None);
+        }
+        let repeated = values::sort(&mut list);
+        self.batch.repeated_attributes += repeated;
+        if let Some(series) = self.strangers.get(&wire) {
+            return Ok(Some(*series));
+        }
         self.bytes.clear();
-        self.bytes.extend(head.digest.to_le_bytes());
-        attributes::canonical_sorted(&self.order, &mut self.bytes);
+        self.bytes.extend(self.metric.digests[part].to_le_bytes());
+        values::canonical_sorted(&list, &mut self.bytes);
         let key = SeriesKey(xxh3_128(&self.bytes));
-        let cache = self.cache;
-        let series = cache.find_or_add(key, || self.describe(head, key));
-        self.batch.points.push(IncomingPoint { key, series, time, start, value });
+        let series = self.describe(part, key, &list);
+        let place = SeriesRef::stranger(self.batch.numbers.strangers.len());
+        let repeated = u32::try_from(repeated).unwrap_or(u32::MAX);
+        self.batch.numbers.strangers.push(Stranger { wire, series, repeated });
+        self.strangers.insert(wire, place);
+        Ok(Some(place))
     }
 
-    fn describe(&mut self, head: &Head, key: SeriesKey) -> Series {
-        Series {
-            key,
-            name: Arc::clone(&head.name),
-            source_name: Arc::clone(&head.source_name),
-            unit: Arc::clone(&head.unit),
-            kind: head.kind,
-            labels: self.labels(),
-            service: Arc::clone(&self.sender.feed.service),
-        }
+    fn describe(&mut self, part: usize, key: SeriesKey, sorted: &[KeyValue<'_>]) -> Series {
+        let (suffix, kind) = self.parts[part];
+        let current = &mut self.metric;
+        let described = current.described[part].get_or_insert_with(|| Described {
+            name: if suffix.is_empty() {
+                names::metric(&current.name, &current.unit, kind).into()
+            } else {
+                // The type's own suffix follows the unit, and neither of them is a counter's name.
+                (names::metric(&current.name, &current.unit, SeriesKind::Derived) + suffix).into()
+            },
+            source_name: current.name.as_str().into(),
+            unit: if suffix == "_count" { "".into() } else { current.unit.as_str().into() },
+        });
+        let Described { name, source_name, unit } = described.clone();
+        let service = Arc::clone(&self.sender.feed.service);
+        Series { key, name, source_name, unit, kind, labels: self.labels(sorted), service }
     }
 
     /// `job` and `instance` win over the point's attributes, and those over promoted ones.
     /// Attributes whose names become equal share a label, their values joined in order of name.
-    fn labels(&mut self) -> Labels {
-        let limit = self.limits.label_value_bytes;
-        let mut own: Vec<Label> = Vec::with_capacity(self.order.len() + self.sender.promoted.len() + 2);
-        for (name, value) in [("job", &self.sender.feed.service), ("instance", &self.sender.feed.instance)] {
+    fn labels(&mut self, sorted: &[KeyValue<'_>]) -> Labels {
+        let limit = self.context.limits.label_value_bytes;
+        let sender = &self.sender;
+        let mut own: Vec<Label> = Vec::with_capacity(sorted.len() + sender.promoted.len() + 2);
+        for (name, value) in [("job", &sender.feed.service), ("instance", &sender.feed.instance)] {
             if !value.is_empty() {
                 own.push((name.into(), Arc::clone(value)));
             }
         }
         let reserved = own.len();
-        for attribute in &self.order {
-            let value = attributes::text(attribute.value.as_ref(), limit);
-            if value.is_empty() || attribute.key.is_empty() {
+        for attribute in sorted {
+            let (key, value) = (attribute.key.as_str(), values::text(&attribute.value, limit));
+            if value.is_empty() || key.is_empty() {
                 continue;
             }
-            let name = self.label_names.share_as(&attribute.key, |key| names::label(key).into());
+            let name = match self.label_names.get(key) {
+                Some(name) => Arc::clone(name),
+                None => Arc::clone(self.label_names.entry(key.into()).or_insert_with(|| names::label(key).into())),
+            };
             match own.iter().position(|(n, _)| *n == name) {
                 None => own.push((name, value.into())),
                 Some(index) if index >= reserved => own[index].1 = format!("{};{value}", own[index].1).into(),
                 Some(_) => {}
             }
         }
-        own.extend(self.sender.promoted.iter().cloned());
+        own.extend(sender.promoted.iter().cloned());
         Labels::from_pairs(own)
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, row: NumberRow) {
+        self.batch.numbers.rows.push(row);
+    }
+
+    pub(super) fn push_exemplar(&mut self, row: ExemplarRow) {
+        self.batch.numbers.exemplars.push(row);
     }
 
     /// Refuses `count` points.
@@ -167,10 +255,16 @@ impl<'a> Rows<'a> {
         self.batch.rejected.add(count, reason);
     }
 
-    /// The request as rows.
-    pub(super) fn finish(mut self) -> Decoded {
+    /// Refuses a point of the current metric.
+    #[cold]
+    pub(super) fn refuse_point(&mut self, what: &str) {
+        let name = &self.metric.name;
+        self.batch.rejected.add(1, || format!("{}: {what}", shown(name)));
+    }
+
+    fn finish(mut self) -> Batch {
         self.batch.feeds = self.feeds.into_list();
-        Decoded { batch: self.batch, items: self.items }
+        self.batch
     }
 }
 

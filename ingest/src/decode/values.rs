@@ -1,0 +1,211 @@
+//! Attributes: their text, their canonical bytes for identity, and the bounds on them.
+
+use std::borrow::Cow;
+
+use proto::{
+    base64,
+    otlp::{AnyValue, KeyValue, Repeated, cut},
+    wire::Malformed,
+};
+use serde_json::json;
+
+use super::Limits;
+
+/// Reads `sent` into `list`, in the order sent.
+///
+/// # Errors
+/// When one of them is no attribute.
+pub(super) fn read_into<'a>(sent: &'a Repeated<'_>, list: &mut Vec<KeyValue<'a>>) -> Result<(), Malformed> {
+    list.clear();
+    for raw in sent.iter() {
+        list.push(KeyValue::read(raw)?);
+    }
+    Ok(())
+}
+
+/// Orders `list` by name; of equal names the first sent is kept. Returns how many others there were.
+pub(super) fn sort(list: &mut Vec<KeyValue<'_>>) -> u64 {
+    let sent = list.len();
+    list.sort_by(|a, b| a.key.cmp(&b.key));
+    list.dedup_by(|later, first| later.key == first.key);
+    (sent - list.len()) as u64
+}
+
+/// What is wrong with the attributes of `what`, if anything.
+pub(super) fn fault(what: &str, list: &[KeyValue<'_>], limits: &Limits) -> Option<String> {
+    if list.len() > limits.attributes_per_item {
+        let limit = limits.attributes_per_item;
+        return Some(format!("{what}: {} attributes, the limit is {limit}", list.len()));
+    }
+    let limit = limits.attribute_name_bytes;
+    let long = list.iter().find(|a| a.key.bytes().len() > limit)?.key.as_str();
+    Some(format!("{what}: attribute name of {} bytes ({:?}...), the limit is {limit}", long.len(), cut(long, 32)))
+}
+
+/// The value as text, at most `limit` bytes: text as it is, numbers in decimal, bytes in base64,
+/// arrays and maps as JSON, nothing as nothing.
+pub(super) fn text<'a>(value: &AnyValue<'a>, limit: usize) -> Cow<'a, str> {
+    let full: Cow<'a, str> = match value {
+        AnyValue::Unset => Cow::Borrowed(""),
+        AnyValue::Text(text) => Cow::Borrowed(text.as_str()),
+        AnyValue::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        AnyValue::Int(value) => Cow::Owned(value.to_string()),
+        AnyValue::Double(value) => Cow::Owned(double(*value)),
+        // Three bytes make four digits, so this much is enough for the cut below.
+        AnyValue::Bytes(bytes) => Cow::Owned(base64::encode(&bytes[..bytes.len().min(limit)])),
+        AnyValue::Array(_) | AnyValue::Map(_) => Cow::Owned(json_of(value).to_string()),
+    };
+    match full {
+        Cow::Borrowed(text) => Cow::Borrowed(cut(text, limit)),
+        Cow::Owned(mut text) => {
+            text.truncate(cut(&text, limit).len());
+            Cow::Owned(text)
+        }
+    }
+}
+
+fn double(value: f64) -> String {
+    match value {
+        v if v.is_nan() => "NaN".to_owned(),
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        v => v.to_string(),
+    }
+}
+
+/// Recursion is bounded: the reader refuses deep nesting.
+fn json_of(value: &AnyValue<'_>) -> serde_json::Value {
+    match value {
+        AnyValue::Unset => serde_json::Value::Null,
+        AnyValue::Text(text) => json!(text.as_str()),
+        AnyValue::Bool(value) => json!(value),
+        AnyValue::Int(value) => json!(value),
+        AnyValue::Double(value) if value.is_finite() => json!(value),
+        AnyValue::Double(value) => json!(double(*value)),
+        AnyValue::Bytes(bytes) => json!(base64::encode(bytes)),
+        AnyValue::Array(array) => array.iter().map(|v| json_of(&v)).collect(),
+        AnyValue::Map(map) => {
+            let mut object = serde_json::Map::new();
+            for entry in map.iter() {
+                object.entry(entry.key.as_str()).or_insert_with(|| json_of(&entry.value));
+            }
+            object.into()
+        }
+    }
+}
+
+/// Appends sorted attributes in a form in which no two different sets are alike: counts, lengths
+/// and types before contents.
+pub(super) fn canonical_sorted(list: &[KeyValue<'_>], out: &mut Vec<u8>) {
+    length(list.len(), out);
+    for attribute in list {
+        bytes(attribute.key.bytes(), out);
+        canonical_value(&attribute.value, out);
+    }
+}
+
+fn canonical_value(value: &AnyValue<'_>, out: &mut Vec<u8>) {
+    match value {
+        AnyValue::Unset => out.push(0),
+        AnyValue::Text(text) => {
+            out.push(1);
+            bytes(text.bytes(), out);
+        }
+        AnyValue::Bool(value) => out.extend([2, u8::from(*value)]),
+        AnyValue::Int(value) => {
+            out.push(3);
+            out.extend(value.to_le_bytes());
+        }
+        AnyValue::Double(value) => {
+            out.push(4);
+            out.extend(value.to_bits().to_le_bytes());
+        }
+        AnyValue::Array(array) => {
+            out.push(5);
+            length(array.iter().count(), out);
+            array.iter().for_each(|v| canonical_value(&v, out));
+        }
+        AnyValue::Map(map) => {
+            out.push(6);
+            let mut entries: Vec<KeyValue<'_>> = map.iter().collect();
+            sort(&mut entries);
+            canonical_sorted(&entries, out);
+        }
+        AnyValue::Bytes(value) => {
+            out.push(7);
+            bytes(value, out);
+        }
+    }
+}
+
+/// Appends `text`'s length and contents.
+pub(super) fn bytes(text: &[u8], out: &mut Vec<u8>) {
+    length(text.len(), out);
+    out.extend(text);
+}
+
+fn length(length: usize, out: &mut Vec<u8>) {
+    out.extend((length as u64).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1 as wire;
+    use prost::Message as _;
+    use wire::any_value::Value;
+
+    use super::*;
+
+    fn any(value: Value) -> wire::AnyValue {
+        wire::AnyValue { value: Some(value) }
+    }
+
+    fn pair(key: &str, value: Value) -> wire::KeyValue {
+        wire::KeyValue { key: key.into(), value: Some(any(value)), key_strindex: 0 }
+    }
+
+    fn check_text(value: Value, limit: usize, expected: &str) {
+        let bytes = any(value).encode_to_vec();
+        assert_eq!(text(&AnyValue::read(&bytes).expect("is a value"), limit), expected);
+    }
+
+    #[test]
+    fn every_kind_of_value_has_a_text() {
+        check_text(Value::StringValue("a b".into()), 64, "a b");
+        check_text(Value::BoolValue(true), 64, "true");
+        check_text(Value::IntValue(-7), 64, "-7");
+        check_text(Value::DoubleValue(0.5), 64, "0.5");
+        check_text(Value::DoubleValue(f64::NEG_INFINITY), 64, "-Infinity");
+        check_text(Value::BytesValue(vec![0xff, 0]), 64, "/wA=");
+        let values = vec![any(Value::IntValue(1)), wire::AnyValue { value: None }, any(Value::DoubleValue(f64::NAN))];
+        check_text(Value::ArrayValue(wire::ArrayValue { values }), 64, r#"[1,null,"NaN"]"#);
+        let values = vec![pair("k", Value::StringValue("v\"".into()))];
+        check_text(Value::KvlistValue(wire::KeyValueList { values }), 64, r#"{"k":"v\""}"#);
+        assert_eq!(text(&AnyValue::Unset, 64), "");
+    }
+
+    #[test]
+    fn a_long_value_is_cut_between_characters() {
+        check_text(Value::StringValue("\u{e4}".repeat(100)), 5, "\u{e4}\u{e4}");
+        check_text(Value::BytesValue(vec![0; 1000]), 6, "AAAAAA");
+    }
+
+    fn key(attributes: &[wire::KeyValue]) -> Vec<u8> {
+        let encoded: Vec<Vec<u8>> = attributes.iter().map(prost::Message::encode_to_vec).collect();
+        let mut list: Vec<_> = encoded.iter().map(|a| KeyValue::read(a).expect("is an attribute")).collect();
+        sort(&mut list);
+        let mut out = Vec::new();
+        canonical_sorted(&list, &mut out);
+        out
+    }
+
+    #[test]
+    fn types_and_borders_are_part_of_identity() {
+        let text = |k: &str, v: &str| pair(k, Value::StringValue(v.into()));
+        assert_ne!(key(&[text("ab", "c")]), key(&[text("a", "bc")]));
+        assert_ne!(key(&[text("a", "1")]), key(&[pair("a", Value::IntValue(1))]));
+        assert_ne!(key(&[]), key(&[text("", "")]));
+        assert_eq!(key(&[text("a", "1"), text("b", "2")]), key(&[text("b", "2"), text("a", "1")]));
+        assert_eq!(key(&[text("a", "1"), text("a", "2")]), key(&[text("a", "1")]), "the first of equal names is kept");
+    }
+}

@@ -1,0 +1,151 @@
+//! Which series a point belongs to, by the bytes in which its attributes were sent.
+//!
+//! A sender repeats its series every few seconds in the same bytes. Whoever has seen them once need
+//! not read, check or order them again: one hash and one look give the series' number. Other bytes
+//! for the same attributes (another order, say) are an entry of their own with the same number.
+//!
+//! Written by [`crate::Intake`] when it registers a series, read by every task that decodes.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use window::SeriesId;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Ways of writing a series that are remembered, for each series that there may be.
+const WAYS: usize = 2;
+
+/// What was sent for a series: its metric's identity and its attributes' bytes, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireKey([u64; 2]);
+
+impl WireKey {
+    /// The key of attributes as sent, of a metric with this identity.
+    #[inline]
+    pub(crate) fn new(metric: u128, attributes: &[u8]) -> Self {
+        let hash = xxh3_128(attributes) ^ metric.rotate_left(31);
+        let [low, high] = [hash & u128::from(u64::MAX), hash >> 64];
+        Self([low, high].map(|half| u64::try_from(half).unwrap_or_default()))
+    }
+}
+
+impl std::hash::Hash for WireKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// A key is a hash already.
+#[derive(Debug, Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// A known way of writing a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) id: SeriesId,
+    /// Attributes in it whose name another one had already.
+    pub(crate) repeated: u32,
+}
+
+/// The series that are known, by what was sent for them. Bounded by the limit on series.
+#[derive(Debug)]
+pub struct KnownSeries {
+    inner: RwLock<Inner>,
+    limit: usize,
+}
+
+/// What a reader holds while it looks series up.
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    entries: HashMap<WireKey, Entry, BuildHasherDefault<Identity>>,
+    /// How often numbers have been taken back.
+    pub(crate) epoch: u64,
+}
+
+impl Inner {
+    #[inline]
+    pub(crate) fn get(&self, key: WireKey) -> Option<Entry> {
+        self.entries.get(&key).copied()
+    }
+}
+
+impl KnownSeries {
+    /// Nothing known yet, of at most `max_series` series.
+    #[must_use]
+    pub fn new(max_series: usize) -> Self {
+        Self { inner: RwLock::default(), limit: max_series.saturating_mul(WAYS) }
+    }
+
+    /// For looking up. Not to be held for long: the pipeline waits for it.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        // Whole between any two statements, so a thread that died has left no harm.
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers ways of writing series. Beyond the limit nothing is remembered: such series are
+    /// found by their identity, at more CPU for each point.
+    pub(crate) fn add(&self, entries: impl IntoIterator<Item = (WireKey, Entry)>) {
+        let mut entries = entries.into_iter().peekable();
+        if entries.peek().is_none() {
+            return;
+        }
+        let mut inner = self.write();
+        let room = self.limit.saturating_sub(inner.entries.len());
+        inner.entries.extend(entries.take(room));
+    }
+
+    /// Forgets series whose numbers will be used again; `gone` is sorted. Returns the new epoch.
+    pub(crate) fn forget(&self, gone: &[SeriesId]) -> u64 {
+        let mut inner = self.write();
+        inner.entries.retain(|_, entry| gone.binary_search(&entry.id).is_err());
+        inner.epoch += 1;
+        inner.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metric_and_attributes_are_both_part_of_the_key() {
+        let key = WireKey::new(1, b"a");
+        assert_eq!(key, WireKey::new(1, b"a"));
+        assert_ne!(key, WireKey::new(2, b"a"));
+        assert_ne!(key, WireKey::new(1, b"b"));
+    }
+
+    #[test]
+    fn ways_are_bounded_and_forgotten() {
+        let known = KnownSeries::new(1);
+        let entry = |id| Entry { id: SeriesId(id), repeated: 0 };
+        known.add((0..9).map(|i| (WireKey::new(i, b""), entry(7))));
+        let found = (0..9).filter(|i| known.read().get(WireKey::new(*i, b"")).is_some()).count();
+        assert_eq!(found, WAYS);
+        assert_eq!(known.forget(&[SeriesId(7)]), 1);
+        assert_eq!(known.read().get(WireKey::new(0, b"")), None);
+    }
+}
