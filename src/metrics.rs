@@ -87,7 +87,7 @@ fn window(text: &mut Text, view: &View) {
     text.gauge("bellwether_window_bytes", "Bytes of sealed chunks.");
     text.size(&[], stats.bytes);
     text.gauge("bellwether_window_rows", "Rows in the window.");
-    for (table, rows) in ["numbers", "spans", "logs"].into_iter().zip(stats.rows) {
+    for (table, rows) in ["numbers", "spans", "logs", "histograms"].into_iter().zip(stats.rows) {
         text.size(&[("table", table)], rows);
     }
     text.counter("bellwether_window_evicted_chunks_total", "Chunks let go, because of their age or of the byte bound.");

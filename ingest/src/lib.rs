@@ -9,6 +9,7 @@ mod door;
 #[cfg(test)]
 mod fake;
 mod grpc;
+mod histograms;
 mod http;
 mod intake;
 mod known;
@@ -21,6 +22,7 @@ mod sketch;
 pub use batch::{Batch, ExemplarRow, Feed, IncomingPoint, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
 pub use decode::{Decoded, Decoder, Limits};
 pub use door::{Counters, Outcome, Transport};
+pub use histograms::{Derived, HistogramFault, Histograms, Interval, MAX_BUCKETS, check_histogram};
 pub use intake::{Applied, Intake, IntakeConfig, Outdated, Passed};
 pub use known::{KnownSeries, WireKey};
 pub use queue::{Queue, Refused, Submission};

@@ -11,6 +11,7 @@ use crate::{
     functions,
     labels::{Memory, Projector},
     plan::{Binary, Expr, Kind, MapFunction, Plan, Projection, SelectorId, Set, SetOperator, Shape, WindowFunction},
+    quantile::histogram_quantile,
     select::{SelectedSeries, Selection},
     value::Metric,
 };
@@ -87,6 +88,10 @@ impl<'a> Evaluator<'a> {
                 let there = !self.vector(inner, at)?.is_empty();
                 let says = self.ask == Ask::Data || !there;
                 Ok(if says { vec![InstantSample { name: None, labels: labels.clone(), value: 1.0 }] } else { vec![] })
+            }
+            Expr::HistogramQuantile(q, buckets) => {
+                let (q, buckets) = (self.scalar(q, at)?, self.vector(buckets, at)?);
+                Ok(histogram_quantile(q, buckets))
             }
             Expr::Negate(inner, Kind::Vector) => {
                 let negated = |s: InstantSample| {

@@ -11,6 +11,7 @@
 
 mod aggregate;
 mod binary;
+mod buckets;
 mod error;
 mod eval;
 mod functions;
@@ -19,6 +20,7 @@ mod numbers;
 mod observe;
 mod parse;
 mod plan;
+mod quantile;
 mod rate;
 mod select;
 mod text;

@@ -79,7 +79,10 @@ fn window_function(name: &str) -> Option<WindowFunction> {
 }
 
 fn is_other_function(name: &str) -> bool {
-    matches!(name, "abs" | "absent" | "clamp_min" | "clamp_max" | "round" | "scalar" | "time" | "vector")
+    matches!(
+        name,
+        "abs" | "absent" | "clamp_min" | "clamp_max" | "histogram_quantile" | "round" | "scalar" | "time" | "vector"
+    )
 }
 
 struct Builder<'a> {
@@ -235,6 +238,7 @@ impl Builder<'_> {
             }
             ("clamp_min", Some(e), Some(min), None) => Some(Expr::Map(MapFunction::ClampMin(min), Box::new(e))),
             ("clamp_max", Some(e), Some(max), None) => Some(Expr::Map(MapFunction::ClampMax(max), Box::new(e))),
+            ("histogram_quantile", Some(q), Some(buckets), None) => Some(Expr::HistogramQuantile(Box::new(q), buckets)),
             ("round", Some(e), nearest, None) => {
                 let nearest = nearest.unwrap_or_else(|| Box::new(Expr::Number(1.0)));
                 Some(Expr::Map(MapFunction::Round(nearest), Box::new(e)))

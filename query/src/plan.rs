@@ -52,6 +52,8 @@ pub(crate) enum Expr {
     Map(MapFunction, Box<Expr>),
     /// The labels are those of the answer when `inner` is empty.
     Absent(Box<Expr>, Labels),
+    /// The quantile, and the buckets.
+    HistogramQuantile(Box<Expr>, Box<Expr>),
     ToVector(Box<Expr>),
     ToScalar(Box<Expr>),
     Negate(Box<Expr>, Kind),
@@ -207,6 +209,7 @@ impl Expr {
             | Self::OverWindow(..)
             | Self::Map(..)
             | Self::Absent(..)
+            | Self::HistogramQuantile(..)
             | Self::ToVector(_)
             | Self::Binary(_)
             | Self::Set(_)
@@ -224,6 +227,7 @@ impl Expr {
                 inner.has_condition()
             }
             Self::Binary(b) => b.filters() || b.left.has_condition() || b.right.has_condition(),
+            Self::HistogramQuantile(_, buckets) => buckets.has_condition(),
             Self::Set(s) => s.left.has_condition() || s.right.has_condition(),
             Self::Aggregate(a) => a.inner.has_condition(),
         }

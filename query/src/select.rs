@@ -3,9 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use regex::{Regex, RegexBuilder};
-use window::{Labels, Sample, Series, SeriesId, Snapshot, UnixNanos, is_stale};
+use window::{Labels, Sample, Series, SeriesId, SeriesKind, Snapshot, UnixNanos, is_stale};
 
-use crate::{Options, QueryError, plan::Selector, value::Metric};
+use crate::{
+    Options, QueryError,
+    buckets::{self, LE},
+    plan::Selector,
+    value::Metric,
+};
 
 /// The label under which PromQL knows the name of a series.
 pub(crate) const METRIC_NAME: &str = "__name__";
@@ -188,9 +193,65 @@ fn read_series(
         let (name, labels) = (Arc::clone(&series.name), series.labels.clone());
         out.push(SelectedSeries { name, labels, samples, from: 0, until: 0 });
     }
+    read_buckets(selector, snapshot, (after, until), options, budget, &mut out)?;
     let key = |s: &SelectedSeries| s.samples.first().map(|first| first.time);
     out.sort_by(|a, b| (&a.name, &a.labels, key(a)).cmp(&(&b.name, &b.labels, key(b))));
     Ok(out)
+}
+
+/// Appends the bucket series of the histograms whose `<name>_bucket` is selected.
+fn read_buckets(
+    selector: &Selector,
+    snapshot: &Snapshot,
+    bounds: (UnixNanos, UnixNanos),
+    options: &Options,
+    budget: &mut usize,
+    out: &mut Vec<SelectedSeries>,
+) -> Result<(), QueryError> {
+    let wanted = |le: &str| selector.matchers.iter().all(|m| m.label != LE || m.test.holds(le));
+    for (id, series) in matching_histograms(snapshot, &selector.matchers) {
+        let name: Arc<str> = format!("{}{}", series.name, buckets::SUFFIX).into();
+        let read = buckets::read(snapshot, id, bounds, |bound| wanted(&bound.text()), budget);
+        for (bound, mut samples) in read.ok_or(QueryError::TooManySamples { limit: options.max_samples })? {
+            if selector.range.is_some() {
+                samples.retain(|s| !is_stale(s.value));
+            }
+            if !samples.is_empty() {
+                let (name, labels) = (Arc::clone(&name), series.labels.with(LE, &bound.text()));
+                out.push(SelectedSeries { name, labels, samples, from: 0, until: 0 });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The histograms whose bucket series `matchers` may mean; `le` is left to the reader.
+fn matching_histograms<'a>(
+    snapshot: &'a Snapshot,
+    matchers: &'a [Matcher],
+) -> impl Iterator<Item = (SeriesId, &'a Arc<Series>)> + 'a {
+    let registry = &snapshot.registry;
+    let exact = matchers.iter().find_map(|m| match &m.test {
+        Test::Is(name) if m.label == METRIC_NAME => Some(name.strip_suffix(buckets::SUFFIX).unwrap_or_default()),
+        Test::Is(_) | Test::IsNot(_) | Test::Matches(_) | Test::MatchesNot(_) => None,
+    });
+    // Without histograms there is nothing to look for among all the names.
+    let names: Vec<&str> = match exact {
+        Some(name) => vec![name],
+        None if snapshot.histograms.is_empty() => Vec::new(),
+        None => registry.names().collect(),
+    };
+    let holds = |m: &Matcher, series: &Series| match m.label.as_str() {
+        LE => true,
+        METRIC_NAME => m.test.holds(&format!("{}{}", series.name, buckets::SUFFIX)),
+        label => m.test.holds(series.labels.get(label).unwrap_or_default()),
+    };
+    names
+        .into_iter()
+        .flat_map(|name| registry.named(name))
+        .filter_map(|&id| Some((id, registry.get(id)?)))
+        .filter(|(_, series)| matches!(series.kind, SeriesKind::Histogram { .. }))
+        .filter(move |(_, series)| matchers.iter().all(|m| holds(m, series)))
 }
 
 fn matching<'a>(

@@ -2,6 +2,8 @@
 
 #[path = "promql/consistency.rs"]
 mod consistency;
+#[path = "promql/histograms.rs"]
+mod histograms;
 #[path = "promql/hostile.rs"]
 mod hostile;
 #[path = "promql/script.rs"]

@@ -94,6 +94,7 @@ struct WindowJson {
     points: usize,
     spans: usize,
     logs: usize,
+    histograms: usize,
     chunks_evicted_by_time: u64,
     chunks_evicted_by_bytes: u64,
 }
@@ -190,13 +191,14 @@ fn signal_json(counters: &ingest::Counters, signal: Signal) -> SignalJson {
 
 fn window_json(view: &View) -> WindowJson {
     let stats = view.counts.window;
-    let [points, spans, logs] = stats.rows;
+    let [points, spans, logs, histograms] = stats.rows;
     WindowJson {
         series: stats.series,
         bytes: stats.bytes,
         points,
         spans,
         logs,
+        histograms,
         chunks_evicted_by_time: stats.evicted_by_time,
         chunks_evicted_by_bytes: stats.evicted_by_bytes,
     }

@@ -28,3 +28,33 @@ pub const ATTRIBUTES: &str = "attributes";
 pub const SEVERITY: &str = "severity";
 /// Log body as text.
 pub const BODY: &str = "body";
+/// Observations of a histogram.
+pub const COUNT: &str = "count";
+/// Sum of the observations.
+pub const SUM: &str = "sum";
+/// The least observation.
+pub const MIN: &str = "min";
+/// The greatest observation.
+pub const MAX: &str = "max";
+/// Upper bounds of explicit buckets.
+pub const BOUNDS: &str = "bounds";
+/// Observations by explicit bucket.
+pub const COUNTS: &str = "counts";
+/// Resolution of exponential buckets.
+pub const SCALE: &str = "scale";
+/// Observations in the zero bucket.
+pub const ZERO_COUNT: &str = "zero_count";
+/// Half width of the zero bucket.
+pub const ZERO_THRESHOLD: &str = "zero_threshold";
+/// Index of the first positive bucket.
+pub const POSITIVE_OFFSET: &str = "positive_offset";
+/// Observations by positive bucket.
+pub const POSITIVE_COUNTS: &str = "positive_counts";
+/// Index of the first negative bucket.
+pub const NEGATIVE_OFFSET: &str = "negative_offset";
+/// Observations by negative bucket.
+pub const NEGATIVE_COUNTS: &str = "negative_counts";
+/// Ranks of a summary.
+pub const QUANTILES: &str = "quantiles";
+/// Values at the ranks of a summary.
+pub const QUANTILE_VALUES: &str = "values";

@@ -9,6 +9,7 @@
 
 pub mod columns;
 mod events;
+mod histograms;
 mod labels;
 mod numbers;
 mod rows;
@@ -19,6 +20,7 @@ mod store;
 mod time;
 
 pub use events::{LogChunk, SpanChunk, SpanView};
+pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
 pub use labels::Labels;
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
 pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, is_stale};

@@ -59,6 +59,12 @@ pub enum SeriesKind {
         /// How points add up.
         temporality: Temporality,
     },
+    /// Histograms, exponential histograms and summaries: rows of the histogram tables. A summary
+    /// counts from its start, so it is cumulative. The name is the one without `_bucket`.
+    Histogram {
+        /// How points add up.
+        temporality: Temporality,
+    },
     /// Computed here from other telemetry (rates, ratios, quantiles); judged by detectors like a gauge.
     Derived,
     /// Published by a detector beside the series that it judges (`:expected`, `:score`); never judged itself.
@@ -74,7 +80,7 @@ impl SeriesKind {
         match self {
             Self::Gauge | Self::Derived => true,
             Self::Sum { monotonic, .. } => !monotonic,
-            Self::Published => false,
+            Self::Histogram { .. } | Self::Published => false,
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{Exemplar, LogChunk, NumberChunk, RegistryView, Sample, Series, SeriesId, SpanChunk, UnixNanos};
+use crate::{
+    Exemplar, HistogramChunk, HistogramView, LogChunk, NumberChunk, RegistryView, Sample, Series, SeriesId, SpanChunk,
+    UnixNanos,
+};
 
 /// A picture of the window after one seal. Cheap to clone; holds no lock.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +14,8 @@ pub struct Snapshot {
     pub registry: RegistryView,
     /// Number chunks, oldest seal first.
     pub numbers: Arc<[Arc<NumberChunk>]>,
+    /// Histogram chunks, shape by shape, oldest seal first.
+    pub histograms: Arc<[Arc<HistogramChunk>]>,
     /// Span chunks, oldest seal first.
     pub spans: Arc<[Arc<SpanChunk>]>,
     /// Log chunks, oldest seal first.
@@ -39,6 +44,21 @@ impl Snapshot {
             out.sort_by_key(|s| s.time);
             out.dedup_by_key(|s| s.time);
         }
+    }
+
+    /// The histograms of `series` with `after < time <= until`, oldest first, one per time (the
+    /// first received). The ends of the series are among them.
+    #[must_use]
+    pub fn histograms_of(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Vec<HistogramView<'_>> {
+        let mut out: Vec<HistogramView<'_>> = Vec::new();
+        for chunk in self.histograms.iter() {
+            out.extend(chunk.rows_of(series, after, until));
+        }
+        if !out.is_sorted_by(|a, b| a.time < b.time) {
+            out.sort_by_key(|h| h.time);
+            out.dedup_by_key(|h| h.time);
+        }
+        out
     }
 
     /// The newest sample of `series` with `after < time <= until`, a staleness marker included.

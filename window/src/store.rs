@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    Exemplar, LogChunk, LogRow, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanRow, UnixNanos,
+    Exemplar, HistogramRow, LogChunk, LogRow, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk, SpanRow,
+    UnixNanos, histograms::HistogramTables,
 };
 
 /// How much the window keeps.
@@ -38,8 +39,8 @@ pub struct Stats {
     pub series: usize,
     /// Bytes of sealed chunks.
     pub bytes: usize,
-    /// Rows in sealed chunks and in the head: numbers, spans, logs.
-    pub rows: [usize; 3],
+    /// Rows in sealed chunks and in the head: numbers, spans, logs, histograms.
+    pub rows: [usize; 4],
     /// Chunks let go because of their age.
     pub evicted_by_time: u64,
     /// Chunks let go because of the byte bound: the window is shorter than configured.
@@ -64,6 +65,7 @@ pub struct Window {
     span_rows: Vec<SpanRow>,
     log_rows: Vec<LogRow>,
     numbers: VecDeque<Arc<NumberChunk>>,
+    histograms: HistogramTables,
     spans: VecDeque<Arc<SpanChunk>>,
     logs: VecDeque<Arc<LogChunk>>,
     exemplars: VecDeque<Arc<[Exemplar]>>,
@@ -84,6 +86,7 @@ impl Window {
             span_rows: Vec::new(),
             log_rows: Vec::new(),
             numbers: VecDeque::new(),
+            histograms: HistogramTables::default(),
             spans: VecDeque::new(),
             logs: VecDeque::new(),
             exemplars: VecDeque::new(),
@@ -117,6 +120,13 @@ impl Window {
         self.points.push(point);
     }
 
+    /// Appends one histogram to the head and moves the watermark.
+    pub fn push_histogram(&mut self, row: HistogramRow) {
+        self.registry.touch(row.series, row.time);
+        self.advance(row.time);
+        self.histograms.push(row);
+    }
+
     /// Appends one span to the head and moves the watermark.
     pub fn push_span(&mut self, row: SpanRow) {
         self.advance(row.end);
@@ -140,10 +150,11 @@ impl Window {
         self.watermark = Some(self.watermark.map_or(time, |w| w.max(time)));
     }
 
-    /// Rows in the head: how much the next seal will take in.
+    /// Rows in the head: how much the next seal will take in. A histogram with many buckets counts
+    /// for several rows.
     #[must_use]
     pub fn head_len(&self) -> usize {
-        self.points.len() + self.span_rows.len() + self.log_rows.len()
+        self.points.len() + self.histograms.head_weight() + self.span_rows.len() + self.log_rows.len()
     }
 
     /// Turns the head into chunks, merges small neighbours, and lets go of what is too old or too
@@ -151,6 +162,7 @@ impl Window {
     pub fn seal(&mut self) -> Snapshot {
         let points = std::mem::take(&mut self.points);
         self.numbers.extend(NumberChunk::seal(points).map(Arc::new));
+        self.histograms.seal();
         self.spans.extend(SpanChunk::seal(&std::mem::take(&mut self.span_rows)).map(Arc::new));
         self.logs.extend(LogChunk::seal(&std::mem::take(&mut self.log_rows)).map(Arc::new));
         if !self.exemplar_rows.is_empty() {
@@ -168,6 +180,7 @@ impl Window {
         Snapshot {
             registry: self.registry.view(),
             numbers: self.numbers.iter().cloned().collect(),
+            histograms: self.histograms.chunks().cloned().collect(),
             spans: self.spans.iter().cloned().collect(),
             logs: self.logs.iter().cloned().collect(),
             exemplars: self.exemplars.iter().cloned().collect(),
@@ -214,7 +227,8 @@ impl Window {
             exemplars -= self.exemplars.pop_front().map_or(exemplars, |rows| rows.len());
         }
         let after = self.numbers.len() + self.spans.len() + self.logs.len();
-        self.stats.evicted_by_time += (before - after) as u64;
+        let histograms = self.histograms.evict_before(horizon);
+        self.stats.evicted_by_time += (before - after + histograms) as u64;
     }
 
     fn evict_by_bytes(&mut self) {
@@ -224,10 +238,12 @@ impl Window {
                 self.numbers.front().map(|c| (c.span.1, 0)),
                 self.spans.front().map(|c| (c.span.1, 1)),
                 self.logs.front().map(|c| (c.span.1, 2)),
+                self.histograms.oldest().map(|until| (until, 3)),
             ];
             let freed = match oldest.into_iter().flatten().min() {
                 Some((_, 0)) => self.numbers.pop_front().map(|c| c.bytes()),
                 Some((_, 1)) => self.spans.pop_front().map(|c| c.bytes()),
+                Some((_, 3)) => self.histograms.pop_oldest(),
                 _ => self.logs.pop_front().map(|c| c.bytes()),
             };
             let Some(freed) = freed else { return };
@@ -238,6 +254,7 @@ impl Window {
 
     fn bytes(&self) -> usize {
         self.numbers.iter().map(|c| c.bytes()).sum::<usize>()
+            + self.histograms.bytes()
             + self.spans.iter().map(|c| c.bytes()).sum::<usize>()
             + self.logs.iter().map(|c| c.bytes()).sum::<usize>()
     }
@@ -254,6 +271,7 @@ impl Window {
                 self.numbers.iter().map(|c| c.len()).sum::<usize>() + self.points.len(),
                 sealed_spans + self.span_rows.len(),
                 sealed_logs + self.log_rows.len(),
+                self.histograms.rows(),
             ],
             ..self.stats
         }

@@ -17,7 +17,11 @@ pub(super) fn metric(name: &str, unit: &str, kind: SeriesKind) -> String {
     let moved_to_the_end = match kind {
         SeriesKind::Sum { monotonic: true, .. } => Some("total"),
         SeriesKind::Gauge if unit == "1" => Some("ratio"),
-        SeriesKind::Sum { .. } | SeriesKind::Gauge | SeriesKind::Derived | SeriesKind::Published => None,
+        SeriesKind::Sum { .. }
+        | SeriesKind::Gauge
+        | SeriesKind::Histogram { .. }
+        | SeriesKind::Derived
+        | SeriesKind::Published => None,
     };
     if let Some(suffix) = moved_to_the_end {
         tokens.retain(|t| *t != suffix);

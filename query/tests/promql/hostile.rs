@@ -16,7 +16,7 @@ fn refusal(text: &str) -> String {
 #[test]
 fn what_is_not_built_is_refused_by_name_and_place() {
     let cases = [
-        ("1 + histogram_quantile(0.9, m)", "function `histogram_quantile` at 1:5 is not supported"),
+        ("1 + histogram_stddev(m)", "function `histogram_stddev` at 1:5 is not supported"),
         ("m\n  - nonsense(m)", "function `nonsense` at 2:5 is not supported"),
         ("topk(3, m)", "aggregation `topk` at 1:1 is not supported"),
         ("m{topk=\"1\"} > bottomk by (x) (3, m)", "aggregation `bottomk` at 1:15 is not supported"),

@@ -177,6 +177,11 @@ fn functions() {
 }
 
 #[test]
+fn histograms() {
+    check_script("histograms", include_str!("scripts/histograms.txt"), 20);
+}
+
+#[test]
 fn ranges() {
     check_script("ranges", include_str!("scripts/ranges.txt"), 8);
 }

@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
-use window::{Config, Labels, Point, STALE_NAN_BITS, Series, SeriesKey, SeriesKind, Snapshot, UnixNanos, Window};
+use window::{
+    Buckets, Config, HistogramRow, Labels, Point, STALE_NAN_BITS, Series, SeriesId, SeriesKey, SeriesKind, Snapshot,
+    Temporality, UnixNanos, Window,
+};
 
 /// A window under construction.
 #[derive(Debug)]
 pub(crate) struct Data {
     window: Window,
     points: Vec<Point>,
+    histograms: Vec<HistogramRow>,
     series: u128,
 }
 
 impl Data {
     pub(crate) fn new() -> Self {
         let config = Config { span: Duration::from_hours(24 * 365), ..Config::default() };
-        Self { window: Window::new(config), points: Vec::new(), series: 0 }
+        Self { window: Window::new(config), points: Vec::new(), histograms: Vec::new(), series: 0 }
     }
 
     /// Lines such as `m{a="b"} 0+10x3 _ 7 stale`, one sample per `step` from 0 s on.
@@ -42,6 +46,33 @@ impl Data {
 
     /// One more series, different from all others even when it looks the same.
     pub(crate) fn add(&mut self, name: &str, labels: Labels, samples: &[(UnixNanos, f64)]) {
+        let series = self.register(name, labels, SeriesKind::Gauge);
+        self.points.extend(samples.iter().map(|(time, value)| Point { series, time: *time, value: *value }));
+    }
+
+    /// One more histogram; each point is its time, its count and its buckets.
+    pub(crate) fn add_histogram(
+        &mut self,
+        name: &str,
+        labels: Labels,
+        temporality: Temporality,
+        points: Vec<(UnixNanos, u64, Buckets)>,
+    ) {
+        let series = self.register(name, labels, SeriesKind::Histogram { temporality });
+        let row = |(time, count, buckets)| HistogramRow {
+            series,
+            time,
+            start: None,
+            count,
+            sum: None,
+            min: None,
+            max: None,
+            buckets,
+        };
+        self.histograms.extend(points.into_iter().map(row));
+    }
+
+    fn register(&mut self, name: &str, labels: Labels, kind: SeriesKind) -> SeriesId {
         self.series += 1;
         let key = SeriesKey(self.series);
         let describe = || Series {
@@ -49,16 +80,21 @@ impl Data {
             name: name.into(),
             source_name: name.into(),
             unit: "".into(),
-            kind: SeriesKind::Gauge,
+            kind,
             labels,
             service: "".into(),
         };
-        let series = self.window.registry_mut().find_or_add(key, describe).expect("far below the limit");
-        self.points.extend(samples.iter().map(|(time, value)| Point { series, time: *time, value: *value }));
+        self.window.registry_mut().find_or_add(key, describe).expect("far below the limit")
     }
 
     /// Seals often, so that readers meet many chunks.
     pub(crate) fn snapshot(mut self) -> Snapshot {
+        for (i, row) in self.histograms.into_iter().enumerate() {
+            self.window.push_histogram(row);
+            if i % 3 == 2 {
+                self.window.seal();
+            }
+        }
         self.points.sort_by_key(|p| p.time);
         for (i, point) in self.points.into_iter().enumerate() {
             self.window.push_point(point);

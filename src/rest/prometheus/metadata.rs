@@ -189,6 +189,7 @@ async fn metadata(State(shared): State<Arc<Shared>>, request: Request) -> Respon
             let series = registry.named(name).first().and_then(|id| registry.get(*id))?;
             let r#type = match series.kind {
                 SeriesKind::Sum { monotonic: true, .. } => "counter",
+                SeriesKind::Histogram { .. } => "histogram",
                 SeriesKind::Gauge | SeriesKind::Sum { .. } | SeriesKind::Derived | SeriesKind::Published => "gauge",
             };
             Some((series.name.to_string(), [Meaning { r#type, help: "", unit: series.unit.to_string() }]))

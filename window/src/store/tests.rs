@@ -144,6 +144,6 @@ fn spans_and_logs_are_sealed_beside_numbers() {
     });
     let snapshot = window.seal();
     assert_eq!((snapshot.spans.len(), snapshot.logs.len()), (1, 1));
-    assert_eq!(window.stats().rows, [0, 1, 1]);
+    assert_eq!(window.stats().rows, [0, 1, 1, 0]);
     assert_eq!(snapshot.watermark, Some(at(3)));
 }

@@ -274,6 +274,7 @@ fn kind_byte(kind: SeriesKind) -> u8 {
         SeriesKind::Sum { monotonic, temporality } => {
             1 + 2 * u8::from(monotonic) + u8::from(temporality == Temporality::Delta)
         }
+        SeriesKind::Histogram { temporality } => 5 + u8::from(temporality == Temporality::Delta),
         SeriesKind::Derived | SeriesKind::Published => u8::MAX,
     }
 }

@@ -1,0 +1,258 @@
+//! A sealed run of histograms, read in place.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow_array::{
+    Array, DictionaryArray, Float64Array, Int32Array, ListArray, PrimitiveArray, RecordBatch, TimestampNanosecondArray,
+    UInt32Array, UInt64Array,
+    types::{ArrowPrimitiveType, Float64Type, Int32Type, UInt64Type},
+};
+
+use super::{
+    build,
+    row::{BucketsView, ExpBucketsView, HistogramView, Shape},
+};
+use crate::{SeriesId, UnixNanos, columns};
+
+/// A sealed, immutable run of histograms of one shape, sorted by (series, time), one row a
+/// (series, time).
+#[derive(Debug)]
+pub struct HistogramChunk {
+    batch: RecordBatch,
+    series: UInt32Array,
+    times: TimestampNanosecondArray,
+    starts: TimestampNanosecondArray,
+    counts: UInt64Array,
+    sums: Float64Array,
+    shaped: Shaped,
+    /// First row of each series, by series; the next entry (or the end) is one past its last row.
+    offsets: Vec<(SeriesId, usize)>,
+    bytes: usize,
+    /// Event time of the oldest and the newest row.
+    pub span: (UnixNanos, UnixNanos),
+}
+
+/// The columns that one shape has and the others have not.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a chunk, and chunks are few")]
+enum Shaped {
+    Explicit { extremes: Extremes, bound_keys: Int32Array, bounds: Lists<Float64Type>, counts: Lists<UInt64Type> },
+    Exponential { extremes: Extremes, scales: Int32Array, zeros: (UInt64Array, Float64Array), sides: [Side; 2] },
+    Summary { quantiles: Lists<Float64Type>, values: Lists<Float64Type> },
+}
+
+#[derive(Debug)]
+struct Extremes {
+    min: Float64Array,
+    max: Float64Array,
+}
+
+#[derive(Debug)]
+struct Side {
+    offsets: Int32Array,
+    counts: Lists<UInt64Type>,
+}
+
+/// A list column of which single lists are read without an allocation.
+#[derive(Debug)]
+struct Lists<T: ArrowPrimitiveType> {
+    lists: ListArray,
+    values: PrimitiveArray<T>,
+}
+
+impl<T: ArrowPrimitiveType> Lists<T> {
+    fn new(array: &dyn Array) -> Self {
+        let lists: ListArray = typed(array);
+        let values = typed(lists.values().as_ref());
+        Self { lists, values }
+    }
+
+    fn get(&self, row: usize) -> &[T::Native] {
+        let offsets = self.lists.value_offsets();
+        let place = |i: usize| usize::try_from(offsets[i]).expect("Arrow's offsets are not negative");
+        &self.values.values()[place(row)..place(row + 1)]
+    }
+}
+
+impl Side {
+    fn get(&self, row: usize) -> ExpBucketsView<'_> {
+        ExpBucketsView { offset: self.offsets.value(row), counts: self.counts.get(row) }
+    }
+}
+
+impl HistogramChunk {
+    /// Sorts and seals rows of one shape; `None` when there are none. Of several rows with the same
+    /// series and time the first one stays.
+    pub(super) fn seal_shape(shape: Shape, mut rows: Vec<HistogramView<'_>>) -> Option<Self> {
+        rows.sort_by_key(|r| (r.series, r.time));
+        rows.dedup_by_key(|r| (r.series, r.time));
+        let mut offsets: Vec<(SeriesId, usize)> = Vec::new();
+        let first = rows.first()?;
+        let mut span = (first.time, first.time);
+        for (place, row) in rows.iter().enumerate() {
+            if offsets.last().is_none_or(|(s, _)| *s != row.series) {
+                offsets.push((row.series, place));
+            }
+            span = (span.0.min(row.time), span.1.max(row.time));
+        }
+        offsets.shrink_to_fit();
+        let batch = build::batch(shape, &rows);
+        let bytes = batch.get_array_memory_size() + offsets.len() * size_of::<(SeriesId, usize)>();
+        Some(Self {
+            series: column(&batch, columns::SERIES),
+            times: column(&batch, columns::TIME),
+            starts: column(&batch, columns::START),
+            counts: column(&batch, columns::COUNT),
+            sums: column(&batch, columns::SUM),
+            shaped: Shaped::of(shape, &batch),
+            batch,
+            offsets,
+            bytes,
+            span,
+        })
+    }
+
+    /// One chunk with the rows of all `parts`, which must be of one shape; where they overlap, the
+    /// earlier part's row stays.
+    pub(super) fn merge(parts: &[Arc<Self>]) -> Option<Self> {
+        let shape = parts.first()?.shape();
+        Self::seal_shape(shape, parts.iter().flat_map(|c| c.iter()).collect())
+    }
+
+    fn shape(&self) -> Shape {
+        match self.shaped {
+            Shaped::Explicit { .. } => Shape::Explicit,
+            Shaped::Exponential { .. } => Shape::Exponential,
+            Shaped::Summary { .. } => Shape::Summary,
+        }
+    }
+
+    /// The rows as Arrow; `window/README.md` has the schema of each shape.
+    #[must_use]
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+
+    /// Number of rows; never zero.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a chunk is never empty")]
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Bytes held, with the offsets.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All rows, by series and time.
+    pub fn iter(&self) -> impl Iterator<Item = HistogramView<'_>> {
+        (0..self.len()).map(|row| self.row(row))
+    }
+
+    /// The rows of `series` with `after < time <= until`, oldest first.
+    #[must_use]
+    pub fn rows_of(
+        &self,
+        series: SeriesId,
+        after: UnixNanos,
+        until: UnixNanos,
+    ) -> impl DoubleEndedIterator<Item = HistogramView<'_>> {
+        self.rows_between(series, after, until).map(|row| self.row(row))
+    }
+
+    fn row(&self, row: usize) -> HistogramView<'_> {
+        let ended = self.counts.is_null(row);
+        let (extremes, buckets) = match &self.shaped {
+            Shaped::Explicit { extremes, .. } if ended => (Some(extremes), BucketsView::Ended),
+            Shaped::Explicit { extremes, bound_keys, bounds, counts } => {
+                let key = usize::try_from(bound_keys.value(row)).expect("keys are not negative");
+                (Some(extremes), BucketsView::Explicit { bounds: bounds.get(key), counts: counts.get(row) })
+            }
+            Shaped::Exponential { extremes, scales, zeros, sides: [positive, negative] } => {
+                let buckets = BucketsView::Exponential {
+                    scale: scales.value(row),
+                    zero_count: zeros.0.value(row),
+                    zero_threshold: zeros.1.value(row),
+                    positive: positive.get(row),
+                    negative: negative.get(row),
+                };
+                (Some(extremes), buckets)
+            }
+            Shaped::Summary { quantiles, values } => {
+                (None, BucketsView::Summary { quantiles: quantiles.get(row), values: values.get(row) })
+            }
+        };
+        HistogramView {
+            series: SeriesId(self.series.value(row)),
+            time: UnixNanos(self.times.value(row)),
+            start: self.starts.is_valid(row).then(|| UnixNanos(self.starts.value(row))),
+            count: if ended { 0 } else { self.counts.value(row) },
+            sum: optional(&self.sums, row),
+            min: extremes.and_then(|e| optional(&e.min, row)),
+            max: extremes.and_then(|e| optional(&e.max, row)),
+            buckets,
+        }
+    }
+
+    fn rows_between(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Range<usize> {
+        if self.span.1 <= after || self.span.0 > until {
+            return 0..0;
+        }
+        let Ok(i) = self.offsets.binary_search_by_key(&series, |(s, _)| *s) else { return 0..0 };
+        let first = self.offsets[i].1;
+        let end = self.offsets.get(i + 1).map_or(self.len(), |(_, row)| *row);
+        let times = &self.times.values()[first..end];
+        let from = times.partition_point(|t| *t <= after.0);
+        // A range that ends before it starts holds nothing.
+        first + from..first + times.partition_point(|t| *t <= until.0).max(from)
+    }
+}
+
+impl Shaped {
+    fn of(shape: Shape, batch: &RecordBatch) -> Self {
+        let extremes = || Extremes { min: column(batch, columns::MIN), max: column(batch, columns::MAX) };
+        let side = |offsets, counts| Side { offsets: column(batch, offsets), counts: lists(batch, counts) };
+        match shape {
+            Shape::Explicit => {
+                let bounds: DictionaryArray<Int32Type> = column(batch, columns::BOUNDS);
+                Self::Explicit {
+                    extremes: extremes(),
+                    bound_keys: bounds.keys().clone(),
+                    bounds: Lists::new(bounds.values().as_ref()),
+                    counts: lists(batch, columns::COUNTS),
+                }
+            }
+            Shape::Exponential => Self::Exponential {
+                extremes: extremes(),
+                scales: column(batch, columns::SCALE),
+                zeros: (column(batch, columns::ZERO_COUNT), column(batch, columns::ZERO_THRESHOLD)),
+                sides: [
+                    side(columns::POSITIVE_OFFSET, columns::POSITIVE_COUNTS),
+                    side(columns::NEGATIVE_OFFSET, columns::NEGATIVE_COUNTS),
+                ],
+            },
+            Shape::Summary => Self::Summary {
+                quantiles: lists(batch, columns::QUANTILES),
+                values: lists(batch, columns::QUANTILE_VALUES),
+            },
+        }
+    }
+}
+
+fn optional(values: &Float64Array, row: usize) -> Option<f64> {
+    values.is_valid(row).then(|| values.value(row))
+}
+
+fn lists<T: ArrowPrimitiveType>(batch: &RecordBatch, name: &str) -> Lists<T> {
+    Lists::new(batch.column_by_name(name).expect("the shape has this column").as_ref())
+}
+
+fn column<A: Array + Clone + 'static>(batch: &RecordBatch, name: &str) -> A {
+    typed(batch.column_by_name(name).expect("the shape has this column").as_ref())
+}
+
+fn typed<A: Array + Clone + 'static>(array: &dyn Array) -> A {
+    array.as_any().downcast_ref::<A>().expect("the chunk was sealed with this column type").clone()
+}
