@@ -4,11 +4,12 @@
 //! written anew by prost, or as JSON by the conformance suite's writer, must give the same rows.
 //! Ours may be stricter in two ways, and says so in its reason: nesting and groups have a bound.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use ingest::{Decoded, Decoder, Limits};
+use ingest::{Decoded, Decoder, KnownSeries, Limits, SeriesRef, Stranger};
 use prost::Message as _;
 use proto::otlp::{DecodeError, Encoding, Signal};
+use window::Series;
 
 use self::build::{ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Payload};
 
@@ -23,7 +24,7 @@ pub mod seeds;
 #[allow(dead_code, reason = "the targets use a part of it")]
 mod text;
 
-static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Limits::default()));
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Limits::default(), Arc::new(KnownSeries::new(1))));
 
 /// A request as prost reads it; `None` when it does not.
 fn oracle(signal: Signal, bytes: &[u8]) -> Option<Payload> {
@@ -39,7 +40,7 @@ fn items(request: &Payload) -> usize {
     match request {
         Payload::Metrics(request) => {
             let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
-            scopes.flat_map(|s| &s.metrics).map(build::point_count).sum()
+            scopes.flat_map(|s| &s.metrics).map(point_count).sum()
         }
         Payload::Traces(request) => {
             request.resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum()
@@ -50,9 +51,49 @@ fn items(request: &Payload) -> usize {
     }
 }
 
-/// Everything that a request became, as text: rows, feeds, what was refused and why.
+/// The items of a metric: its points, or 1 when it has no data, which is refused as one.
+fn point_count(metric: &build::Metric) -> usize {
+    match &metric.data {
+        None => 1,
+        Some(build::Data::Gauge(data)) => data.data_points.len(),
+        Some(build::Data::Sum(data)) => data.data_points.len(),
+        Some(build::Data::Histogram(data)) => data.data_points.len(),
+        Some(build::Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(build::Data::Summary(data)) => data.data_points.len(),
+    }
+}
+
+/// Everything that a request became, as text: rows, feeds, what was refused and why. How a series was
+/// spelt on the wire is left out, and so is the place where its description stands.
 fn rows(decoded: &Decoded) -> String {
-    format!("{:?}", decoded.batch)
+    let batch = &decoded.batch;
+    let strangers = &batch.numbers.strangers;
+    let numbers: Vec<String> = batch
+        .numbers
+        .rows
+        .iter()
+        .map(|r| format!("{:?} {:?} {:?} {:?}", series(&r.series, strangers), r.time, r.start, r.value))
+        .collect();
+    let exemplars: Vec<String> = batch
+        .numbers
+        .exemplars
+        .iter()
+        .map(|e| {
+            format!("{:?} {:?} {:?} {:?} {:?}", series(&e.series, strangers), e.time, e.value, e.trace_id, e.span_id)
+        })
+        .collect();
+    format!(
+        "{numbers:#?}\n{exemplars:#?}\n{:#?}\n{:#?}\n{:?}\n{}\n{:?}",
+        batch.spans, batch.logs, batch.feeds, batch.repeated_attributes, batch.rejected
+    )
+}
+
+/// The description of a row's series. No series is known here, so each is described in the request;
+/// the reference shows its place as a number with the highest bit set.
+fn series<'a>(reference: &SeriesRef, strangers: &'a [Stranger]) -> Option<&'a Series> {
+    let digits: String = format!("{reference:?}").chars().filter(char::is_ascii_digit).collect();
+    let place = digits.parse::<u32>().ok()? & !(1 << 31);
+    Some(&strangers.get(usize::try_from(place).ok()?)?.series)
 }
 
 /// Whether ours may refuse what prost takes.

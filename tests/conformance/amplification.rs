@@ -202,7 +202,7 @@ async fn nesting_of_any_depth_is_taken_or_refused_in_a_few_words() {
         let verdict = service.send_bytes(Signal::Metrics, skipped.as_bytes(), Route::Json).await.verdict();
         assert!(verdict.as_ref().err().is_none_or(|r| depth > 10 && r.code == 3), "{depth}: {verdict:?}");
         // Groups within groups, which no OTLP message has.
-        let groups = [vec![0xfb, 0x3e].repeat(depth), vec![0xfc, 0x3e].repeat(depth)].concat();
+        let groups = [[0xfb, 0x3e].repeat(depth), [0xfc, 0x3e].repeat(depth)].concat();
         let verdict = service.send_bytes(Signal::Metrics, &groups, Route::Protobuf).await.verdict();
         assert!(verdict.is_err() || depth == 10, "groups {depth}: {verdict:?}");
     }

@@ -20,7 +20,7 @@ const NUMBERS: [f64; 12] = [
     0.0,
     -0.0,
     1e-320,
-    9_007_199_254_740_993.0,
+    9_007_199_254_740_992.0,
 ];
 
 /// Every page and JSON answer that shows what came in.

@@ -13,17 +13,14 @@ mod service;
 mod text;
 
 pub(crate) use self::{
-    answer::{Answer, Hint, Partial, Refusal, RpcStatus},
+    answer::{Answer, Refusal},
     build::*,
     http1::{Framing, HttpAnswer, open, request as http1},
     http2::{Connection, GrpcAnswer, frame},
-    json::{any as json_any, of as json_of},
+    json::of as json_of,
     process::Watched,
     property::holds,
     service::{Route, Service, cases, is_full},
-    text::{base64, gzip, gzip_members},
+    text::{gzip, gzip_members},
 };
-pub(crate) use crate::{
-    api::{encoded, eventually},
-    binary::Binary,
-};
+pub(crate) use crate::api::{encoded, eventually};

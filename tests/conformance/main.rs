@@ -21,9 +21,11 @@ mod malformed;
 mod overload;
 mod oversize;
 mod partial;
+mod routes;
 mod streams;
 
 #[path = "../support/api.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
 mod api;
 #[path = "../support/binary.rs"]
 #[expect(dead_code, reason = "these tests use a part of it")]

@@ -88,15 +88,6 @@ impl Payload {
         }
     }
 
-    /// A request of this signal with nothing in it.
-    pub(crate) fn empty(signal: Signal) -> Self {
-        match signal {
-            Signal::Metrics => Self::Metrics(ExportMetricsServiceRequest::default()),
-            Signal::Traces => Self::Traces(ExportTraceServiceRequest::default()),
-            Signal::Logs => Self::Logs(ExportLogsServiceRequest::default()),
-        }
-    }
-
     /// One good item of this signal.
     pub(crate) fn one(signal: Signal, service: &str) -> Self {
         let time = base_time();
@@ -270,18 +261,6 @@ pub(crate) fn record(time_unix_nano: u64, body: &str) -> LogRecord {
         severity_text: "INFO".into(),
         body: Some(text(body)),
         ..LogRecord::default()
-    }
-}
-
-/// The items of a metric: its points, or 1 when it has no data, which is refused as one.
-pub(crate) fn point_count(metric: &Metric) -> usize {
-    match &metric.data {
-        None => 1,
-        Some(Data::Gauge(data)) => data.data_points.len(),
-        Some(Data::Sum(data)) => data.data_points.len(),
-        Some(Data::Histogram(data)) => data.data_points.len(),
-        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
-        Some(Data::Summary(data)) => data.data_points.len(),
     }
 }
 

@@ -128,14 +128,6 @@ impl Service {
         }
     }
 
-    /// The series that a PromQL expression gives, as (labels, value).
-    pub(crate) async fn query(&self, expression: &str) -> Vec<(Value, f64)> {
-        let answer = self.api.get(&format!("/api/v1/query?query={}", encoded(expression))).await;
-        let series = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-        let value = |one: &Value| one["value"][1].as_str().and_then(|t| t.parse().ok()).unwrap_or(f64::NAN);
-        series.iter().map(|one| (one["metric"].clone(), value(one))).collect()
-    }
-
     /// Every raw point of the selected series in the last hour and the hour to come, series by series
     /// in the order of their labels: `(labels, [(seconds, value)])`.
     pub(crate) async fn points(&self, selector: &str) -> Vec<(String, Vec<(f64, String)>)> {
