@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use window::{LogRow, Series, SeriesId, SeriesKey, SpanRow, UnixNanos};
+use window::{HistogramRow, LogRow, Series, SeriesId, SeriesKey, SpanRow, UnixNanos};
 
 use crate::known::WireKey;
 
@@ -14,6 +14,8 @@ use crate::known::WireKey;
 pub struct Numbers {
     /// Values, in the order sent.
     pub rows: Vec<NumberRow>,
+    /// Histograms' points in the order sent; whose they are stands beside them, not in them.
+    pub histograms: Vec<(SeriesRef, HistogramRow)>,
     /// Measurements that stand for others, with the traces in which they were made.
     pub exemplars: Vec<ExemplarRow>,
     /// The series that the decoder did not know, each once.
@@ -136,6 +138,7 @@ impl Numbers {
         // A description is a few texts and labels.
         const DESCRIPTION: usize = 1024;
         self.rows.len() * size_of::<NumberRow>()
+            + self.histograms.iter().map(|(_, row)| size_of_val(row) + 8 * row.view().values()).sum::<usize>()
             + self.exemplars.len() * size_of::<ExemplarRow>()
             + self.strangers.len() * (size_of::<Stranger>() + DESCRIPTION)
     }
@@ -145,7 +148,7 @@ impl Batch {
     /// How many items it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.numbers.rows.len() + self.spans.len() + self.logs.len()
+        self.numbers.rows.len() + self.numbers.histograms.len() + self.spans.len() + self.logs.len()
     }
 
     /// Whether it holds nothing.

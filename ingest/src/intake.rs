@@ -2,14 +2,14 @@
 
 mod overflow;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use window::{Exemplar, Point, Series, SeriesId, SeriesKind, UnixNanos, Window, is_stale};
+use window::{Exemplar, HistogramRow, Point, Series, SeriesId, SeriesKind, UnixNanos, Window, is_stale};
 
 use self::overflow::Overflow;
 use crate::{
-    Batch, ExemplarRow, Feed, IncomingPoint, KnownSeries, NumberRow, Numbers, RedConfig, Rejections, Stranger,
-    known::Entry, rates::Sum, red::Red,
+    Batch, Derived, ExemplarRow, Feed, Histograms, IncomingPoint, KnownSeries, NumberRow, Numbers, RedConfig,
+    Rejections, SeriesRef, Stranger, known::Entry, rates::Sum, red::Red,
 };
 
 /// What is admitted.
@@ -100,6 +100,9 @@ pub struct Intake {
     states: Vec<State>,
     /// How many series are there that were sent.
     sent: usize,
+    histograms: Histograms,
+    /// By histogram: its series of [`STATISTICS`], where there are any yet.
+    statistics: HashMap<SeriesId, [Option<SeriesId>; STATISTICS.len()]>,
     overflow: Overflow,
     /// Numbers that were taken back last, and the epoch that began with it.
     expired: (u64, Vec<SeriesId>),
@@ -117,6 +120,8 @@ impl Intake {
             known,
             states: Vec::new(),
             sent: 0,
+            histograms: Histograms::default(),
+            statistics: HashMap::new(),
             overflow: Overflow::default(),
             expired: (0, Vec::new()),
             red,
@@ -207,9 +212,18 @@ impl Intake {
                 },
             }
         }
+        let id_of = |series: SeriesRef| series.id().or_else(|place| places.get(place).copied().unwrap_or(Err(())));
+        for (series, row) in numbers.histograms {
+            match id_of(series) {
+                // Its count, which comes with it, is refused for the same reason.
+                _ if row.time > limit => {}
+                Ok(series) => self.take_histogram(HistogramRow { series, ..row }, window, applied),
+                // Its count and sum are folded, which is all that can be known of it.
+                Err(()) => {}
+            }
+        }
         for row in &numbers.exemplars {
-            let id = row.series.id().or_else(|place| places.get(place).copied().unwrap_or(Err(())));
-            if let (Ok(series), true) = (id, row.time <= limit) {
+            if let (Ok(series), true) = (id_of(row.series), row.time <= limit) {
                 let ExemplarRow { time, value, trace_id, span_id, .. } = *row;
                 window.push_exemplar(Exemplar { series, time, value, trace_id, span_id });
             }
@@ -301,9 +315,15 @@ impl Intake {
                 *state = State::default();
             }
         }
+        let is_live = |id: &SeriesId| expired.binary_search(id).is_err();
         for state in &mut self.states {
-            state.rate = state.rate.filter(|rate| expired.binary_search(rate).is_err());
+            state.rate = state.rate.filter(is_live);
         }
+        expired.iter().for_each(|id| self.histograms.forget(*id));
+        self.statistics.retain(|of, ids| {
+            ids.iter_mut().for_each(|id| *id = id.filter(is_live));
+            is_live(of)
+        });
         self.expired = (self.known.forget(expired), expired.to_vec());
     }
 
@@ -368,6 +388,44 @@ impl Intake {
         }
     }
 
+    /// Puts a histogram's row into the window, and what it says of its interval beside it.
+    fn take_histogram(&mut self, row: HistogramRow, window: &mut Window, applied: &mut Applied) {
+        let (id, time) = (row.series, row.time);
+        let Some(&State { kind: Some(SeriesKind::Histogram { temporality }), .. }) = self.states.get(id.index()) else {
+            return;
+        };
+        let last = window.registry().last_seen(id);
+        if time == last {
+            return;
+        }
+        let derived = (time > last).then(|| self.histograms.advance(&row, temporality).map(|i| i.derived())).flatten();
+        window.push_histogram(row);
+        let Some(Derived { mean, p50, p95, p99, .. }) = derived else { return };
+        for (place, value) in [mean, p50, p95, p99].into_iter().enumerate() {
+            let Some(value) = value else { continue };
+            let Some(series) = self.statistic(id, place, window) else { continue };
+            let point = Point { series, time, value };
+            window.push_point(point);
+            // The 99th percentile is for people; the others are steady enough to judge.
+            if place < JUDGED_STATISTICS {
+                self.judge(point, applied);
+            }
+        }
+    }
+
+    /// The series of one of a histogram's statistics, registered when it is first needed.
+    fn statistic(&mut self, of: SeriesId, place: usize, window: &mut Window) -> Option<SeriesId> {
+        if let Some(id) = self.statistics.get(&of).and_then(|ids| ids[place]) {
+            return Some(id);
+        }
+        let (suffix, kind) = STATISTICS[place];
+        let series = window.registry().get(of).map(|series| derived_from(series, suffix, kind))?;
+        // Without room for it there is no statistic; the histogram itself stays.
+        let id = self.register(&series, Origin::Derived, window).ok()?;
+        self.statistics.entry(of).or_default()[place] = Some(id);
+        Some(id)
+    }
+
     fn take_rate(&mut self, of: SeriesId, time: UnixNanos, value: f64, window: &mut Window, applied: &mut Applied) {
         let rate = match self.states[of.index()].rate {
             Some(rate) => rate,
@@ -392,6 +450,23 @@ impl Intake {
             self.passed.not_finite += 1;
         }
     }
+}
+
+/// What is derived of a histogram's interval, in the order of their series; see
+/// [`JUDGED_STATISTICS`].
+const STATISTICS: [(&str, SeriesKind); 4] = [
+    (":mean", SeriesKind::Derived),
+    (":p50", SeriesKind::Derived),
+    (":p95", SeriesKind::Derived),
+    (":p99", SeriesKind::Published),
+];
+/// How many of them detectors look at.
+const JUDGED_STATISTICS: usize = 3;
+
+/// The series of a statistic of `series`: same labels and unit, `suffix` behind the name.
+fn derived_from(series: &Series, suffix: &str, kind: SeriesKind) -> Series {
+    let name: Arc<str> = format!("{}{suffix}", series.name).into();
+    Series { key: series.key.derived(suffix), source_name: Arc::clone(&name), name, kind, ..series.clone() }
 }
 
 /// The series of per-second rates of a monotonic sum: same labels, `:rate` behind the name.

@@ -1,27 +1,30 @@
 //! Metric points as series and values.
 //!
-//! Gauges and sums are taken as they are. Of histograms, exponential histograms and summaries the
-//! count and the sum are kept, as monotonic sums named `_count` and `_sum`.
+//! Gauges and sums are taken as they are. Histograms stay rows with all their buckets, and their
+//! count and sum become monotonic sums named `_count` and `_sum` beside them. Summaries become the
+//! same sums, and a gauge with the label `quantile` for each quantile, as in Prometheus.
 
 mod series;
 
 use proto::{
     otlp::{
-        Resource, Scope, cut,
+        Repeated, Resource, Scope, cut,
         metrics::{self, Exemplar, ExponentialPoint, HistogramPoint, Kind, Metric, NumberPoint, Stamp, SummaryPoint},
     },
     wire::Malformed,
 };
-use window::{STALE_NAN_BITS, SeriesKind, Temporality, UnixNanos};
+use window::{Buckets, ExpBuckets, HistogramRow, STALE_NAN_BITS, SeriesId, SeriesKind, Temporality, UnixNanos};
 
 use self::series::Rows;
 use super::ids::id;
-use crate::{ExemplarRow, NumberRow, SeriesRef};
+use crate::{ExemplarRow, MAX_BUCKETS, NumberRow, SeriesRef, check_histogram};
 
 pub(super) use self::series::{Context, rows};
 
 /// Exemplars kept of one point; SDKs send one for each bucket at most.
 const EXEMPLARS: usize = 200;
+/// Quantiles of one summary's point.
+const MAX_QUANTILES: usize = 100;
 /// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`; further bits are reserved.
 const NO_RECORDED_VALUE: u32 = 1;
 const DELTA: i32 = 1;
@@ -67,16 +70,52 @@ impl metrics::Visitor for Rows<'_> {
     }
 
     fn histogram(&mut self, point: HistogramPoint<'_>) -> Result<(), Malformed> {
-        self.totals(&point.stamp, point.count, point.sum, point.exemplars.iter())
+        let buckets = Buckets::Explicit { bounds: point.bounds.into(), counts: point.counts.into() };
+        let totals = Totals { count: point.count, sum: point.sum, min: point.min, max: point.max };
+        self.distribution(&point.stamp, &totals, buckets, &point.exemplars)
     }
 
     fn exponential(&mut self, point: ExponentialPoint<'_>) -> Result<(), Malformed> {
-        self.totals(&point.stamp, point.count, point.sum, point.exemplars.iter())
+        let side = |b: metrics::Buckets| ExpBuckets { offset: b.offset, counts: b.counts.into() };
+        let buckets = Buckets::Exponential {
+            scale: point.scale,
+            zero_count: point.zero_count,
+            zero_threshold: point.zero_threshold,
+            positive: side(point.positive),
+            negative: side(point.negative),
+        };
+        let totals = Totals { count: point.count, sum: point.sum, min: point.min, max: point.max };
+        self.distribution(&point.stamp, &totals, buckets, &point.exemplars)
     }
 
     fn summary(&mut self, point: SummaryPoint<'_>) -> Result<(), Malformed> {
-        self.totals(&point.stamp, point.count, Some(point.sum), std::iter::empty())
+        let Some((time, start)) = self.times(&point.stamp) else { return Ok(()) };
+        let wrong = point.quantiles.iter().find(|(q, _)| !(0.0..=1.0).contains(q));
+        if let Some((quantile, _)) = wrong {
+            self.refuse_point(&format!("quantile is {quantile}, expected 0 to 1"));
+            return Ok(());
+        }
+        if point.quantiles.len() > MAX_QUANTILES {
+            let sent = point.quantiles.len();
+            self.refuse_point(&format!("quantile_values: {sent} entries, the limit is {MAX_QUANTILES}"));
+            return Ok(());
+        }
+        self.totals(0, &point.stamp, (time, start), point.count, Some(point.sum))?;
+        for (quantile, value) in &point.quantiles {
+            let value = if has_no_value(&point.stamp) { f64::from_bits(STALE_NAN_BITS) } else { *value };
+            let Some(series) = self.quantile_series(2, *quantile, &point.stamp.attributes)? else { return Ok(()) };
+            self.push(NumberRow { series, time, start: UnixNanos::MIN, value });
+        }
+        Ok(())
     }
+}
+
+/// The totals of a histogram's point.
+struct Totals {
+    count: u64,
+    sum: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
 }
 
 impl Rows<'_> {
@@ -106,11 +145,14 @@ impl Rows<'_> {
             (Kind::Sum, DELTA, false) => &[("", DELTA_UP_DOWN)],
             (Kind::Sum, CUMULATIVE, true) => &[("", TOTAL)],
             (Kind::Sum, CUMULATIVE, false) => &[("", UP_DOWN)],
-            (Kind::Histogram | Kind::Exponential, DELTA, _) => &[("_count", DELTA_TOTAL), ("_sum", DELTA_TOTAL)],
-            // A summary has no temporality: it counts from its start.
-            (Kind::Histogram | Kind::Exponential, CUMULATIVE, _) | (Kind::Summary, ..) => {
-                &[("_count", TOTAL), ("_sum", TOTAL)]
+            (Kind::Histogram | Kind::Exponential, DELTA, _) => {
+                &[("", HISTOGRAM_OF_DELTAS), ("_count", DELTA_TOTAL), ("_sum", DELTA_TOTAL)]
             }
+            (Kind::Histogram | Kind::Exponential, CUMULATIVE, _) => {
+                &[("", HISTOGRAM), ("_count", TOTAL), ("_sum", TOTAL)]
+            }
+            // A summary has no temporality: it counts from its start.
+            (Kind::Summary, ..) => &[("_count", TOTAL), ("_sum", TOTAL), ("", SeriesKind::Gauge)],
             (Kind::Sum | Kind::Histogram | Kind::Exponential, sent, _) => {
                 let name = shown(metric.name.as_str());
                 return Err(format!("{name}: aggregation_temporality is {sent}, expected 1 (delta) or 2"));
@@ -118,24 +160,55 @@ impl Rows<'_> {
         })
     }
 
-    /// Count and sum of a point that has them.
-    #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 are rounded, as in Prometheus")]
-    fn totals<'e>(
+    /// A point of a histogram: its row, its count and its sum.
+    fn distribution(
         &mut self,
         stamp: &Stamp<'_>,
-        count: u64,
-        sum: Option<f64>,
-        exemplars: impl Iterator<Item = &'e [u8]>,
+        totals: &Totals,
+        buckets: Buckets,
+        exemplars: &Repeated<'_>,
     ) -> Result<(), Malformed> {
         let Some((time, start)) = self.times(stamp) else { return Ok(()) };
-        let is_gone = has_no_value(stamp);
-        let stale = f64::from_bits(STALE_NAN_BITS);
+        let mut row = HistogramRow {
+            // Its number is known to the one who registers it.
+            series: SeriesId(0),
+            time,
+            start: Some(start).filter(|s| *s != UnixNanos::MIN),
+            count: totals.count,
+            sum: totals.sum,
+            min: totals.min,
+            max: totals.max,
+            buckets,
+        };
+        if has_no_value(stamp) {
+            row = HistogramRow { count: 0, sum: None, min: None, max: None, buckets: Buckets::Ended, ..row };
+        } else if let Err(fault) = check_histogram(&row.view(), MAX_BUCKETS) {
+            self.refuse_point(&fault.to_string());
+            return Ok(());
+        }
         let Some(series) = self.series(0, &stamp.attributes)? else { return Ok(()) };
-        self.push(NumberRow { series, time, start, value: if is_gone { stale } else { count as f64 } });
-        self.exemplars(series, exemplars)?;
-        let sum = if is_gone { Some(stale) } else { sum };
-        if let (Some(value), Some(series)) = (sum, self.series(1, &stamp.attributes)?) {
-            self.push(NumberRow { series, time, start, value });
+        self.push_histogram(series, row);
+        self.exemplars(series, exemplars.iter())?;
+        self.totals(1, stamp, (time, start), totals.count, totals.sum)
+    }
+
+    /// Count and sum of a point, as the parts from `part` on.
+    #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 are rounded, as in Prometheus")]
+    fn totals(
+        &mut self,
+        part: usize,
+        stamp: &Stamp<'_>,
+        (time, start): (UnixNanos, UnixNanos),
+        count: u64,
+        sum: Option<f64>,
+    ) -> Result<(), Malformed> {
+        let stale = has_no_value(stamp).then_some(f64::from_bits(STALE_NAN_BITS));
+        for (part, value) in [(part, Some(count as f64)), (part + 1, sum)] {
+            if let Some(value) = stale.or(value)
+                && let Some(series) = self.series(part, &stamp.attributes)?
+            {
+                self.push(NumberRow { series, time, start, value });
+            }
         }
         Ok(())
     }
@@ -180,6 +253,8 @@ type Part = (&'static str, SeriesKind);
 
 const TOTAL: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Cumulative };
 const DELTA_TOTAL: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Delta };
+const HISTOGRAM: SeriesKind = SeriesKind::Histogram { temporality: Temporality::Cumulative };
+const HISTOGRAM_OF_DELTAS: SeriesKind = SeriesKind::Histogram { temporality: Temporality::Delta };
 const UP_DOWN: SeriesKind = SeriesKind::Sum { monotonic: false, temporality: Temporality::Cumulative };
 const DELTA_UP_DOWN: SeriesKind = SeriesKind::Sum { monotonic: false, temporality: Temporality::Delta };
 

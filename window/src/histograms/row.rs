@@ -173,8 +173,9 @@ impl HistogramView<'_> {
         }
     }
 
-    /// How many list values the row holds.
-    pub(super) fn values(&self) -> usize {
+    /// How many list values the row holds, 8 bytes each.
+    #[must_use]
+    pub fn values(&self) -> usize {
         match self.buckets {
             BucketsView::Explicit { bounds, counts } => bounds.len() + counts.len(),
             BucketsView::Exponential { positive, negative, .. } => positive.counts.len() + negative.counts.len(),

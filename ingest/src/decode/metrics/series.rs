@@ -10,7 +10,7 @@ use proto::{
     otlp::{KeyValue, Repeated, Resource, Scope, metrics::Metric},
     wire::Malformed,
 };
-use window::{Labels, Series, SeriesKey, SeriesKind, Temporality};
+use window::{HistogramRow, Labels, Series, SeriesKey, SeriesKind, Temporality};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Part, shown};
@@ -153,7 +153,7 @@ impl<'d> Rows<'d> {
     /// Whether the start times of the current metric mean anything: those of gauges do not.
     #[inline]
     pub(super) fn has_start(&self) -> bool {
-        matches!(self.parts, [(_, SeriesKind::Sum { .. }), ..])
+        !matches!(self.parts, [(_, SeriesKind::Gauge)])
     }
 
     /// The series of a point of the current metric's part, or nothing when the point is refused.
@@ -164,11 +164,34 @@ impl<'d> Rows<'d> {
             self.batch.repeated_attributes += u64::from(entry.repeated);
             return Ok(Some(SeriesRef::known(entry.id)));
         }
-        self.stranger(part, wire, sent)
+        self.stranger(part, wire, sent, None)
+    }
+
+    /// The same for one quantile of a summary, which is a label of its own.
+    pub(super) fn quantile_series(
+        &mut self,
+        part: usize,
+        quantile: f64,
+        sent: &Repeated<'_>,
+    ) -> Result<Option<SeriesRef>, Malformed> {
+        self.bytes.clear();
+        self.bytes.extend(self.metric.digests[part].to_le_bytes());
+        self.bytes.extend(quantile.to_bits().to_le_bytes());
+        let wire = WireKey::new(xxh3_128(&self.bytes), sent.raw());
+        if let Some(entry) = self.known.as_ref().and_then(|known| known.get(wire)) {
+            return Ok(Some(SeriesRef::known(entry.id)));
+        }
+        self.stranger(part, wire, sent, Some(quantile))
     }
 
     #[cold]
-    fn stranger(&mut self, part: usize, wire: WireKey, sent: &Repeated<'_>) -> Result<Option<SeriesRef>, Malformed> {
+    fn stranger(
+        &mut self,
+        part: usize,
+        wire: WireKey,
+        sent: &Repeated<'_>,
+        quantile: Option<f64>,
+    ) -> Result<Option<SeriesRef>, Malformed> {
         let mut list = Vec::new();
         values::read_into(sent, &mut list)?;
         if let Some(fault) = values::fault("data point", &list, self.context.limits) {
@@ -183,8 +206,14 @@ impl<'d> Rows<'d> {
         self.bytes.clear();
         self.bytes.extend(self.metric.digests[part].to_le_bytes());
         values::canonical_sorted(&list, &mut self.bytes);
+        if let Some(quantile) = quantile {
+            self.bytes.extend(quantile.to_bits().to_le_bytes());
+        }
         let key = SeriesKey(xxh3_128(&self.bytes));
-        let series = self.describe(part, key, &list);
+        let mut series = self.describe(part, key, &list);
+        if let Some(quantile) = quantile {
+            series.labels = series.labels.with("quantile", &quantile.to_string());
+        }
         let place = SeriesRef::stranger(self.batch.numbers.strangers.len());
         let repeated = u32::try_from(repeated).unwrap_or(u32::MAX);
         self.batch.numbers.strangers.push(Stranger { wire, series, repeated });
@@ -244,6 +273,10 @@ impl<'d> Rows<'d> {
     #[inline]
     pub(super) fn push(&mut self, row: NumberRow) {
         self.batch.numbers.rows.push(row);
+    }
+
+    pub(super) fn push_histogram(&mut self, series: SeriesRef, row: HistogramRow) {
+        self.batch.numbers.histograms.push((series, row));
     }
 
     pub(super) fn push_exemplar(&mut self, row: ExemplarRow) {
