@@ -13,6 +13,7 @@ mod empties;
 mod encodings;
 mod floods;
 mod future;
+mod histograms;
 mod hostile;
 mod http_matrix;
 mod identity;
