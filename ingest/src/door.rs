@@ -22,7 +22,7 @@ use crate::{
 
 /// Requests below this are decoded where they arrive, in well under a millisecond; handing them to
 /// another thread would cost more than it saves.
-const INLINE_BYTES: usize = 64 * 1024;
+const INLINE_BYTES: usize = 1024 * 1024;
 /// Compressed requests below this, which cannot expand to more than some 4 MiB.
 const INLINE_GZIP_BYTES: usize = 4 * 1024;
 /// How many of the largest requests may be on their way in at once.

@@ -195,7 +195,10 @@ pub fn cut(text: &str, limit: usize) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod answers {
     use opentelemetry_proto::tonic::collector::{
         logs::v1::ExportLogsServiceResponse, metrics::v1::ExportMetricsServiceResponse,
         trace::v1::ExportTraceServiceResponse,

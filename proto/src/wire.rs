@@ -90,6 +90,26 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Reads on over the fields that follow and have the same tag byte as the one read last, which
+    /// was length-delimited and of a number below 16. Attributes come in such runs, and nobody needs
+    /// them one by one to know where the run ends.
+    ///
+    /// # Errors
+    /// When the bytes end within a field.
+    #[inline]
+    pub(crate) fn rest_of_run(&mut self, number: u32) -> Result<(), Malformed> {
+        let tag = number << 3 | 2;
+        while self.bytes.get(self.at).is_some_and(|byte| u32::from(*byte) == tag) {
+            self.at += 1;
+            let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+            if length > self.bytes.len() - self.at {
+                return Err(self.malformed("ends within a field"));
+            }
+            self.at += length;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn tag(&mut self) -> Result<(u32, u8), Malformed> {
         let tag = u32::try_from(self.varint()?).map_err(|_| self.malformed("tag is too large"))?;

@@ -105,6 +105,7 @@ impl<'a> LogRecord<'a> {
                 5 => record.body.merge(fields.bytes(value)?, MAX_NESTING)?,
                 6 => {
                     fields.bytes(value)?;
+                    fields.rest_of_run(field.number)?;
                     attributes.note(start, &fields);
                 }
                 7 => record.dropped_attributes = fields.int32(value)?.cast_unsigned(),

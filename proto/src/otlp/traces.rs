@@ -131,6 +131,7 @@ impl<'a> Span<'a> {
                 8 => span.end = fields.fixed64(value)?,
                 9 | 11 | 13 => {
                     fields.bytes(value)?;
+                    fields.rest_of_run(field.number)?;
                     let run = match field.number {
                         9 => &mut attributes,
                         11 => &mut events,

@@ -147,12 +147,12 @@ impl<'a> NumberPoint<'a> {
             let Some(field) = fields.next()? else { break };
             let value = field.value;
             match field.number {
-                7 => note(&mut attributes, start, &fields, value)?,
+                7 => note(&mut attributes, start, field.number, &mut fields, value)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 4 => point.value = Some(Number::Double(fields.double(value)?)),
                 6 => point.value = Some(Number::Int(fields.fixed64(value)?.cast_signed())),
-                5 => note(&mut exemplars, start, &fields, value)?,
+                5 => note(&mut exemplars, start, field.number, &mut fields, value)?,
                 8 => point.stamp.flags = fields.int32(value)?.cast_unsigned(),
                 _ => {}
             }
@@ -174,14 +174,14 @@ impl<'a> HistogramPoint<'a> {
             let Some(field) = fields.next()? else { break };
             let value = field.value;
             match field.number {
-                9 => note(&mut attributes, start, &fields, value)?,
+                9 => note(&mut attributes, start, field.number, &mut fields, value)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
                 4 => point.count = fields.fixed64(value)?,
                 5 => point.sum = Some(fields.double(value)?),
                 6 => fields.fixed64s(value, &mut point.counts)?,
                 7 => fields.fixed64s(value, &mut bounds)?,
-                8 => note(&mut exemplars, start, &fields, value)?,
+                8 => note(&mut exemplars, start, field.number, &mut fields, value)?,
                 10 => point.stamp.flags = fields.int32(value)?.cast_unsigned(),
                 11 => point.min = Some(fields.double(value)?),
                 12 => point.max = Some(fields.double(value)?),
@@ -205,7 +205,7 @@ impl<'a> ExponentialPoint<'a> {
             let Some(field) = fields.next()? else { break };
             let value = field.value;
             match field.number {
-                1 => note(&mut attributes, start, &fields, value)?,
+                1 => note(&mut attributes, start, field.number, &mut fields, value)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
                 4 => point.count = fields.fixed64(value)?,
@@ -215,7 +215,7 @@ impl<'a> ExponentialPoint<'a> {
                 8 => point.positive.merge(fields.bytes(value)?)?,
                 9 => point.negative.merge(fields.bytes(value)?)?,
                 10 => point.stamp.flags = fields.int32(value)?.cast_unsigned(),
-                11 => note(&mut exemplars, start, &fields, value)?,
+                11 => note(&mut exemplars, start, field.number, &mut fields, value)?,
                 12 => point.min = Some(fields.double(value)?),
                 13 => point.max = Some(fields.double(value)?),
                 14 => point.zero_threshold = fields.double(value)?,
@@ -252,7 +252,7 @@ impl<'a> SummaryPoint<'a> {
             let Some(field) = fields.next()? else { break };
             let value = field.value;
             match field.number {
-                7 => note(&mut attributes, start, &fields, value)?,
+                7 => note(&mut attributes, start, field.number, &mut fields, value)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
                 4 => point.count = fields.fixed64(value)?,
@@ -312,9 +312,10 @@ impl<'a> Exemplar<'a> {
 }
 
 #[inline]
-fn note(run: &mut Run, start: usize, fields: &Fields<'_>, value: Value<'_>) -> Result<(), Malformed> {
+fn note(run: &mut Run, start: usize, number: u32, fields: &mut Fields<'_>, value: Value<'_>) -> Result<(), Malformed> {
     match value {
         Value::Bytes(_) => {
+            fields.rest_of_run(number)?;
             run.note(start, fields);
             Ok(())
         }
