@@ -1,7 +1,7 @@
 //! Compression, from none to nonsense.
 
 use crate::kit::{
-    Answer, Connection, Framing, Payload, Route, Service, Signal, frame, gzip, gzip_members, http1, unique,
+    Answer, Connection, Framing, Payload, Route, Service, Signal, frame, gzip, gzip_members, http1, unique, zstd,
 };
 
 /// Sends one good request in each signal as `pack` packs it and gives the answers.
@@ -115,4 +115,28 @@ async fn frames_of_grpc_that_break_its_rules_are_refused() {
         }
     }
     service.assert_healthy().await;
+}
+
+// A2
+#[tokio::test(flavor = "multi_thread")]
+async fn zstd_is_read_and_bounded_as_gzip_is() {
+    let service = Service::start("ingest: {max_request_bytes: 1MiB}");
+    let good = Payload::one(Signal::Metrics, &unique("zstd")).protobuf();
+    let large = vec![0; (1 << 20) + 1];
+    let cut = zstd(&good)[..good.len()].to_vec();
+    let http = [("content-type", "application/x-protobuf"), ("content-encoding", "zstd")];
+    for (what, body, code, status) in
+        [("good", zstd(&good), 0, 200), ("cut", cut, 3, 400), ("too large", zstd(&large), 8, 413)]
+    {
+        let connection = Connection::open(&service.binary.grpc).await;
+        let call = connection.call(Signal::Metrics.method(), &[("grpc-encoding", "zstd")], frame(&body, true)).await;
+        let answer = call.expect("a call is answered");
+        assert_eq!(answer.code, code, "{what}: {answer:?}");
+        let answer = http1(&service.binary.http, "POST", "/v1/metrics", &http, &body, Framing::Length).await;
+        assert_eq!(answer.status, status, "{what}: {answer:?}");
+    }
+    let known = Connection::open(&service.binary.grpc).await;
+    let answer = known.call(Signal::Metrics.method(), &[("grpc-encoding", "br")], frame(&good, true)).await;
+    let answer = answer.expect("a call is answered");
+    assert!(answer.header("grpc-accept-encoding").contains("zstd"), "{answer:?}");
 }

@@ -21,6 +21,6 @@ pub(crate) use self::{
     process::Watched,
     property::holds,
     service::{Route, Service, cases, is_full},
-    text::{gzip, gzip_members},
+    text::{gzip, gzip_members, zstd},
 };
 pub(crate) use crate::api::{encoded, eventually};

@@ -65,3 +65,18 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 pub(crate) fn gzip_members(bytes: &[u8], size: usize) -> Vec<u8> {
     bytes.chunks(size).flat_map(gzip).collect()
 }
+
+/// A zstd frame with `bytes`, stored as they are (RFC 8878: magic number, a size of four bytes, raw blocks).
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    const BLOCK: usize = 100_000;
+    let size = u32::try_from(bytes.len()).expect("test messages are below 4 GiB");
+    let mut out = vec![0x28, 0xb5, 0x2f, 0xfd, 0xa0];
+    out.extend(size.to_le_bytes());
+    let blocks: Vec<&[u8]> = if bytes.is_empty() { vec![&[]] } else { bytes.chunks(BLOCK).collect() };
+    for (i, block) in blocks.iter().enumerate() {
+        let head = u32::try_from(block.len() << 3).expect("blocks are small") | u32::from(i + 1 == blocks.len());
+        out.extend(&head.to_le_bytes()[..3]);
+        out.extend(*block);
+    }
+    out
+}
