@@ -1,5 +1,7 @@
 //! Small bodies that ask for much: bombs, empty messages, deep nesting.
 
+use std::time::Instant;
+
 use prost::encoding::encode_varint;
 
 use crate::kit::{
@@ -92,6 +94,38 @@ fn empties(size: usize) -> Vec<(&'static str, Signal, Vec<u8>)> {
         ("scopes", Signal::Logs, inside(&[1], many(2))),
         ("resources", Signal::Metrics, many(1)),
     ]
+}
+
+// E3
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_messages_cost_no_more_than_they_weigh() {
+    let mut bounded = Bounded::start();
+    let sizes: &[usize] = if is_full() { &[1, 4, 16, 60] } else { &[1, 4] };
+    let mut faults = Vec::new();
+    for size in sizes {
+        for (what, signal, body) in empties(size * MIB) {
+            let started = Instant::now();
+            let verdict = bounded.service.send_bytes(signal, &body, Route::GrpcGzip).await.verdict();
+            let elapsed = started.elapsed();
+            let growth = bounded.growth();
+            // What is refused is refused for good; what is taken is counted to the last item.
+            if !verdict.as_ref().map_or_else(|refusal| refusal.hint.details.is_none(), |partial| partial.rejected >= 0)
+            {
+                faults.push(format!("{what} {size} MiB: {verdict:?}"));
+            }
+            if let (Ok(partial), "spans" | "records" | "metrics" | "points") = (&verdict, what) {
+                let items = i64::try_from(size * MIB / 2).expect("is small");
+                if partial.rejected != items {
+                    faults.push(format!("{what} {size} MiB: {} rejected of {items}", partial.rejected));
+                }
+            }
+            if growth > 64 * MIB as u64 + 3 * (size * MIB) as u64 {
+                faults.push(format!("{what} {size} MiB: grew by {} MiB in {elapsed:?}", growth >> 20));
+            }
+        }
+    }
+    assert_eq!(faults, Vec::<String>::new());
+    bounded.service.assert_healthy().await;
 }
 
 // E3
