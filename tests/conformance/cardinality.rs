@@ -52,3 +52,19 @@ async fn a_flood_of_series_is_bounded_and_old_series_go_on() {
     assert!(points.await.is_some(), "{:?}", service.points("old_series").await);
     service.assert_healthy().await;
 }
+
+// D10
+#[tokio::test(flavor = "multi_thread")]
+async fn series_beyond_the_limit_are_folded_into_one_that_says_so() {
+    let service = Service::start(SMALL);
+    assert!(service.send(&old(0), Route::Grpc).await.is_complete());
+    let answer = service.send(&flood(0), Route::Grpc).await;
+    assert!(answer.verdict().is_ok(), "{answer:?}");
+    let folded = eventually(Duration::from_secs(20), || async {
+        let stored = service.points("flood_series{otel_metric_overflow=\"true\"}").await;
+        (stored.len() == 1 && !stored[0].1.is_empty()).then_some(())
+    });
+    assert!(folded.await.is_some(), "no series of the metric stands for those beyond the limit");
+    let series = service.counted("bellwether_window_series", &[]).await;
+    assert!(series <= 2_100.0, "{series} series");
+}
