@@ -37,7 +37,7 @@ fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// What a flood begins with, and frame number `i` of it.
 type Flood = (&'static str, fn() -> Vec<u8>, fn(u32) -> Vec<u8>);
 
-const FLOODS: [Flood; 5] = [
+const FLOODS: [Flood; 6] = [
     ("rapid reset", Vec::new, |i| {
         let stream = 2 * i + 1;
         [http2_frame(HEADERS, END_HEADERS, stream, HEAD), http2_frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())]
@@ -54,6 +54,7 @@ const FLOODS: [Flood; 5] = [
     ),
     ("empty data", || http2_frame(HEADERS, END_HEADERS, 1, HEAD), |_| http2_frame(DATA, 0, 1, &[])),
     ("settings", Vec::new, |_| http2_frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])),
+    ("open streams", Vec::new, |i| http2_frame(HEADERS, END_HEADERS, 2 * i + 1, HEAD)),
     ("ping", Vec::new, |_| http2_frame(PING, 0, 0, &[7; 8])),
 ];
 
@@ -189,4 +190,23 @@ async fn assert_cut_off(service: &Service, ways: Vec<Slow>) {
 async fn slow_requests_are_cut_off_within_a_minute_and_harm_nobody() {
     let service = Service::start("");
     assert_cut_off(&service, slow_requests(&service)).await;
+}
+
+/// Ways to be slow before there is a request.
+fn slow_beginnings(service: &Service) -> Vec<Slow> {
+    let (http, grpc) = (service.binary.http.clone(), service.binary.grpc.clone());
+    let preface = [PREFACE.to_vec(), http2_frame(SETTINGS, 0, 0, &[]), http2_frame(HEADERS, 0, 1, HEAD)].concat();
+    vec![
+        ("nothing by HTTP", http, Vec::new(), 0),
+        ("nothing by gRPC", grpc.clone(), Vec::new(), 0),
+        ("half a preface", grpc.clone(), PREFACE[..10].to_vec(), 0),
+        ("half a head in HTTP/2", grpc, preface, 0),
+    ]
+}
+
+// D8
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_beginnings_are_cut_off_within_a_minute_and_harm_nobody() {
+    let service = Service::start("");
+    assert_cut_off(&service, slow_beginnings(&service)).await;
 }
