@@ -24,6 +24,7 @@ mod oversize;
 mod partial;
 mod routes;
 mod streams;
+mod tenants;
 
 #[path = "../support/api.rs"]
 #[expect(dead_code, reason = "these tests use a part of it")]
