@@ -19,6 +19,7 @@ use crate::{
 #[expect(dead_code, reason = "these tests use a part of it")]
 mod api;
 #[path = "support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
 mod binary;
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -187,7 +187,8 @@ impl Layout {
         }
         if zeros > 0 {
             let has_negative = negative.counts.iter().any(|c| *c > 0);
-            visit(if has_negative { -self.zero } else { 0.0 }, self.zero, zeros);
+            // Zero has one text, whatever its sign.
+            visit(if has_negative { 0.0 - self.zero } else { 0.0 }, self.zero, zeros);
         }
     }
 

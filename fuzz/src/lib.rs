@@ -1,0 +1,134 @@
+//! What the fuzz targets share: our readers beside prost.
+//!
+//! prost is the oracle. What it reads, ours must read, with the same items; and the same request
+//! written anew by prost, or as JSON by the conformance suite's writer, must give the same rows.
+//! Ours may be stricter in two ways, and says so in its reason: nesting and groups have a bound.
+
+use std::sync::{Arc, LazyLock};
+
+use ingest::{Decoded, Decoder, KnownSeries, Limits, SeriesRef, Stranger};
+use prost::Message as _;
+use proto::otlp::{DecodeError, Encoding, Signal};
+use window::Series;
+
+use self::build::{ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Payload};
+
+#[path = "../../tests/conformance/kit/build.rs"]
+#[allow(dead_code, reason = "the targets use a part of it")]
+mod build;
+#[path = "../../tests/conformance/kit/json.rs"]
+#[allow(dead_code, reason = "the targets use a part of it")]
+mod json_of;
+pub mod seeds;
+#[path = "../../tests/conformance/kit/text.rs"]
+#[allow(dead_code, reason = "the targets use a part of it")]
+mod text;
+
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Limits::default(), Arc::new(KnownSeries::new(1))));
+
+/// A request as prost reads it; `None` when it does not.
+fn oracle(signal: Signal, bytes: &[u8]) -> Option<Payload> {
+    match signal {
+        Signal::Metrics => ExportMetricsServiceRequest::decode(bytes).ok().map(Payload::Metrics),
+        Signal::Traces => ExportTraceServiceRequest::decode(bytes).ok().map(Payload::Traces),
+        Signal::Logs => ExportLogsServiceRequest::decode(bytes).ok().map(Payload::Logs),
+    }
+}
+
+/// The items of a request: data points, spans or log records. A metric without data is one that is refused.
+fn items(request: &Payload) -> usize {
+    match request {
+        Payload::Metrics(request) => {
+            let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
+            scopes.flat_map(|s| &s.metrics).map(point_count).sum()
+        }
+        Payload::Traces(request) => {
+            request.resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum()
+        }
+        Payload::Logs(request) => {
+            request.resource_logs.iter().flat_map(|r| &r.scope_logs).map(|s| s.log_records.len()).sum()
+        }
+    }
+}
+
+/// The items of a metric: its points, or 1 when it has no data, which is refused as one.
+fn point_count(metric: &build::Metric) -> usize {
+    match &metric.data {
+        None => 1,
+        Some(build::Data::Gauge(data)) => data.data_points.len(),
+        Some(build::Data::Sum(data)) => data.data_points.len(),
+        Some(build::Data::Histogram(data)) => data.data_points.len(),
+        Some(build::Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(build::Data::Summary(data)) => data.data_points.len(),
+    }
+}
+
+/// Everything that a request became, as text: rows, feeds, what was refused and why. How a series was
+/// spelt on the wire is left out, and so is the place where its description stands.
+fn rows(decoded: &Decoded) -> String {
+    let batch = &decoded.batch;
+    let strangers = &batch.numbers.strangers;
+    let numbers: Vec<String> = batch
+        .numbers
+        .rows
+        .iter()
+        .map(|r| format!("{:?} {:?} {:?} {:?}", series(&r.series, strangers), r.time, r.start, r.value))
+        .collect();
+    let exemplars: Vec<String> = batch
+        .numbers
+        .exemplars
+        .iter()
+        .map(|e| {
+            format!("{:?} {:?} {:?} {:?} {:?}", series(&e.series, strangers), e.time, e.value, e.trace_id, e.span_id)
+        })
+        .collect();
+    format!(
+        "{numbers:#?}\n{exemplars:#?}\n{:#?}\n{:#?}\n{:?}\n{}\n{:?}",
+        batch.spans, batch.logs, batch.feeds, batch.repeated_attributes, batch.rejected
+    )
+}
+
+/// The description of a row's series. No series is known here, so each is described in the request;
+/// the reference shows its place as a number with the highest bit set.
+fn series<'a>(reference: &SeriesRef, strangers: &'a [Stranger]) -> Option<&'a Series> {
+    let digits: String = format!("{reference:?}").chars().filter(char::is_ascii_digit).collect();
+    let place = digits.parse::<u32>().ok()? & !(1 << 31);
+    Some(&strangers.get(usize::try_from(place).ok()?)?.series)
+}
+
+/// Whether ours may refuse what prost takes.
+fn is_documented(error: &DecodeError) -> bool {
+    match error {
+        DecodeError::Malformed { reason, .. } => ["nest", "group", "deep"].iter().any(|word| reason.contains(word)),
+        DecodeError::TooCostly { .. } => false,
+    }
+}
+
+/// `bytes` as a protobuf request.
+pub fn protobuf(signal: Signal, bytes: &[u8]) {
+    let ours = DECODER.decode(signal, Encoding::Protobuf, bytes);
+    let Some(request) = oracle(signal, bytes) else { return };
+    let ours = match ours {
+        Ok(ours) => ours,
+        Err(error) => return assert!(is_documented(&error), "prost reads it, ours says: {error}"),
+    };
+    assert_eq!(ours.items, items(&request) as u64, "items of {request:?}");
+    let again = DECODER.decode(signal, Encoding::Protobuf, &request.protobuf());
+    let again = again.unwrap_or_else(|e| panic!("what prost writes anew is refused: {e}\n{request:?}"));
+    assert_eq!(rows(&ours), rows(&again), "rows of {request:?}");
+}
+
+/// `bytes` as a JSON request, and as a protobuf request that is written as JSON.
+pub fn json(bytes: &[u8]) {
+    for signal in Signal::ALL {
+        // Whatever it is, it is read or refused.
+        drop(DECODER.decode(signal, Encoding::Json, bytes));
+        let Some(request) = oracle(signal, bytes) else { continue };
+        let Ok(binary) = DECODER.decode(signal, Encoding::Protobuf, &request.protobuf()) else { continue };
+        let text = json_of::of(&request).to_string();
+        match DECODER.decode(signal, Encoding::Json, text.as_bytes()) {
+            Ok(json) => assert_eq!(rows(&json), rows(&binary), "rows of {text}"),
+            Err(error) => assert!(is_documented(&error), "{error}\n{text}"),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! More series than there is room for.
+
+use std::time::Duration;
+
+use crate::kit::{Payload, Route, SECOND, Service, base_time, cases, eventually, gauge, metrics, point};
+
+const SMALL: &str = "window: {max_series: 2000}\ndetect: {publish_every: 1h}";
+const PART: u32 = 5_000;
+
+fn old(i: u64) -> Payload {
+    let points = (0..50).map(|s: u64| point(base_time() + i * SECOND, 1.0, &[("old", &s.to_string())])).collect();
+    metrics("victim", vec![gauge("old.series", points)])
+}
+
+/// Series `from` and the next ones, each with one point.
+fn flood(from: u32) -> Payload {
+    let points = (from..from + PART).map(|s| point(base_time(), 1.0, &[("id", &s.to_string())])).collect();
+    metrics("attacker", vec![gauge("flood.series", points)])
+}
+
+// D10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_series_is_bounded_and_old_series_go_on() {
+    let service = Service::start(SMALL);
+    for i in 0..5 {
+        assert!(service.send(&old(i), Route::Grpc).await.is_complete());
+    }
+    let before = service.process().resident();
+    let parts = cases(20, 2_000);
+    for part in 0..parts {
+        let verdict = service.send(&flood(part * PART), Route::GrpcGzip).await.verdict();
+        // Beyond the limit points are rejected by name or folded; they do not take the request with them.
+        let partial = verdict.expect("the request is whole");
+        assert!(partial.rejected == 0 || partial.message.contains("series"), "{partial:?}");
+        if part.is_multiple_of(5) {
+            assert!(
+                service.send(&old(5 + u64::from(part) / 5), Route::Grpc).await.is_complete(),
+                "an old series is refused"
+            );
+        }
+    }
+    let growth = service.process().peak().saturating_sub(before);
+    assert!(growth <= 256 << 20, "grew by {} MiB", growth >> 20);
+    let series = service.counted("bellwether_window_series", &[]).await;
+    assert!(series <= 2_100.0, "{series} series");
+    let times = 5 + parts.div_ceil(5);
+    let points = eventually(Duration::from_secs(20), || async {
+        let stored = service.points("old_series").await;
+        let whole = stored.iter().filter(|(_, p)| p.len() == times as usize).count();
+        (whole == 50).then_some(())
+    });
+    assert!(points.await.is_some(), "{:?}", service.points("old_series").await);
+    service.assert_healthy().await;
+}
+
+// D10
+#[tokio::test(flavor = "multi_thread")]
+async fn series_beyond_the_limit_are_folded_into_one_that_says_so() {
+    let service = Service::start(SMALL);
+    assert!(service.send(&old(0), Route::Grpc).await.is_complete());
+    let answer = service.send(&flood(0), Route::Grpc).await;
+    assert!(answer.verdict().is_ok(), "{answer:?}");
+    let folded = eventually(Duration::from_secs(20), || async {
+        let stored = service.points("flood_series{otel_metric_overflow=\"true\"}").await;
+        (stored.len() == 1 && !stored[0].1.is_empty()).then_some(())
+    });
+    assert!(folded.await.is_some(), "no series of the metric stands for those beyond the limit");
+    let series = service.counted("bellwether_window_series", &[]).await;
+    assert!(series <= 2_100.0, "{series} series");
+}

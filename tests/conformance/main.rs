@@ -1,0 +1,34 @@
+//! The conformance suite: what OTLP asks of a receiver and what ours promises under load and attack,
+//! shown on the real binary. A comment above each test names its row of the reliability checklist.
+//!
+//! The counts fit continuous integration; `BELLWETHER_CONFORMANCE=full` asks for those of the
+//! checklist.
+
+mod kit;
+
+mod amplification;
+mod cardinality;
+mod corpus;
+mod empties;
+mod encodings;
+mod floods;
+mod future;
+mod histograms;
+mod hostile;
+mod http_matrix;
+mod identity;
+mod json_matrix;
+mod malformed;
+mod overload;
+mod oversize;
+mod partial;
+mod routes;
+mod streams;
+mod tenants;
+
+#[path = "../support/api.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod api;
+#[path = "../support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod binary;
