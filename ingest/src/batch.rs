@@ -88,8 +88,9 @@ pub struct Stranger {
     pub wire: WireKey,
     /// What it is.
     pub series: Series,
-    /// Attributes sent for it whose name another one had already.
-    pub repeated: u32,
+    /// Whether every attribute sent for it has a name of its own. Others are looked at each time, so
+    /// that what is left out is counted.
+    pub is_regular: bool,
 }
 
 /// A point whose series is known by identity, with all that is needed to register it.

@@ -9,7 +9,7 @@ use window::{Exemplar, HistogramRow, Point, Series, SeriesId, SeriesKind, UnixNa
 use self::overflow::Overflow;
 use crate::{
     Batch, Derived, ExemplarRow, Feed, Histograms, IncomingPoint, KnownSeries, NumberRow, Numbers, RedConfig,
-    Rejections, SeriesRef, Stranger, known::Entry, rates::Sum, red::Red,
+    Rejections, SeriesRef, Stranger, rates::Sum, red::Red,
 };
 
 /// What is admitted.
@@ -240,10 +240,10 @@ impl Intake {
         let places = strangers
             .iter()
             .map(|stranger| {
-                let Stranger { wire, series, repeated } = stranger;
+                let Stranger { wire, series, is_regular } = stranger;
                 match self.register(series, Origin::Sent, window) {
                     Ok(id) => {
-                        met.push((*wire, Entry { id, repeated: *repeated }));
+                        met.extend(is_regular.then_some((*wire, id)));
                         Ok(id)
                     }
                     Err(limit) => {

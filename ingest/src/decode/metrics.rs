@@ -47,9 +47,15 @@ impl metrics::Visitor for Rows<'_> {
             }
             Err(fault) => {
                 // A metric without data is answered as one item.
-                self.refuse(metric.points.max(u64::from(metric.kind.is_none())), || fault);
+                self.unwanted = Some((fault, u64::from(metric.kind.is_none())));
                 false
             }
+        }
+    }
+
+    fn skipped(&mut self, points: u64) {
+        if let Some((fault, least)) = self.unwanted.take() {
+            self.refuse(points.max(least), || fault);
         }
     }
 

@@ -30,7 +30,7 @@ fn batch(points: &[(&str, SeriesKind, i64, f64)]) -> Batch {
     let mut numbers = Numbers::default();
     for (name, kind, time, value) in points {
         let series = SeriesRef::stranger(numbers.strangers.len());
-        numbers.strangers.push(Stranger { wire: wire(name), series: self::series(name, *kind), repeated: 0 });
+        numbers.strangers.push(Stranger { wire: wire(name), series: self::series(name, *kind), is_regular: true });
         numbers.rows.push(NumberRow { series, time: secs(*time), start: UnixNanos::MIN, value: *value });
     }
     Batch { numbers, ..Batch::default() }
@@ -149,7 +149,7 @@ fn one_metric_may_not_take_all_series() {
 fn a_series_that_was_met_is_known_by_its_bytes_until_it_is_forgotten() {
     let mut f = Fixture::new(IntakeConfig::default());
     f.apply(batch(&[("g", SeriesKind::Gauge, 1, 1.0)]));
-    let id = f.known.read().get(wire("g")).expect("was met").id;
+    let id = f.known.read().get(wire("g")).expect("was met");
     let row = |time, epoch| {
         let row = NumberRow { series: SeriesRef::known(id), time: secs(time), start: UnixNanos::MIN, value: 2.0 };
         Batch { numbers: Numbers { rows: vec![row], epoch, ..Numbers::default() }, ..Batch::default() }

@@ -20,6 +20,8 @@ pub trait Visitor {
     /// A metric of that scope begins; it may have no data. Its points are shown only if the answer is
     /// true.
     fn metric(&mut self, metric: &Metric<'_>) -> bool;
+    /// How many points the metric has that was not wanted; 0 when it has no data.
+    fn skipped(&mut self, points: u64);
     /// A point of a gauge or a sum.
     ///
     /// # Errors
@@ -57,8 +59,6 @@ pub struct Metric<'a> {
     pub temporality: i32,
     /// `is_monotonic`; false where the kind has none.
     pub is_monotonic: bool,
-    /// How many points it has.
-    pub points: u64,
 }
 
 /// The kinds of metric data, by their field numbers.
@@ -119,7 +119,10 @@ impl<V: Visitor> Walk for Walker<'_, V> {
         let mut parts = Vec::with_capacity(1);
         let metric = Metric::read(bytes, &mut parts)?;
         let is_wanted = self.0.metric(&metric);
-        let Some(kind) = metric.kind.filter(|_| is_wanted) else { return Ok(()) };
+        let Some(kind) = metric.kind.filter(|_| is_wanted) else {
+            self.0.skipped(count(&parts)?);
+            return Ok(());
+        };
         for part in parts {
             let mut fields = Fields::new(kind.message(), part);
             while let Some(field) = fields.next()? {
@@ -165,8 +168,10 @@ impl<'a> Metric<'a> {
                 }
             }
         }
-        for part in parts {
-            metric.read_data(part)?;
+        if matches!(metric.kind, Some(Kind::Sum | Kind::Histogram | Kind::Exponential)) {
+            for part in parts.iter() {
+                metric.read_data(part)?;
+            }
         }
         Ok(metric)
     }
@@ -176,7 +181,6 @@ impl<'a> Metric<'a> {
         let mut fields = Fields::new(kind.message(), part);
         while let Some(field) = fields.next()? {
             match (field.number, kind) {
-                (1, _) => self.points += 1,
                 (2, Kind::Sum | Kind::Histogram | Kind::Exponential) => self.temporality = fields.int32(field.value)?,
                 (3, Kind::Sum) => self.is_monotonic = fields.varint_of(field.value)? != 0,
                 _ => {}
@@ -184,4 +188,16 @@ impl<'a> Metric<'a> {
         }
         Ok(())
     }
+}
+
+/// The points in the parts of a metric's data.
+fn count(parts: &[&[u8]]) -> Result<u64, Malformed> {
+    let mut points = 0;
+    for part in parts {
+        let mut fields = Fields::new("metric's data", part);
+        while let Some(field) = fields.next()? {
+            points += u64::from(field.number == 1);
+        }
+    }
+    Ok(points)
 }

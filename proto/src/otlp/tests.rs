@@ -231,6 +231,10 @@ impl metrics::Visitor for Metrics {
         true
     }
 
+    fn skipped(&mut self, points: u64) {
+        assert_eq!(points, 0, "every metric with data is wanted");
+    }
+
     fn number(&mut self, point: &metrics::NumberPoint<'_>) -> Result<(), Malformed> {
         use wire_metrics::{metric::Data, number_data_point::Value};
         let read = wire_metrics::NumberDataPoint {

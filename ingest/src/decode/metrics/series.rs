@@ -52,6 +52,8 @@ pub(in crate::decode) struct Rows<'d> {
     sender: Arc<Sender>,
     /// Why the points of the current resource or scope are refused.
     pub(super) fault: Option<String>,
+    /// Why the metric at hand is refused, and how many items it counts for at least.
+    pub(super) unwanted: Option<(String, u64)>,
     batch: Batch,
     feeds: Feeds,
     /// Identity of the current resource and scope.
@@ -90,6 +92,7 @@ impl<'d> Rows<'d> {
             context,
             sender: Arc::default(),
             fault: None,
+            unwanted: None,
             batch: Batch::default(),
             feeds: Feeds::default(),
             scope: 0,
@@ -160,9 +163,8 @@ impl<'d> Rows<'d> {
     #[inline]
     pub(super) fn series(&mut self, part: usize, sent: &Repeated<'_>) -> Result<Option<SeriesRef>, Malformed> {
         let wire = WireKey::new(self.metric.digests[part], sent.raw());
-        if let Some(entry) = self.known.as_ref().and_then(|known| known.get(wire)) {
-            self.batch.repeated_attributes += u64::from(entry.repeated);
-            return Ok(Some(SeriesRef::known(entry.id)));
+        if let Some(id) = self.known.as_ref().and_then(|known| known.get(wire)) {
+            return Ok(Some(SeriesRef::known(id)));
         }
         self.stranger(part, wire, sent, None)
     }
@@ -178,8 +180,8 @@ impl<'d> Rows<'d> {
         self.bytes.extend(self.metric.digests[part].to_le_bytes());
         self.bytes.extend(quantile.to_bits().to_le_bytes());
         let wire = WireKey::new(xxh3_128(&self.bytes), sent.raw());
-        if let Some(entry) = self.known.as_ref().and_then(|known| known.get(wire)) {
-            return Ok(Some(SeriesRef::known(entry.id)));
+        if let Some(id) = self.known.as_ref().and_then(|known| known.get(wire)) {
+            return Ok(Some(SeriesRef::known(id)));
         }
         self.stranger(part, wire, sent, Some(quantile))
     }
@@ -215,8 +217,8 @@ impl<'d> Rows<'d> {
             series.labels = series.labels.with("quantile", &quantile.to_string());
         }
         let place = SeriesRef::stranger(self.batch.numbers.strangers.len());
-        let repeated = u32::try_from(repeated).unwrap_or(u32::MAX);
-        self.batch.numbers.strangers.push(Stranger { wire, series, repeated });
+        let is_regular = repeated == 0;
+        self.batch.numbers.strangers.push(Stranger { wire, series, is_regular });
         self.strangers.insert(wire, place);
         Ok(Some(place))
     }
