@@ -75,7 +75,7 @@ async fn encodings_that_are_not_known_are_refused_by_name_and_for_good() {
         let answer = http1(&service.binary.http, "POST", "/v1/traces", &headers, &twice, Framing::Length).await;
         let refusal = Answer::Http(Route::Protobuf, answer).verdict().expect_err("is not known");
         assert!([400, 415].contains(&refusal.http), "{encoding}: {refusal:?}");
-        assert_eq!(refusal.code, 3, "{encoding}: {refusal:?}");
+        assert!([3, 12].contains(&refusal.code), "{encoding}: {refusal:?}");
         assert!(refusal.message.contains(encoding), "{encoding}: {refusal:?}");
 
         let connection = Connection::open(&service.binary.grpc).await;

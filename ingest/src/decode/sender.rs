@@ -46,13 +46,15 @@ impl Default for Sender {
 
 impl Sender {
     pub(super) fn new(resource: &Resource<'_>, limits: &Limits) -> Self {
-        let mut list = Vec::new();
         // The reader has looked at them already.
-        let read = values::read_into(&resource.attributes, &mut list).map_err(|e| e.to_string());
-        if let Some(fault) = read.err().or_else(|| values::fault("resource", &list, limits)) {
-            let feed = Feed { service: "".into(), instance: "".into() };
-            return Self { feed, promoted: Vec::new(), digest: 0, repeated: 0, fault: Some(fault) };
-        }
+        let read = values::read("resource", &resource.attributes, limits).unwrap_or_else(|e| Err(e.to_string()));
+        let mut list = match read {
+            Ok(list) => list,
+            Err(fault) => {
+                let feed = Feed { service: "".into(), instance: "".into() };
+                return Self { feed, promoted: Vec::new(), digest: 0, repeated: 0, fault: Some(fault) };
+            }
+        };
         let repeated = values::sort(&mut list);
         Self { repeated, ..Self::of(&list, limits.label_value_bytes) }
     }

@@ -11,16 +11,29 @@ use serde_json::json;
 
 use super::Limits;
 
-/// Reads `sent` into `list`, in the order sent.
+/// The attributes of `what`, in the order sent; or what is wrong with them. An attribute can be sent
+/// in two bytes, so no more are kept than may be.
 ///
 /// # Errors
 /// When one of them is no attribute.
-pub(super) fn read_into<'a>(sent: &'a Repeated<'_>, list: &mut Vec<KeyValue<'a>>) -> Result<(), Malformed> {
-    list.clear();
+pub(super) fn read<'a>(
+    what: &str,
+    sent: &'a Repeated<'_>,
+    limits: &Limits,
+) -> Result<Result<Vec<KeyValue<'a>>, String>, Malformed> {
+    let mut list = Vec::new();
+    let mut count = 0;
     for raw in sent.iter() {
-        list.push(KeyValue::read(raw)?);
+        let attribute = KeyValue::read(raw)?;
+        count += 1;
+        if count <= limits.attributes_per_item {
+            list.push(attribute);
+        }
     }
-    Ok(())
+    Ok(match fault(what, count, &list, limits) {
+        Some(fault) => Err(fault),
+        None => Ok(list),
+    })
 }
 
 /// Orders `list` by name; of equal names the first sent is kept. Returns how many others there were.
@@ -31,11 +44,11 @@ pub(super) fn sort(list: &mut Vec<KeyValue<'_>>) -> u64 {
     (sent - list.len()) as u64
 }
 
-/// What is wrong with the attributes of `what`, if anything.
-pub(super) fn fault(what: &str, list: &[KeyValue<'_>], limits: &Limits) -> Option<String> {
-    if list.len() > limits.attributes_per_item {
-        let limit = limits.attributes_per_item;
-        return Some(format!("{what}: {} attributes, the limit is {limit}", list.len()));
+/// What is wrong with the `count` attributes of `what`, if anything.
+fn fault(what: &str, count: usize, list: &[KeyValue<'_>], limits: &Limits) -> Option<String> {
+    let limit = limits.attributes_per_item;
+    if count > limit {
+        return Some(format!("{what}: {count} attributes, the limit is {limit}"));
     }
     let limit = limits.attribute_name_bytes;
     let long = list.iter().find(|a| a.key.bytes().len() > limit)?.key.as_str();

@@ -1,9 +1,10 @@
-//! What happens to points of series beyond the limits: they are counted per metric, and the deltas
-//! among them are summed up, so that nothing is dropped silently.
+//! What happens to points of series beyond the limits: they are counted per metric, and folded into
+//! one series of it, so that nothing is dropped silently.
 //!
 //! The attribute is OpenTelemetry's: SDKs mark the series that takes what exceeds their own limit by
-//! `otel.metric.overflow`. A cumulative value or a gauge of a series that is not kept apart cannot be
-//! added to another's; of those only the number of points is known.
+//! `otel.metric.overflow`. As there, deltas add up exactly, and of gauges the last value stays. A
+//! cumulative value of a series that is not kept apart cannot be added to another's; of those only the
+//! number of points is known.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -30,8 +31,8 @@ pub(super) struct Overflow {
 struct Totals {
     points: u64,
     counted: Arc<Series>,
-    /// The sum of deltas, where the metric has them.
-    sum: Option<(f64, Arc<Series>)>,
+    /// The sum of the deltas, or the last value of the gauges, where the metric has them.
+    folded: Option<(f64, Arc<Series>)>,
     /// Newest time since the last close.
     news: Option<UnixNanos>,
 }
@@ -49,11 +50,16 @@ impl Overflow {
         let totals = self.metrics.entry(key.clone()).or_insert_with(|| Totals::new(&key.0, &key.1));
         totals.points += 1;
         totals.news = totals.news.max(Some(row.time));
-        if let (SeriesKind::Sum { temporality: Temporality::Delta, .. }, true, true) =
-            (series.kind, is_own, row.value.is_finite())
-        {
-            totals.sum.get_or_insert_with(|| (0.0, Arc::new(folded(series)))).0 += row.value;
+        if !is_own || !row.value.is_finite() {
+            return;
         }
+        let before = totals.folded.as_ref().map_or(0.0, |(value, _)| *value);
+        let value = match series.kind {
+            SeriesKind::Sum { temporality: Temporality::Delta, .. } => before + row.value,
+            SeriesKind::Gauge => row.value,
+            _ => return,
+        };
+        totals.folded.get_or_insert_with(|| (value, Arc::new(folded(series)))).0 = value;
     }
 
     /// What has changed since the last time: series, time and value.
@@ -66,7 +72,7 @@ impl Overflow {
             let Some(time) = totals.news.take() else { continue };
             #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 are rounded, as in Prometheus")]
             changed.push((Arc::clone(&totals.counted), time, totals.points as f64));
-            if let Some((total, series)) = &totals.sum {
+            if let Some((total, series)) = &totals.folded {
                 changed.push((Arc::clone(series), time, *total));
             }
         }
@@ -78,18 +84,19 @@ impl Totals {
     fn new(metric: &str, service: &Arc<str>) -> Self {
         let labels = Labels::from_pairs([("job", &**service), ("otel_metric", metric), (LABEL, "true")]);
         let counted = of(POINTS.into(), "".into(), TOTAL, labels, service);
-        Self { points: 0, counted: Arc::new(counted), sum: None, news: None }
+        Self { points: 0, counted: Arc::new(counted), folded: None, news: None }
     }
 }
 
 const TOTAL: SeriesKind = SeriesKind::Sum { monotonic: true, temporality: Temporality::Cumulative };
 
-/// The series that takes the deltas of `series` and of those like it; what it shows is a running total.
+/// The series that takes the values of `series` and of those like it: a running total of deltas, or a
+/// gauge that is not judged, since it jumps from one series to another.
 fn folded(series: &Series) -> Series {
     let labels = Labels::from_pairs([("job", &*series.service), (LABEL, "true")]);
     let kind = match series.kind {
         SeriesKind::Sum { monotonic, .. } => SeriesKind::Sum { monotonic, temporality: Temporality::Cumulative },
-        other => other,
+        _ => SeriesKind::Published,
     };
     of(Arc::clone(&series.name), Arc::clone(&series.unit), kind, labels, &series.service)
 }

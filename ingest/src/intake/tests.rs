@@ -126,6 +126,7 @@ fn series_beyond_the_limit_are_folded_and_said() {
     assert_eq!(f.judged(&applied), [("a".into(), 2, 1.0)]);
     f.apply(batch(&[("d", DELTAS, 4, 4.0), ("b", SeriesKind::Gauge, 4, 7.0)]));
     assert_eq!(f.stored("d"), [(3, 2.5), (4, 6.5)], "deltas add up exactly");
+    assert_eq!(f.stored("b"), [(2, 1.0), (4, 7.0)], "of gauges the last value");
     assert_eq!(f.stored("otel_metric_overflow_points_total"), [(2, 1.0), (4, 2.0)], "of b, which came first");
     assert_eq!(f.intake.passed().folded, 4);
 }

@@ -278,7 +278,7 @@ impl metrics::Visitor for Metrics {
     fn exponential(&mut self, point: metrics::ExponentialPoint<'_>) -> Result<(), Malformed> {
         let side = |b: metrics::Buckets| {
             let is_sent = b != metrics::Buckets::default();
-            is_sent.then(|| wire_metrics::exponential_histogram_data_point::Buckets {
+            is_sent.then_some(wire_metrics::exponential_histogram_data_point::Buckets {
                 offset: b.offset,
                 bucket_counts: b.counts,
             })

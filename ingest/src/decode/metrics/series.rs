@@ -114,10 +114,12 @@ impl<'d> Rows<'d> {
     }
 
     pub(super) fn begin_scope(&mut self, scope: &Scope<'_>) {
-        let mut list = Vec::new();
         // The reader has looked at them already.
-        let read = values::read_into(&scope.attributes, &mut list).map_err(|e| e.to_string());
-        let fault = read.err().or_else(|| values::fault("scope", &list, self.context.limits));
+        let read = values::read("scope", &scope.attributes, self.context.limits).unwrap_or_else(|e| Err(e.to_string()));
+        let (mut list, fault) = match read {
+            Ok(list) => (list, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
         self.fault = self.sender.fault.clone().or(fault);
         if self.fault.is_none() {
             self.batch.repeated_attributes += values::sort(&mut list);
@@ -194,12 +196,13 @@ impl<'d> Rows<'d> {
         sent: &Repeated<'_>,
         quantile: Option<f64>,
     ) -> Result<Option<SeriesRef>, Malformed> {
-        let mut list = Vec::new();
-        values::read_into(sent, &mut list)?;
-        if let Some(fault) = values::fault("data point", &list, self.context.limits) {
-            self.refuse_point(&fault);
-            return Ok(None);
-        }
+        let mut list = match values::read("data point", sent, self.context.limits)? {
+            Ok(list) => list,
+            Err(fault) => {
+                self.refuse_point(&fault);
+                return Ok(None);
+            }
+        };
         let repeated = values::sort(&mut list);
         self.batch.repeated_attributes += repeated;
         if let Some(series) = self.strangers.get(&wire) {

@@ -420,13 +420,13 @@ pub(super) fn normalise_metrics(request: &mut ExportMetricsServiceRequest) {
             scope.schema_url.clear();
             for metric in &mut scope.metrics {
                 metric.metadata.clear();
-                normalise_data(metric.data.as_mut());
+                normalise_data(&mut metric.data);
             }
         }
     }
 }
 
-fn normalise_data(data: Option<&mut Data>) {
+fn normalise_data(data: &mut Option<Data>) {
     let is_sent = |b: &Buckets| *b != Buckets::default();
     match data {
         Some(Data::Gauge(Gauge { data_points }) | Data::Sum(Sum { data_points, .. })) => {
