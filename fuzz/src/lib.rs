@@ -82,8 +82,10 @@ fn rows(decoded: &Decoded) -> String {
             format!("{:?} {:?} {:?} {:?} {:?}", series(&e.series, strangers), e.time, e.value, e.trace_id, e.span_id)
         })
         .collect();
+    let histograms: Vec<String> =
+        batch.numbers.histograms.iter().map(|(s, row)| format!("{:?} {row:?}", series(s, strangers))).collect();
     format!(
-        "{numbers:#?}\n{exemplars:#?}\n{:#?}\n{:#?}\n{:?}\n{}\n{:?}",
+        "{numbers:#?}\n{histograms:#?}\n{exemplars:#?}\n{:#?}\n{:#?}\n{:?}\n{}\n{:?}",
         batch.spans, batch.logs, batch.feeds, batch.repeated_attributes, batch.rejected
     )
 }
@@ -99,7 +101,9 @@ fn series<'a>(reference: &SeriesRef, strangers: &'a [Stranger]) -> Option<&'a Se
 /// Whether ours may refuse what prost takes.
 fn is_documented(error: &DecodeError) -> bool {
     match error {
-        DecodeError::Malformed { reason, .. } => ["nest", "group", "deep", "twice"].iter().any(|word| reason.contains(word)),
+        DecodeError::Malformed { reason, .. } => {
+            ["nest", "group", "deep", "twice"].iter().any(|word| reason.contains(word))
+        }
         DecodeError::TooCostly { .. } => false,
     }
 }

@@ -107,10 +107,14 @@ impl Scan {
     fn metric(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.charge(SHARED)?;
         let mut fields = Fields::new("Metric", bytes);
-        let mut has_data = false;
+        let before = self.load.items;
+        let mut found = None;
         while let Some(field) = fields.next()? {
             let Some(kind) = Kind::of(field.number) else { continue };
-            has_data = true;
+            // Of several members of a oneof the last counts.
+            if found.replace(kind) != Some(kind) {
+                self.load.items = before;
+            }
             let factor = if kind == Kind::Exponential { PER_BUCKET_BYTE } else { 1 };
             let mut points = Fields::new("metric's data", fields.bytes(field.value)?);
             while let Some(point) = points.next()? {
@@ -120,7 +124,7 @@ impl Scan {
             }
         }
         // A metric without data is answered as one rejected item.
-        self.load.items += u64::from(!has_data);
+        self.load.items += u64::from(found.is_none());
         Ok(())
     }
 }
