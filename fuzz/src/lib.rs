@@ -7,9 +7,14 @@
 use std::sync::{Arc, LazyLock};
 
 use ingest::{Decoded, Decoder, KnownSeries, Limits, SeriesRef, Stranger};
+use opentelemetry_proto::tonic::{
+    common::v1::{InstrumentationScope, KeyValueList},
+    resource::v1::Resource,
+    trace::v1::Span,
+};
 use prost::Message as _;
 use proto::otlp::{DecodeError, Encoding, Signal};
-use window::Series;
+use window::{LogRow, Series, SpanRow};
 
 use self::build::{ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, Payload};
 
@@ -84,10 +89,33 @@ fn rows(decoded: &Decoded) -> String {
         .collect();
     let histograms: Vec<String> =
         batch.numbers.histograms.iter().map(|(s, row)| format!("{:?} {row:?}", series(s, strangers))).collect();
+    let spans: Vec<String> = (0..batch.spans.len())
+        .map(|i| {
+            let span = batch.spans.get(i).expect("is one of them");
+            let kept = (message::<KeyValueList>(span.attributes), message::<Span>(span.rest));
+            format!("{:?} {kept:?} {}", SpanRow { attributes: &[], rest: &[], ..span }, origin(batch.spans.origin(i)))
+        })
+        .collect();
+    let logs: Vec<String> = (0..batch.logs.len())
+        .map(|i| {
+            let log = batch.logs.get(i).expect("is one of them");
+            let kept = message::<KeyValueList>(log.attributes);
+            format!("{:?} {kept:?} {}", LogRow { attributes: &[], ..log }, origin(batch.logs.origin(i)))
+        })
+        .collect();
     format!(
         "{numbers:#?}\n{histograms:#?}\n{exemplars:#?}\n{:#?}\n{:#?}\n{:?}\n{}\n{:?}",
-        batch.spans, batch.logs, batch.feeds, batch.repeated_attributes, batch.rejected
+        spans, logs, batch.feeds, batch.repeated_attributes, batch.rejected
     )
+}
+
+/// A message that was kept as it was sent, as prost reads it: the order of its fields does not count.
+fn message<M: prost::Message + Default>(bytes: &[u8]) -> M {
+    M::decode(bytes).expect("what is kept is well formed")
+}
+
+fn origin([service, resource, scope]: [&[u8]; 3]) -> String {
+    format!("{service:?} {:?} {:?}", message::<Resource>(resource), message::<InstrumentationScope>(scope))
 }
 
 /// The description of a row's series. No series is known here, so each is described in the request;

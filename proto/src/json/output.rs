@@ -1,6 +1,7 @@
 //! Protobuf as it is written: tags, numbers, and lengths that are known only afterwards.
 
 use super::stop::{Done, Stop};
+use crate::wire::Fields;
 
 /// Wire type of what begins with a length.
 const LENGTH_DELIMITED: u8 = 2;
@@ -104,6 +105,29 @@ impl Output {
     /// One more byte of that payload, for which there is room below the limit.
     pub(super) fn push(&mut self, byte: u8) {
         self.bytes.push(byte);
+    }
+
+    /// Where the next byte goes.
+    pub(super) fn position(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Puts the fields of the message that began at `start`, and ends here, into the order of their
+    /// numbers, in which protobuf's encoders write them: the same message then has the same bytes,
+    /// whichever way it came.
+    pub(super) fn order_since(&mut self, start: usize) {
+        let message = &self.bytes[start..];
+        let mut fields = Fields::new("message", message);
+        let mut parts = Vec::new();
+        loop {
+            let from = fields.position();
+            // They were written just now, so they are well formed.
+            let Ok(Some(field)) = fields.next() else { break };
+            parts.push((field.number, from..fields.position()));
+        }
+        parts.sort_by_key(|(number, _)| *number);
+        let ordered: Vec<u8> = parts.into_iter().flat_map(|(_, range)| &message[range]).copied().collect();
+        self.bytes[start..].copy_from_slice(&ordered);
     }
 
     /// Whether the field that began at `mark` has no payload so far.

@@ -40,3 +40,19 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, Fault>) -> String {
         other => unreachable!("expected a refusal, got {other:?}"),
     }
 }
+
+#[test]
+fn keys_in_any_order_give_the_same_bytes() {
+    let first =
+        br#"{"resourceLogs":[{"resource":{"attributes":[{"key":"a","value":{"intValue":"1"}}]},"schemaUrl":"u"}]}"#;
+    let other =
+        br#"{"resourceLogs":[{"schemaUrl":"u","resource":{"attributes":[{"value":{"intValue":1},"key":"a"}]}}]}"#;
+    let bytes = to_protobuf(Signal::Logs, first, 1 << 10);
+    assert_eq!(bytes, to_protobuf(Signal::Logs, other, 1 << 10));
+    let read = ExportLogsServiceRequest::decode(&*bytes.expect("is a request")).expect("is a request");
+    assert_eq!(
+        read.encode_to_vec(),
+        to_protobuf(Signal::Logs, other, 1 << 10).expect("is a request"),
+        "as prost writes it"
+    );
+}

@@ -27,7 +27,6 @@ struct Transcoder<'a> {
 }
 
 /// What of an object has been read so far.
-#[derive(Default)]
 struct Members {
     /// A bit for each field, by its place in the table.
     seen: u32,
@@ -35,13 +34,23 @@ struct Members {
     chosen: Option<&'static str>,
     /// Where the next key is expected in the table: senders mostly keep to one order.
     next: usize,
+    /// Number of the field that was given last.
+    last: u8,
+    /// Whether the fields were given in the order of their numbers.
+    is_ordered: bool,
 }
 
 impl Members {
+    fn new() -> Self {
+        Self { seen: 0, chosen: None, next: 0, last: 0, is_ordered: true }
+    }
+
     /// Notes that a value is given for the field at `index`, and says whether one had been before.
     fn note(&mut self, field: &Field, index: usize) -> Done<bool> {
         let was_given = self.seen & (1 << index) != 0;
         self.seen |= 1 << index;
+        self.is_ordered &= field.number >= self.last;
+        self.last = field.number;
         if field.presence == Presence::OneOf {
             let chosen = *self.chosen.get_or_insert(field.key);
             if chosen != field.key {
@@ -60,7 +69,7 @@ impl<'a> Transcoder<'a> {
     /// An object, into the message that was begun.
     fn message(&mut self, shape: &'static Shape) -> Done {
         self.text.open(b'{', "an object")?;
-        let mut members = Members::default();
+        let (mut members, start) = (Members::new(), self.out.position());
         while let Some(raw) = self.text.key()? {
             let Some((index, field)) = find(shape, raw, members.next)? else {
                 self.text.skip().map_err(|stop| stop.within(Step::Unknown(shorten(raw.text).into_owned())))?;
@@ -72,6 +81,9 @@ impl<'a> Transcoder<'a> {
             }
             let was_given = members.note(field, index)?;
             self.value(field, was_given).map_err(|stop| stop.within(Step::Key(field.key)))?;
+        }
+        if !members.is_ordered {
+            self.out.order_since(start);
         }
         Ok(())
     }
