@@ -31,7 +31,7 @@ pub(super) struct Store {
     readers: [Mutex<Connection>; READERS],
     turn: AtomicUsize,
     rows_added: watch::Sender<u64>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl fmt::Debug for Store {
@@ -51,7 +51,19 @@ impl Store {
         let reader = || open_reader(path).map(Mutex::new).map_err(|e| explained(e.into(), path));
         let readers = [reader()?, reader()?, reader()?, reader()?];
         let (rows_added, _) = watch::channel(0);
-        Ok(Self { writer: Mutex::new(writer), readers, turn: AtomicUsize::new(0), rows_added, _lock: lock })
+        Ok(Self { writer: Mutex::new(writer), readers, turn: AtomicUsize::new(0), rows_added, _lock: Some(lock) })
+    }
+
+    /// In memory and empty. Its connections share nothing: what one writes the others do not read.
+    pub(super) fn empty() -> Result<Self, LedgerError> {
+        let connection = || {
+            let mut connection = Connection::open_in_memory()?;
+            schema::migrate(&mut connection, Path::new(":memory:"))?;
+            Ok::<_, LedgerError>(Mutex::new(connection))
+        };
+        let readers = [connection()?, connection()?, connection()?, connection()?];
+        let (rows_added, _) = watch::channel(0);
+        Ok(Self { writer: connection()?, readers, turn: AtomicUsize::new(0), rows_added, _lock: None })
     }
 
     /// Runs `work` in one transaction: all of it is on disk afterwards, or none of it.
