@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use alerting::{Deliverer, DeliveryConfig, Ledger};
 use detect::{Decision, Engine, Memory, yaml::Fault};
-use ingest::{Intake, KnownSeries, Queue, Receivers};
+use ingest::{Intake, KnownSeries, KnownTenants, Queue, Receivers, Tenant};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc, watch},
@@ -101,7 +101,9 @@ impl App {
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
         });
         let known = Arc::new(KnownSeries::new(config.intake.max_series));
-        let (queue, submissions) = Queue::new(config.queue_bytes, Arc::clone(&known));
+        let tenants = KnownTenants::new(1);
+        tenants.add(&Tenant::default(), Arc::clone(&known)).expect("there is room for one");
+        let (queue, submissions) = Queue::new(config.queue_bytes, tenants);
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (view_sender, view) = watch::channel(Arc::new(View::default()));
         let (pipeline_stop, stop) = watch::channel(false);

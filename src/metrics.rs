@@ -87,13 +87,15 @@ fn doors(text: &mut Text, counters: &ingest::Counters) {
     }
     text.counter("bellwether_ingest_items_total", "Data points, spans and log records of requests that were taken.");
     for signal in Signal::ALL {
-        for (outcome, count) in [("accepted", counters.accepted(signal)), ("rejected", counters.rejected(signal))] {
+        for (outcome, count) in
+            [("accepted", counters.taken().accepted(signal)), ("rejected", counters.taken().rejected(signal))]
+        {
             text.count(&[("signal", signal.as_str()), ("outcome", outcome)], count);
         }
     }
     text.counter("bellwether_ingest_bytes_total", "Bytes of request bodies that were taken, as they came.");
     for signal in Signal::ALL {
-        text.count(&[("signal", signal.as_str())], counters.bytes(signal));
+        text.count(&[("signal", signal.as_str())], counters.taken().bytes(signal));
     }
 }
 

@@ -161,7 +161,7 @@ async fn status(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response,
         receivers: info.receivers.clone(),
         event_time: view.event_time.map(rfc3339),
         last_arrival: view.last_arrival.map(rfc3339),
-        ingest: Signal::ALL.map(|signal| signal_json(&shared.api.ingest, signal)).into(),
+        ingest: Signal::ALL.map(|signal| signal_json(shared.api.ingest.taken(), signal)).into(),
         window: window_json(&view),
         detection: detection_json(&view),
         rules: RulesJson {
@@ -180,7 +180,7 @@ async fn status(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response,
     Ok(json(StatusCode::OK, &status))
 }
 
-fn signal_json(counters: &ingest::Counters, signal: Signal) -> SignalJson {
+fn signal_json(counters: &ingest::Taken, signal: Signal) -> SignalJson {
     SignalJson {
         signal: signal.as_str(),
         accepted: counters.accepted(signal),

@@ -63,7 +63,7 @@ async fn gather(shared: &Shared) -> Result<Home, Problem> {
         (std::cmp::Reverse(row.level), !row.silent, quiet, Arc::clone(&row.name))
     };
     let services = shared.compute(move || service_rows(&shown, SERVICES, worst)).await?;
-    let items = Signal::ALL.map(|signal| shared.api.ingest.accepted(signal)).into_iter().sum();
+    let items = Signal::ALL.map(|signal| shared.api.ingest.taken().accepted(signal)).into_iter().sum();
     Ok(Home {
         now: now(),
         view,
