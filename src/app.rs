@@ -2,24 +2,24 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use alerting::{Deliverer, DeliveryConfig, Ledger};
-use detect::{Decision, Engine, Memory, yaml::Fault};
-use ingest::{Intake, KnownSeries, Queue, Receivers};
+use alerting::Deliverer;
+use detect::{Decision, rules::RuleGroup, yaml::Fault};
+use ingest::{KnownTenants, Queue, Receivers, Submission, Tenant};
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{broadcast, mpsc, watch},
+    task::JoinSet,
 };
-use window::Window;
 
 use crate::{
     config::Config,
-    pipeline::{self, Inlets, Parts, Pipeline},
+    faces::Faces,
+    pipeline::{self, Inlets, LineError, Maker, Pipeline},
     rest::{self, Api, Info},
     view::View,
 };
 
-/// Decisions that a slow listener may lag behind before it misses some.
-const DECISIONS_KEPT: usize = 4_096;
 /// Commands that may wait for the pipeline.
 const COMMANDS_WAITING: usize = 64;
 /// How long requests to the API have to end once the service is shutting down.
@@ -44,12 +44,13 @@ pub(crate) enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The data directory cannot be used.
+    /// There is no memory for an empty ledger.
     #[error("{0}")]
-    Ledger(#[from] alerting::LedgerError),
-    /// The deliverer cannot be built.
+    Faces(#[from] alerting::LedgerError),
+    /// A tenant cannot be set up: its ledger cannot be used, its deliverer cannot be built, or there are
+    /// more of them than `tenants.max`.
     #[error("{0}")]
-    Delivery(#[from] alerting::DeliveryError),
+    Line(#[from] LineError),
 }
 
 /// A service that is bound and loaded, but takes nothing in yet. Notifications that an earlier run left
@@ -63,9 +64,7 @@ pub(crate) struct App {
     pipeline: Pipeline,
     inlets: Inlets,
     pipeline_stop: watch::Sender<bool>,
-    deliverer: Deliverer,
-    decisions: broadcast::Sender<Arc<Decision>>,
-    view: watch::Receiver<Arc<View>>,
+    faces: Arc<Faces>,
     info: Arc<Info>,
 }
 
@@ -82,10 +81,7 @@ impl App {
         let api_address = api_listener.local_addr().unwrap_or(config.api_listen);
         let external_url = config.external_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
         let rules = config.rules(&external_url).map_err(StartError::Faults)?;
-        let ledger = Ledger::open(config.data_dir.join("bellwether.db"))?.with_external_url(&external_url);
-        let reader = ledger.reader();
-        let engine = Engine::new(config.engine(rules.clone(), &external_url), memory(&reader)?);
-        let deliverer = Deliverer::start(&ledger.outbox(), config.receivers.clone(), &DeliveryConfig::default())?;
+        let (pipeline, queue, submissions, faces) = pipeline(&config, rules.clone(), &external_url)?;
         let info = Arc::new(Info {
             version: env!("CARGO_PKG_VERSION"),
             started_at: pipeline::now(),
@@ -100,36 +96,17 @@ impl App {
             rules,
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
         });
-        let known = Arc::new(KnownSeries::new(config.intake.max_series));
-        let (queue, submissions) = Queue::new(config.queue_bytes, Arc::clone(&known));
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
-        let (view_sender, view) = watch::channel(Arc::new(View::default()));
         let (pipeline_stop, stop) = watch::channel(false);
-        let (decisions, _) = broadcast::channel(DECISIONS_KEPT);
         let api = Api {
-            view: view.clone(),
-            operator: ledger.operator(),
-            ledger: reader,
+            faces: Arc::clone(&faces),
             commands: command_sender,
-            decisions: decisions.clone(),
             info: Arc::clone(&info),
             access: doors.access(),
             ingest: doors.counters(),
-            delivery: deliverer.counters(),
         };
-        let pipeline = Pipeline::new(Parts {
-            intake: Intake::new(config.intake, known),
-            window: Window::new(config.window),
-            engine,
-            detect: config.detect,
-            ledger,
-            receivers: config.receivers,
-            keep: config.keep,
-            view: view_sender,
-            decisions: decisions.clone(),
-        });
         let inlets = Inlets { submissions, commands, stop };
-        Ok(Self { doors, api_listener, api, queue, pipeline, inlets, pipeline_stop, deliverer, decisions, view, info })
+        Ok(Self { doors, api_listener, api, queue, pipeline, inlets, pipeline_stop, faces, info })
     }
 
     /// Where it listens and what it has loaded.
@@ -138,16 +115,22 @@ impl App {
         &self.info
     }
 
-    /// Every decision from now on, as it is made.
+    /// Every decision about the default tenant from now on, as it is made.
     #[must_use]
     pub(crate) fn decisions(&self) -> broadcast::Receiver<Arc<Decision>> {
-        self.decisions.subscribe()
+        self.faces.of(&Tenant::default()).decisions.subscribe()
     }
 
-    /// What readers see, now and later.
+    /// What readers of the default tenant see, now and later.
     #[must_use]
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
-        self.view.clone()
+        self.faces.of(&Tenant::default()).view
+    }
+
+    /// All tenants, as readers see them.
+    #[must_use]
+    pub(crate) fn faces(&self) -> Arc<Faces> {
+        Arc::clone(&self.faces)
     }
 
     /// Runs until `shutdown`; then closes the doors, lets the pipeline finish what was taken in, and
@@ -168,8 +151,11 @@ impl App {
         let _ = stop.send(true);
         let _ = doors.await;
         let _ = self.pipeline_stop.send(true);
-        let _ = tokio::task::spawn_blocking(move || pipeline.join()).await;
-        if !self.deliverer.shutdown(DELIVERY_DRAIN).await {
+        // Both errors are those of a pipeline that has died, which its own message has explained.
+        let deliverers = tokio::task::spawn_blocking(move || pipeline.join()).await.ok().and_then(Result::ok);
+        let drains = deliverers.unwrap_or_default().into_iter().map(|d| d.shutdown(DELIVERY_DRAIN));
+        let drained = drains.collect::<JoinSet<bool>>().join_all().await;
+        if drained.contains(&false) {
             tracing::warn!("a delivery was still in flight; it will be tried again after the next start");
         }
         // A stream of server-sent events never ends by itself.
@@ -179,12 +165,15 @@ impl App {
 }
 
 /// Judging is work for a processor and writing blocks on the disk, so the pipeline has a thread of its own.
-fn pipeline_thread(pipeline: Pipeline, inlets: Inlets) -> std::thread::JoinHandle<()> {
+fn pipeline_thread(pipeline: Pipeline, inlets: Inlets) -> std::thread::JoinHandle<Vec<Deliverer>> {
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match runtime {
             Ok(runtime) => runtime.block_on(pipeline.run(inlets)),
-            Err(error) => tracing::error!(%error, "the pipeline could not start"),
+            Err(error) => {
+                tracing::error!(%error, "the pipeline could not start");
+                Vec::new()
+            }
         }
     };
     std::thread::Builder::new()
@@ -193,13 +182,31 @@ fn pipeline_thread(pipeline: Pipeline, inlets: Inlets) -> std::thread::JoinHandl
         .expect("a thread can be started while the process starts")
 }
 
-/// What the ledger remembers from before.
-fn memory(reader: &alerting::Reader) -> Result<Memory, alerting::LedgerError> {
-    Ok(Memory {
-        alerts: reader.active_alerts()?,
-        anomalies: reader.open_anomalies()?,
-        levels: reader.levels()?.into_iter().map(|change| (change.service, change.to)).collect(),
-        pins: reader.pins()?.into_iter().map(|p| (p.service.map(Into::into), p.pin)).collect(),
-        last_seq: reader.greatest_seq()?,
-    })
+/// The pipeline with the lines that there are from the start, the queue in front of it, and what its
+/// readers see.
+fn pipeline(
+    config: &Config,
+    rules: Vec<RuleGroup>,
+    external_url: &str,
+) -> Result<(Pipeline, Queue, mpsc::Receiver<Submission>, Arc<Faces>), StartError> {
+    let known = KnownTenants::new(config.ingest.admission.max_tenants);
+    let (queue, submissions) = Queue::new(config.queue_bytes, known.clone());
+    let (faces, nothing) = Faces::new()?;
+    let faces = Arc::new(faces);
+    let maker = Maker {
+        intake: config.intake.clone(),
+        window: config.window.clone(),
+        engine: config.engine(rules, external_url),
+        detect: config.detect,
+        receivers: config.receivers.clone(),
+        keep: config.keep,
+        data_dir: config.data_dir.clone(),
+        external_url: external_url.to_owned(),
+        known,
+        faces: Arc::clone(&faces),
+        _nothing: nothing,
+        runtime: Handle::current(),
+    };
+    let with_credential = config.ingest.access.credentials.iter().flat_map(|c| c.tenants.iter().cloned());
+    Ok((Pipeline::new(maker, with_credential)?, queue, submissions, faces))
 }

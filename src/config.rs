@@ -24,15 +24,15 @@ pub(crate) struct Config {
     pub ingest: ingest::Config,
     /// Bytes of decoded rows that may wait for the pipeline. Default 256 MiB.
     pub queue_bytes: usize,
-    /// What is admitted, and how spans and logs are summed up.
+    /// What is admitted of each tenant, and how spans and logs are summed up.
     pub intake: IntakeConfig,
-    /// The windows.
+    /// The windows of each tenant.
     pub window: window::Config,
     /// Where REST, the page and `/metrics` listen. Default 127.0.0.1:4320.
     pub api_listen: SocketAddr,
     /// How this service is reached from where its links are read. Default `http://<api_listen>`.
     pub external_url: Option<String>,
-    /// Where the ledger is. Default `bellwether-data` in the working directory.
+    /// Where the ledgers are. Default `bellwether-data` in the working directory.
     pub data_dir: PathBuf,
     /// How long ended anomalies, resolved alerts and delivered notifications are kept. Default 30 d.
     pub keep: Duration,

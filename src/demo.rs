@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let directory = ScratchDirectory::new();
     let config = fast::config(&script, args.port, &sink.url(), &directory.0)?;
     let app = App::build(config).await?;
-    telemetry.observe(&app.view());
+    telemetry.observe(&app.faces());
     introduce(&app, &script, args);
     let (stop, stopped) = watch::channel(false);
     let grpc = format!("http://{}", app.info().grpc_address);

@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod config;
 mod demo;
+mod faces;
 mod metrics;
 mod pipeline;
 mod rest;

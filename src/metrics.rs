@@ -1,7 +1,8 @@
 //! What Bellwether counts about itself, for Prometheus: every name stands here.
 //!
 //! The text is made from the view, the counters of the doors and of the deliverer, and the ledger,
-//! at the time of the question. A metrics library would hold a second copy of all these numbers.
+//! at the time of the question. Counts are of all tenants together; what names a service is of the tenant
+//! that asks. A metrics library would hold a second copy of all these numbers.
 
 mod process;
 mod text;
@@ -11,7 +12,6 @@ use std::{sync::Arc, time::Duration};
 use alerting::DeliveryState;
 use axum::{
     Router,
-    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -22,32 +22,44 @@ use proto::otlp::Signal;
 
 use self::text::{Format, Text};
 use crate::{
+    faces::Face,
     pipeline::now,
-    rest::{Problem, Shared},
-    view::View,
+    rest::{Asked, Problem, Shared},
+    view::{Counts, View},
 };
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new().route("/metrics", get(metrics))
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let pending = shared.api.ledger.ask(|ledger| ledger.delivery_count(DeliveryState::Pending)).await?;
+async fn metrics(asked: Asked, headers: HeaderMap) -> Result<Response, Problem> {
+    let faces = asked.shared.api.faces.all();
+    let mut pending = 0;
+    for face in &faces {
+        pending += face.ledger.ask(|ledger| ledger.delivery_count(DeliveryState::Pending)).await?;
+    }
     let format = Format::asked_for(headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default());
-    let view = shared.view();
-    let asked = Arc::clone(&shared);
+    let (view, shared) = (asked.view(), Arc::clone(&asked.shared));
     let work = move || {
+        let views: Vec<Arc<View>> = faces.iter().map(Face::view).collect();
+        let mut counts = Counts::default();
+        for view in &views {
+            counts.add(&view.counts);
+        }
         let mut text = Text::new(format);
-        build(&mut text, &asked);
-        doors(&mut text, &asked.api.ingest);
-        window(&mut text, &view);
-        detection(&mut text, &view);
+        build(&mut text, &shared);
+        doors(&mut text, &shared.api.ingest);
+        text.gauge("bellwether_tenants", "Tenants that have windows and a ledger.");
+        text.size(&[], faces.len());
+        window(&mut text, &counts.window);
+        detection(&mut text, &counts, &views);
+        event_time(&mut text, &view);
         levels(&mut text, &view);
-        notifications(&mut text, &asked.api.delivery, pending);
-        process::write(&mut text, asked.api.info.started_at);
+        notifications(&mut text, &faces, pending);
+        process::write(&mut text, shared.api.info.started_at);
         text.finish()
     };
-    let mut response = shared.compute(work).await?.into_response();
+    let mut response = asked.compute(work).await?.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     Ok(response)
 }
@@ -87,18 +99,19 @@ fn doors(text: &mut Text, counters: &ingest::Counters) {
     }
     text.counter("bellwether_ingest_items_total", "Data points, spans and log records of requests that were taken.");
     for signal in Signal::ALL {
-        for (outcome, count) in [("accepted", counters.accepted(signal)), ("rejected", counters.rejected(signal))] {
+        for (outcome, count) in
+            [("accepted", counters.taken().accepted(signal)), ("rejected", counters.taken().rejected(signal))]
+        {
             text.count(&[("signal", signal.as_str()), ("outcome", outcome)], count);
         }
     }
     text.counter("bellwether_ingest_bytes_total", "Bytes of request bodies that were taken, as they came.");
     for signal in Signal::ALL {
-        text.count(&[("signal", signal.as_str())], counters.bytes(signal));
+        text.count(&[("signal", signal.as_str())], counters.taken().bytes(signal));
     }
 }
 
-fn window(text: &mut Text, view: &View) {
-    let stats = view.counts.window;
+fn window(text: &mut Text, stats: &window::Stats) {
     text.gauge("bellwether_window_series", "Live series.");
     text.size(&[], stats.series);
     text.gauge("bellwether_window_bytes", "Bytes of sealed chunks.");
@@ -112,8 +125,7 @@ fn window(text: &mut Text, view: &View) {
     text.count(&[("reason", "bytes")], stats.evicted_by_bytes);
 }
 
-fn detection(text: &mut Text, view: &View) {
-    let counts = &view.counts;
+fn detection(text: &mut Text, counts: &Counts, views: &[Arc<View>]) {
     let passed = counts.passed;
     let counters = [
         ("bellwether_points_judged_total", "Points judged by detectors.", counts.judged),
@@ -159,22 +171,28 @@ fn detection(text: &mut Text, view: &View) {
     text.size(&[("state", "warm")], counts.warm_series);
     text.size(&[("state", "warming")], counts.warming_series);
     text.gauge("bellwether_anomalies_open", "Anomalies that have not ended.");
-    text.size(&[], view.open_anomalies.len());
+    text.size(&[], views.iter().map(|v| v.open_anomalies.len()).sum());
     text.gauge("bellwether_alerts", "Alerts by state.");
     for state in [AlertState::Pending, AlertState::Firing, AlertState::Stale] {
-        text.size(&[("state", state.as_str())], view.alerts.iter().filter(|a| a.state == state).count());
+        let of = |view: &Arc<View>| view.alerts.iter().filter(|a| a.state == state).count();
+        text.size(&[("state", state.as_str())], views.iter().map(of).sum());
     }
     text.gauge("bellwether_rules_failing", "Rules that could not be evaluated when last tried.");
-    text.size(&[], view.rule_failures.len());
+    text.size(&[], views.iter().map(|v| v.rule_failures.len()).sum());
     text.gauge("bellwether_decisions_unrecorded", "Decisions that wait because the ledger could not be written.");
     text.size(&[], counts.unrecorded);
+}
+
+/// Of the tenant that asks.
+fn event_time(text: &mut Text, view: &View) {
     if let Some(event_time) = view.event_time {
         text.gauge("bellwether_event_time_lag_seconds", "How far event time is behind the clock.");
         text.sample(&[], now().since(event_time).as_secs_f64());
     }
 }
 
-/// `service` is empty for the level of everything. Nothing is said about health before there is telemetry.
+/// Of the tenant that asks: names of services are its own business. `service` is empty for the level of
+/// everything. Nothing is said about health before there is telemetry.
 fn levels(text: &mut Text, view: &View) {
     text.gauge(
         "bellwether_degradation_level",
@@ -190,15 +208,24 @@ fn levels(text: &mut Text, view: &View) {
     }
 }
 
-fn notifications(text: &mut Text, counters: &alerting::Counters, pending: u64) {
-    let all = [
-        ("bellwether_notifications_delivered_total", "Notifications that receivers took.", counters.delivered()),
+fn notifications(text: &mut Text, faces: &[Face], pending: u64) {
+    let sum = |of: fn(&alerting::Counters) -> u64| faces.iter().map(|face| of(&face.delivery)).sum();
+    let all: [(&str, &str, u64); 3] = [
+        (
+            "bellwether_notifications_delivered_total",
+            "Notifications that receivers took.",
+            sum(alerting::Counters::delivered),
+        ),
         (
             "bellwether_notifications_failed_attempts_total",
             "Attempts to deliver that failed; most are repeated.",
-            counters.failed_attempts(),
+            sum(alerting::Counters::failed_attempts),
         ),
-        ("bellwether_notifications_given_up_total", "Notifications that were given up.", counters.given_up()),
+        (
+            "bellwether_notifications_given_up_total",
+            "Notifications that were given up.",
+            sum(alerting::Counters::given_up),
+        ),
     ];
     for (name, help, count) in all {
         text.counter(name, help);

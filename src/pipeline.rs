@@ -1,35 +1,39 @@
-//! The one thread that owns window and detectors: batches in, decisions out.
+//! The one thread that owns windows and detectors: batches in, decisions out.
 //!
 //! Everything that must happen in order happens here, one step after the other, so that the same
-//! input gives the same decisions. Doors wait for their batch's turn; readers get a [`View`].
+//! input gives the same decisions. Each tenant has a [`Line`](line::Line) of its own, and no line knows
+//! of another. Doors wait for their batch's turn; readers get a [`Face`](crate::faces::Face).
+
+mod line;
+mod maker;
+mod place;
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use alerting::{Ledger, Receiver};
-use detect::{AnomalyEvent, Decision, Engine, Output, Pin, UnixNanos};
-use ingest::{Applied, Intake, Outdated, Rejections, Submission};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use window::{Labels, Point, Series, SeriesKey, SeriesKind, Window};
+use alerting::Deliverer;
+use detect::{Pin, UnixNanos};
+use ingest::{Submission, Tenant};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::view::{Counts, View};
+use self::line::Line;
+pub(crate) use self::maker::{LineError, Maker};
 
-/// How often idle buckets are closed, the head is sealed and the view renewed.
+/// How often idle buckets are closed, heads are sealed and views renewed.
 const TICK: Duration = Duration::from_secs(1);
-/// Rows in the head that cause a seal before the next tick.
-const SEAL_ROWS: usize = 200_000;
 /// Ticks between searches for series that have expired and decisions that are too old.
 const HOUSEKEEPING_TICKS: u64 = 60;
-/// Decisions kept while the ledger cannot write. More means that the disk has been full for long.
-const MAX_UNRECORDED: usize = 100_000;
 
 /// A request to the pipeline from the API.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Sets or clears the pin of a scope (`None` is everything).
     Pin {
+        /// Whose level it is; nothing happens when the tenant is not known.
+        tenant: Tenant,
         /// The service.
         service: Option<Arc<str>>,
         /// The pin; `None` clears it.
@@ -37,29 +41,6 @@ pub(crate) enum Command {
         /// Answered when it is in force; the caller has written it to disk before.
         done: oneshot::Sender<()>,
     },
-}
-
-/// What the pipeline is made of.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    /// Takes batches in.
-    pub intake: Intake,
-    /// The windows.
-    pub window: Window,
-    /// Decides.
-    pub engine: Engine,
-    /// Whether it is asked.
-    pub detect: bool,
-    /// Remembers.
-    pub ledger: Ledger,
-    /// Who is told about alerts.
-    pub receivers: Vec<Receiver>,
-    /// How long ended anomalies, resolved alerts and delivered notifications are kept.
-    pub keep: Duration,
-    /// To readers.
-    pub view: watch::Sender<Arc<View>>,
-    /// To those who want to hear every decision as it is made.
-    pub decisions: broadcast::Sender<Arc<Decision>>,
 }
 
 /// Where the pipeline's work comes from.
@@ -73,14 +54,11 @@ pub(crate) struct Inlets {
     pub stop: watch::Receiver<bool>,
 }
 
-/// The pipeline's state.
+/// The pipeline's state: a line for each tenant that is known.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    parts: Parts,
-    last_arrival: Option<UnixNanos>,
-    counts: Counts,
-    rule_failures: Vec<(String, String)>,
-    unrecorded: Vec<Decision>,
+    maker: Maker,
+    lines: BTreeMap<Tenant, Line>,
     ticks: u64,
 }
 
@@ -92,22 +70,26 @@ pub(crate) fn now() -> UnixNanos {
 }
 
 impl Pipeline {
-    /// A pipeline that has not begun.
-    #[must_use]
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self {
-            parts,
-            last_arrival: None,
-            counts: Counts::default(),
-            rule_failures: Vec::new(),
-            unrecorded: Vec::new(),
-            ticks: 0,
+    /// A pipeline that has not begun, with lines for the default tenant, for those in `expected`, and
+    /// for those that the data directory remembers.
+    ///
+    /// # Errors
+    /// [`LineError`] of the first line that could not be made.
+    pub(crate) fn new(maker: Maker, expected: impl IntoIterator<Item = Tenant>) -> Result<Self, LineError> {
+        let remembered = maker.remembered()?;
+        let mut pipeline = Self { maker, lines: BTreeMap::new(), ticks: 0 };
+        for tenant in [Tenant::default()].into_iter().chain(remembered).chain(expected) {
+            pipeline.line(&tenant)?;
         }
+        Ok(pipeline)
     }
 
-    /// Works until told to stop; then does what is still waiting, seals and shows all.
-    pub(crate) async fn run(mut self, mut inlets: Inlets) {
-        self.show();
+    /// Works until told to stop; then does what is still waiting, seals and shows all. Deliveries are
+    /// left to the caller to end.
+    pub(crate) async fn run(mut self, mut inlets: Inlets) -> Vec<Deliverer> {
+        for line in self.lines.values_mut() {
+            line.show();
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -126,10 +108,14 @@ impl Pipeline {
         while let Ok(submission) = inlets.submissions.try_recv() {
             self.submission(submission);
         }
-        self.seal_and_show();
-        self.record();
-        if !self.unrecorded.is_empty() {
-            tracing::error!(decisions = self.unrecorded.len(), "stopping with decisions that could not be written");
+        self.lines.into_values().map(Line::finish).collect()
+    }
+
+    /// The tenant's line, made if it is not there.
+    fn line(&mut self, tenant: &Tenant) -> Result<&mut Line, LineError> {
+        match self.lines.entry(tenant.clone()) {
+            Entry::Occupied(line) => Ok(line.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(self.maker.make(tenant)?)),
         }
     }
 
@@ -137,237 +123,36 @@ impl Pipeline {
         if submission.is_abandoned() {
             return;
         }
-        let Submission { batch, reply, .. } = submission;
-        // Without an answer the sender is told to come again.
-        let Ok(rejected) = self.take(batch, now()) else { return };
+        let Submission { tenant, batch, reply, .. } = submission;
+        let line = match self.line(&tenant) {
+            Ok(line) => line,
+            Err(error) => {
+                // Without an answer the sender is told to come again.
+                tracing::error!(%tenant, %error, "a tenant could not be set up");
+                return;
+            }
+        };
+        let Ok(rejected) = line.take(batch, now()) else { return };
         // The sender may have gone away meanwhile; its rows are kept all the same.
         let _ = reply.send(rejected);
     }
 
-    /// Puts one batch through the whole line.
-    fn take(&mut self, batch: ingest::Batch, now: UnixNanos) -> Result<Rejections, Outdated> {
-        let empty = batch.is_empty();
-        let applied = self.parts.intake.apply(batch, &mut self.parts.window, Some(now))?;
-        if !empty {
-            self.last_arrival = Some(now);
-        }
-        let rejected = self.judge(applied);
-        self.advance(now);
-        if self.parts.window.head_len() >= SEAL_ROWS {
-            self.seal_and_show();
-        }
-        Ok(rejected)
-    }
-
-    fn judge(&mut self, applied: Applied) -> Rejections {
-        if !self.parts.detect {
-            return applied.rejected;
-        }
-        self.counts.judged += applied.judged.len() as u64;
-        let heard = applied.feeds.iter().map(|(feed, at)| (&feed.service, *at));
-        let out = self.parts.engine.observe(&applied.judged, self.parts.window.registry(), heard);
-        self.absorb(out);
-        applied.rejected
-    }
-
     fn tick(&mut self, now: UnixNanos) {
         self.ticks += 1;
-        let applied = self.parts.intake.tick(&mut self.parts.window, now);
-        self.judge(applied);
-        self.advance(now);
-        if self.ticks.is_multiple_of(HOUSEKEEPING_TICKS) {
-            let expired = self.parts.window.expire_series();
-            let out = self.parts.engine.forget(&expired);
-            self.parts.intake.forget(&expired);
-            self.absorb(out);
-            self.prune(now);
+        let cleans = self.ticks.is_multiple_of(HOUSEKEEPING_TICKS);
+        for line in self.lines.values_mut() {
+            line.tick(now, cleans);
         }
-        self.seal_and_show();
-        self.record();
-    }
-
-    fn prune(&mut self, now: UnixNanos) {
-        if let Err(error) = self.parts.ledger.prune(now.minus(self.parts.keep)) {
-            tracing::warn!(%error, "old decisions could not be deleted; will retry");
-        }
-    }
-
-    /// How far event time has come: as far as the data says, plus the time for which none came. The
-    /// wall clock bounds it, so that one sender with a fast clock does not make all others late.
-    fn event_time(&self, now: UnixNanos) -> Option<UnixNanos> {
-        let watermark = self.parts.window.watermark()?;
-        let idle = self.last_arrival.map_or(Duration::ZERO, |at| now.since(at));
-        let idle = if idle < TICK { Duration::ZERO } else { idle };
-        Some(watermark.min(now).plus(idle).min(now))
-    }
-
-    /// Evaluates rules and levels if event time has come far enough.
-    fn advance(&mut self, now: UnixNanos) {
-        if !self.parts.detect {
-            return;
-        }
-        let Some(event_time) = self.event_time(now) else { return };
-        if self.parts.engine.next_due().is_some_and(|due| event_time < due) {
-            return;
-        }
-        let span = tracing::info_span!("evaluate", event_time = event_time.as_secs_f64()).entered();
-        let began = std::time::Instant::now();
-        let snapshot = self.parts.window.seal();
-        let out = self.parts.engine.evaluate(snapshot, event_time);
-        self.counts.evaluations += 1;
-        self.counts.evaluation_nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        if out.failures != self.rule_failures {
-            for (rule, error) in &out.failures {
-                tracing::warn!(rule, error, "rule could not be evaluated");
-            }
-            self.rule_failures.clone_from(&out.failures);
-        }
-        self.absorb(out);
-        drop(span);
-        self.show();
-    }
-
-    /// Writes what the core wants written, and announces what it decided.
-    fn absorb(&mut self, out: Output) {
-        for published in out.published {
-            let Some(of) = self.parts.window.registry().get(published.of).map(Arc::clone) else { continue };
-            let name = || format!("{}{}", of.name, published.suffix);
-            let key = of.key.derived(published.suffix);
-            self.publish(key, name, &of.labels, &of.unit, &of.service, published.time, published.value);
-        }
-        for recorded in out.recorded {
-            let key = SeriesKey(u128::from(recorded.labels.fingerprint())).derived(&recorded.name);
-            let service: Arc<str> = recorded.labels.get("job").unwrap_or_default().into();
-            let name = || recorded.name.to_string();
-            self.publish(key, name, &recorded.labels, &"".into(), &service, recorded.time, recorded.value);
-        }
-        if out.decisions.is_empty() {
-            return;
-        }
-        for decision in &out.decisions {
-            log(decision);
-            let kind = match decision {
-                Decision::Anomaly(AnomalyEvent::Opened(_)) => Some(0),
-                Decision::Anomaly(_) => None,
-                Decision::Alert(_) => Some(1),
-                Decision::Level(_) => Some(2),
-            };
-            if let Some(kind) = kind {
-                self.counts.decisions[kind] += 1;
-            }
-        }
-        self.unrecorded.extend(out.decisions.iter().cloned());
-        self.record();
-        for decision in out.decisions {
-            // Nobody may be listening.
-            let _ = self.parts.decisions.send(Arc::new(decision));
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the columns of one series that is our own")]
-    fn publish(
-        &mut self,
-        key: SeriesKey,
-        name: impl FnOnce() -> String,
-        labels: &Labels,
-        unit: &Arc<str>,
-        service: &Arc<str>,
-        time: UnixNanos,
-        value: f64,
-    ) {
-        let describe = || {
-            let name: Arc<str> = name().into();
-            Series {
-                key,
-                source_name: Arc::clone(&name),
-                name,
-                unit: Arc::clone(unit),
-                kind: SeriesKind::Published,
-                labels: labels.clone(),
-                service: Arc::clone(service),
-            }
-        };
-        // At the series limit the original matters more than what we think of it.
-        if let Ok(series) = self.parts.window.registry_mut().find_or_add(key, describe) {
-            self.parts.window.push_point(Point { series, time, value });
-        }
-    }
-
-    /// Writes decisions and their notifications in one transaction. What cannot be written is kept
-    /// and tried again, while detection goes on.
-    fn record(&mut self) {
-        if self.unrecorded.is_empty() {
-            return;
-        }
-        match self.parts.ledger.record(&self.unrecorded, &self.parts.receivers) {
-            Ok(_) => self.unrecorded.clear(),
-            Err(error) => {
-                tracing::error!(%error, waiting = self.unrecorded.len(), "decisions could not be written; will retry");
-                let excess = self.unrecorded.len().saturating_sub(MAX_UNRECORDED);
-                self.unrecorded.drain(..excess);
-            }
-        }
-        self.counts.unrecorded = self.unrecorded.len();
     }
 
     fn command(&mut self, command: Command) {
-        let Command::Pin { service, pin, done } = command;
-        let at = self.event_time(now()).unwrap_or_else(now);
-        let change = self.parts.engine.pin(service, pin, at);
-        self.absorb(Output { decisions: change.into_iter().map(Decision::Level).collect(), ..Output::default() });
-        self.show();
+        let Command::Pin { tenant, service, pin, done } = command;
+        let Some(line) = self.lines.get_mut(&tenant) else { return };
+        line.pin(service, pin);
+        // The asker may have gone away.
         let _ = done.send(());
     }
-
-    fn seal_and_show(&mut self) {
-        if self.parts.window.head_len() > 0 {
-            self.parts.window.seal();
-        }
-        self.show();
-    }
-
-    fn show(&mut self) {
-        let engine = &self.parts.engine;
-        let (warm_series, warming_series) = engine.warm_and_warming();
-        self.counts.window = self.parts.window.stats();
-        self.counts.passed = self.parts.intake.passed();
-        (self.counts.warm_series, self.counts.warming_series) = (warm_series, warming_series);
-        let at = now();
-        self.parts.view.send_replace(Arc::new(View {
-            at,
-            event_time: self.event_time(at),
-            last_arrival: self.last_arrival,
-            snapshot: self.parts.window.snapshot(),
-            alerts: engine.alerts().cloned().collect(),
-            open_anomalies: engine.open_anomalies().cloned().collect(),
-            levels: engine.levels(),
-            services: engine.services().map(|(s, at)| (Arc::clone(s), at)).collect(),
-            rule_failures: self.rule_failures.clone(),
-            counts: self.counts,
-        }));
-    }
 }
 
-fn log(decision: &Decision) {
-    match decision {
-        Decision::Anomaly(AnomalyEvent::Opened(a)) => {
-            tracing::info!(id = a.id, service = &*a.service, metric = &*a.metric, score = a.score, "anomaly opened");
-        }
-        Decision::Anomaly(AnomalyEvent::Updated(a)) => {
-            tracing::debug!(id = a.id, score = a.score, pattern = a.pattern.as_str(), "anomaly updated");
-        }
-        Decision::Anomaly(AnomalyEvent::Ended(a)) => {
-            tracing::info!(id = a.id, service = &*a.service, metric = &*a.metric, "anomaly ended");
-        }
-        Decision::Alert(t) => {
-            let state = t.alert.state.as_str();
-            let service = t.alert.service().unwrap_or_default();
-            tracing::info!(alert = t.alert.name(), service, state, announced = t.is_announced(), "alert changed");
-        }
-        Decision::Level(change) => {
-            let service = change.service.as_deref().unwrap_or("all");
-            let (from, to) = (change.from.number(), change.to.number());
-            tracing::info!(service, from, to, health = change.health, "degradation level changed");
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

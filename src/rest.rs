@@ -1,10 +1,13 @@
 //! The HTTP interface: our own REST, Prometheus's query API, `/metrics`, and the page.
 //!
-//! Handlers only read: the [`View`] that the pipeline shows, and the ledger. The one thing that
+//! Every question is a tenant's ([`Asked`]), and sees of the service what is this tenant's.
+//!
+//! Handlers only read: the [`View`](crate::view::View) that the pipeline shows, and the ledger. The one thing that
 //! people can change here, a pinned level, is written to the ledger and then told to the pipeline.
 //! Whatever a request can make expensive runs on a thread that may block, a few at a time.
 
 mod anomalies;
+mod asked;
 mod body;
 mod degradation;
 mod json;
@@ -22,21 +25,21 @@ mod testing;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alerting::{Operator, Reader};
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
 };
-use detect::{Decision, UnixNanos, rules::RuleGroup};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use detect::{UnixNanos, rules::RuleGroup};
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::{metrics, pipeline::Command, ui, view::View};
+use crate::{faces::Faces, metrics, pipeline::Command, ui};
 
 pub(crate) use self::{
     anomalies::find as anomaly,
+    asked::{Asked, Link},
     json::rfc3339,
     params::encoded,
     problem::Problem,
@@ -55,24 +58,16 @@ const STREAMS: usize = 256;
 /// What the interface reads and whom it tells.
 #[derive(Debug)]
 pub(crate) struct Api {
-    /// What the pipeline shows.
-    pub view: watch::Receiver<Arc<View>>,
-    /// What was decided.
-    pub ledger: Reader,
-    /// Writes pins.
-    pub operator: Operator,
+    /// What each tenant sees.
+    pub faces: Arc<Faces>,
     /// To the pipeline.
     pub commands: mpsc::Sender<Command>,
-    /// Every decision as it is made.
-    pub decisions: broadcast::Sender<Arc<Decision>>,
     /// What was settled at the start.
     pub info: Arc<Info>,
     /// Who may ask, and who may not.
     pub access: Arc<ingest::Access>,
     /// Counts of the doors.
     pub ingest: Arc<ingest::Counters>,
-    /// Counts of the deliverer.
-    pub delivery: Arc<alerting::Counters>,
 }
 
 /// What was settled when the service started.
@@ -110,7 +105,6 @@ pub(crate) struct Shared {
     pub(crate) api: Api,
     computations: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    pub(crate) intake_rate: ui::IntakeRate,
 }
 
 /// No turn came within [`LONGEST_WAIT`], or the service is shutting down.
@@ -125,17 +119,7 @@ impl From<Busy> for Problem {
 
 impl Shared {
     fn new(api: Api) -> Self {
-        Self {
-            api,
-            computations: Arc::new(Semaphore::new(COMPUTATIONS)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
-            intake_rate: ui::IntakeRate::default(),
-        }
-    }
-
-    /// The newest picture.
-    pub(crate) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.api.view.borrow())
+        Self { api, computations: Arc::new(Semaphore::new(COMPUTATIONS)), streams: Arc::new(Semaphore::new(STREAMS)) }
     }
 
     /// Does `work` on a thread that may block, when its turn has come.
@@ -157,7 +141,6 @@ impl Shared {
 
 /// The whole interface.
 pub(crate) fn router(api: Api) -> Router {
-    let access = Arc::clone(&api.access);
     let shared = Arc::new(Shared::new(api));
     Router::new()
         .merge(prometheus::routes())
@@ -169,23 +152,9 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(ui::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(access, guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), asked::guard))
         .layer(middleware::map_response(with_safe_headers))
         .with_state(shared)
-}
-
-/// Lets those in who have a credential, where there are any; whether the service is alive and ready is
-/// everybody's business.
-async fn guard(State(access): State<Arc<ingest::Access>>, request: Request, next: middleware::Next) -> Response {
-    let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
-    match access.check(request.headers()) {
-        Err(ingest::Denied::Unauthenticated { reason, challenge }) if !is_open => {
-            let mut response = Problem::new(StatusCode::UNAUTHORIZED, reason).into_response();
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-            response
-        }
-        _ => next.run(request).await,
-    }
 }
 
 async fn unknown_path(uri: Uri) -> Response {

@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = configuration(args)?;
     let telemetry = Telemetry::start("info");
     let app = App::build(config).await?;
-    telemetry.observe(&app.view());
+    telemetry.observe(&app.faces());
     announce(app.info());
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let shutdown = async move {

@@ -6,6 +6,7 @@
 
 use std::{io::IsTerminal, sync::Arc};
 
+use ingest::Tenant;
 use opentelemetry::{
     KeyValue,
     metrics::{Meter, MeterProvider as _},
@@ -13,10 +14,9 @@ use opentelemetry::{
 };
 use opentelemetry_otlp::{MetricExporter, SpanExporter};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
-use tokio::sync::watch;
 use tracing_subscriber::{EnvFilter, Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::view::View;
+use crate::{faces::Faces, view::Counts};
 
 /// Targets of our own crates: nothing else is exported.
 const OWN: [&str; 7] = ["bellwether", "ingest", "detect", "alerting", "window", "query", "proto"];
@@ -54,10 +54,11 @@ impl Telemetry {
         Self { providers }
     }
 
-    /// Exports what `view` counts, for as long as the service runs.
-    pub(crate) fn observe(&self, view: &watch::Receiver<Arc<View>>) {
+    /// Exports what is counted of all tenants together, and the default tenant's level, for as long as the
+    /// service runs.
+    pub(crate) fn observe(&self, faces: &Arc<Faces>) {
         if let Some((_, provider)) = &self.providers {
-            instruments(&provider.meter("bellwether"), view);
+            instruments(&provider.meter("bellwether"), faces);
         }
     }
 
@@ -88,23 +89,26 @@ fn providers() -> Result<(SdkTracerProvider, SdkMeterProvider), opentelemetry_ot
     Ok((tracer, meter))
 }
 
-fn instruments(meter: &Meter, view: &watch::Receiver<Arc<View>>) {
-    let counter = |name: &'static str, of: fn(&View) -> u64| {
-        let view = view.clone();
-        meter.u64_observable_counter(name).with_callback(move |o| o.observe(of(&view.borrow()), &[])).build();
+fn instruments(meter: &Meter, faces: &Arc<Faces>) {
+    let counter = |name: &'static str, of: fn(&Counts) -> u64| {
+        let faces = Arc::clone(faces);
+        meter.u64_observable_counter(name).with_callback(move |o| o.observe(of(&faces.counts()), &[])).build();
     };
-    counter("bellwether.points.judged", |v| v.counts.judged);
-    counter("bellwether.anomalies.opened", |v| v.counts.decisions[0]);
-    counter("bellwether.alert.transitions", |v| v.counts.decisions[1]);
-    counter("bellwether.evaluations", |v| v.counts.evaluations);
-    let gauge = |name: &'static str, unit: &'static str, of: fn(&View) -> f64| {
-        let view = view.clone();
-        let observe = move |o: &dyn opentelemetry::metrics::AsyncInstrument<f64>| o.observe(of(&view.borrow()), &[]);
+    counter("bellwether.points.judged", |c| c.judged);
+    counter("bellwether.anomalies.opened", |c| c.decisions[0]);
+    counter("bellwether.alert.transitions", |c| c.decisions[1]);
+    counter("bellwether.evaluations", |c| c.evaluations);
+    let gauge = |name: &'static str, unit: &'static str, of: fn(&Faces) -> f64| {
+        let faces = Arc::clone(faces);
+        let observe = move |o: &dyn opentelemetry::metrics::AsyncInstrument<f64>| o.observe(of(&faces), &[]);
         meter.f64_observable_gauge(name).with_unit(unit).with_callback(observe).build();
     };
-    gauge("bellwether.window.memory", "By", |v| precise(v.counts.window.bytes));
-    gauge("bellwether.window.series", "{series}", |v| precise(v.counts.window.series));
-    gauge("bellwether.degradation.level", "", |v| v.overall().map_or(0.0, |l| f64::from(l.level.number())));
+    gauge("bellwether.window.memory", "By", |f| precise(f.counts().window.bytes));
+    gauge("bellwether.window.series", "{series}", |f| precise(f.counts().window.series));
+    gauge("bellwether.degradation.level", "", |f| {
+        let view = f.of(&Tenant::default()).view();
+        view.overall().map_or(0.0, |l| f64::from(l.level.number()))
+    });
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes stay below 2^52")]

@@ -1,4 +1,4 @@
-//! What readers of the running service see: a picture made after each step of the pipeline.
+//! What a tenant's readers see of the running service: a picture made after each step of its line.
 //!
 //! REST, the page and `/metrics` read this and the ledger, and never touch the pipeline itself.
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use detect::{Alert, Anomaly, LevelStatus, UnixNanos};
 use window::Snapshot;
 
-/// A consistent picture of the service at one moment. Shared, never changed.
+/// A consistent picture of what a tenant has at one moment. Shared, never changed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     /// Wall time at which it was made.
@@ -54,6 +54,35 @@ pub(crate) struct Counts {
     pub evaluation_nanos: u64,
     /// Decisions that the ledger has not taken yet, because writing failed.
     pub unrecorded: usize,
+}
+
+impl Counts {
+    /// Adds the counts of another tenant. The wall time of an evaluation is the longer one.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.window.series += other.window.series;
+        self.window.bytes += other.window.bytes;
+        for (rows, more) in self.window.rows.iter_mut().zip(other.window.rows) {
+            *rows += more;
+        }
+        self.window.evicted_by_time += other.window.evicted_by_time;
+        self.window.evicted_by_bytes += other.window.evicted_by_bytes;
+        self.passed.late += other.passed.late;
+        self.passed.repeated += other.passed.repeated;
+        self.passed.not_finite += other.passed.not_finite;
+        self.passed.late_events += other.passed.late_events;
+        self.passed.unsummed_events += other.passed.unsummed_events;
+        self.passed.folded += other.passed.folded;
+        self.passed.repeated_attributes += other.passed.repeated_attributes;
+        self.warm_series += other.warm_series;
+        self.warming_series += other.warming_series;
+        self.judged += other.judged;
+        for (decisions, more) in self.decisions.iter_mut().zip(other.decisions) {
+            *decisions += more;
+        }
+        self.evaluations += other.evaluations;
+        self.evaluation_nanos = self.evaluation_nanos.max(other.evaluation_nanos);
+        self.unrecorded += other.unrecorded;
+    }
 }
 
 impl View {

@@ -32,13 +32,13 @@ pub use self::{
     pins::{Operator, ServicePin},
     rows::{Listed, Order, Page},
 };
-use crate::{LedgerError, Receiver, clock};
+use crate::{LedgerError, Receiver, clock, webhook::Origin};
 
 /// The pipeline's handle: the only one that records decisions.
 #[derive(Debug)]
 pub struct Ledger {
     store: Arc<Store>,
-    external_url: String,
+    origin: Origin,
 }
 
 /// What [`Ledger::record`] wrote. Decisions that were recorded before do not count.
@@ -82,14 +82,22 @@ impl Ledger {
     /// [`LedgerError::NewerSchema`], each with the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let store = Arc::new(Store::open(path.as_ref())?);
-        Ok(Self { store, external_url: "http://127.0.0.1:4320".to_owned() })
+        Ok(Self { store, origin: Origin { external_url: "http://127.0.0.1:4320".to_owned(), tenant: None } })
     }
 
     /// The same ledger, whose notifications link to `url`: this service as its receivers reach it.
     /// Default `http://127.0.0.1:4320`.
     #[must_use]
     pub fn with_external_url(mut self, url: &str) -> Self {
-        url.clone_into(&mut self.external_url);
+        url.clone_into(&mut self.origin.external_url);
+        self
+    }
+
+    /// The same ledger, whose notifications say that they are of `tenant`: by a label and in their links.
+    /// Default: nothing is said.
+    #[must_use]
+    pub fn with_tenant(mut self, tenant: &str) -> Self {
+        self.origin.tenant = Some(tenant.to_owned());
         self
     }
 
@@ -137,7 +145,7 @@ impl Ledger {
                     recorded.transitions += usize::from(is_new);
                     if is_new && transition.is_announced() {
                         let announcement = outbox::Announcement { alert: &transition.alert, now };
-                        recorded.notifications += announcement.enqueue(transaction, receivers, &self.external_url)?;
+                        recorded.notifications += announcement.enqueue(transaction, receivers, &self.origin)?;
                     }
                 }
             }
@@ -201,6 +209,14 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Answers that there is nothing, for somebody who has no ledger. Kept in memory.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`] when there is no memory for it.
+    pub fn of_nothing() -> Result<Self, LedgerError> {
+        Ok(Self { store: Arc::new(Store::empty()?) })
+    }
+
     /// Puts `question` to the ledger on a thread that may block.
     ///
     /// # Errors

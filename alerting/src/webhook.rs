@@ -1,6 +1,9 @@
 //! What a receiver gets: Alertmanager's webhook payload, version 4, with one object of our own per
 //! alert. Receivers written for Alertmanager work unchanged, and those that know us learn more.
 //!
+//! A tenant other than the default one is a label `tenant` of its alerts, as external labels of Prometheus
+//! are: receivers route, group and recognise by labels.
+//!
 //! Each notification tells of one transition of one alert: a group of one, which is valid version 4.
 //! Grouping several alerts into one notification is a later step and changes only how many alerts a
 //! message holds.
@@ -11,6 +14,38 @@ use serde::Serialize;
 
 /// Go's zero time, which Alertmanager sends as the end of an alert that has not ended.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
+
+/// The label and the parameter of links that say whose alert it is.
+const TENANT: &str = "tenant";
+/// Where the label goes that a sender has named the same.
+const SENT_TENANT: &str = "exported_tenant";
+
+/// Where notifications come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// This service as receivers reach it.
+    pub(crate) external_url: String,
+    /// Whose alerts they are; `None` for the default tenant's.
+    pub(crate) tenant: Option<String>,
+}
+
+impl Origin {
+    /// An alert's labels as a receiver is told of them.
+    fn labels(&self, alert: &Alert) -> Labels {
+        let Some(tenant) = &self.tenant else { return alert.labels.clone() };
+        let sent = alert.labels.get(TENANT).unwrap_or_default();
+        let moved = if sent.is_empty() { alert.labels.clone() } else { alert.labels.with(SENT_TENANT, sent) };
+        moved.with(TENANT, tenant)
+    }
+
+    /// What tells one alert from all others: receivers do not expect two tenants' to be the same.
+    fn fingerprint(&self, alert: &Alert, labels: &Labels) -> String {
+        match self.tenant {
+            None => alert.fingerprint.clone(),
+            Some(_) => format!("{:016x}", labels.fingerprint()),
+        }
+    }
+}
 
 /// An anomaly behind an alert, as a receiver is told of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,13 +83,15 @@ struct Entry<'a> {
     ends_at: String,
     #[serde(rename = "generatorURL")]
     generator_url: String,
-    fingerprint: &'a str,
+    fingerprint: String,
     bellwether: Extra<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Extra<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
     episode: &'a str,
     state: &'static str,
     /// `null` when the value is not finite.
@@ -70,16 +107,19 @@ pub(crate) fn status(alert: &Alert) -> &'static str {
 }
 
 /// The payload for `receiver` about one alert that began or ceased to fire.
-pub(crate) fn payload(alert: &Alert, receiver: &str, external_url: &str, causes: &[Cause]) -> String {
-    let group_labels = alert.labels.filtered(|name| name == "alertname" || name == "service");
+pub(crate) fn payload(alert: &Alert, receiver: &str, origin: &Origin, causes: &[Cause]) -> String {
+    let labels = origin.labels(alert);
+    let is_of_tenant = origin.tenant.is_some();
+    let group_labels =
+        labels.filtered(|name| matches!(name, "alertname" | "service") || (is_of_tenant && name == TENANT));
     let message = Message {
         receiver,
         status: status(alert),
-        alerts: [entry(alert, external_url, causes)],
+        alerts: [entry(alert, &labels, origin, causes)],
         group_labels: &group_labels,
-        common_labels: &alert.labels,
+        common_labels: &labels,
         common_annotations: &alert.annotations,
-        external_url,
+        external_url: &origin.external_url,
         version: "4",
         group_key: format!("{{}}:{group_labels}"),
         truncated_alerts: 0,
@@ -87,17 +127,18 @@ pub(crate) fn payload(alert: &Alert, receiver: &str, external_url: &str, causes:
     serde_json::to_string(&message).expect("strings and numbers under fixed names always serialise")
 }
 
-fn entry<'a>(alert: &'a Alert, external_url: &str, causes: &'a [Cause]) -> Entry<'a> {
+fn entry<'a>(alert: &'a Alert, labels: &'a Labels, origin: &'a Origin, causes: &'a [Cause]) -> Entry<'a> {
     let ended = alert.resolved_at.filter(|_| !alert.state.is_firing());
     Entry {
         status: status(alert),
-        labels: &alert.labels,
+        labels,
         annotations: &alert.annotations,
         starts_at: rfc3339(alert.fired_at.unwrap_or(alert.active_at)),
         ends_at: ended.map_or_else(|| NOT_ENDED.to_owned(), rfc3339),
-        generator_url: generator_url(alert, external_url),
-        fingerprint: &alert.fingerprint,
+        generator_url: generator_url(alert, origin),
+        fingerprint: origin.fingerprint(alert, labels),
         bellwether: Extra {
+            tenant: origin.tenant.as_deref(),
             episode: &alert.episode,
             state: alert.state.as_str(),
             value: alert.value,
@@ -109,11 +150,15 @@ fn entry<'a>(alert: &'a Alert, external_url: &str, causes: &'a [Cause]) -> Entry
 }
 
 /// A link that shows what raised the alert: the anomaly behind it, else its expression's value now.
-fn generator_url(alert: &Alert, external_url: &str) -> String {
-    let base = external_url.trim_end_matches('/');
+fn generator_url(alert: &Alert, origin: &Origin) -> String {
+    let base = origin.external_url.trim_end_matches('/');
+    let tenant = |mark: char| {
+        let named = |name: &String| format!("{mark}{TENANT}={}", escaped(name));
+        origin.tenant.as_ref().map(named).unwrap_or_default()
+    };
     match alert.anomalies.first() {
-        Some(id) => format!("{base}/anomalies/{}", escaped(id)),
-        None => format!("{base}/api/v1/query?query={}", escaped(&alert.source)),
+        Some(id) => format!("{base}/anomalies/{}{}", escaped(id), tenant('?')),
+        None => format!("{base}/api/v1/query?query={}{}", escaped(&alert.source), tenant('&')),
     }
 }
 
@@ -143,7 +188,32 @@ mod tests {
     use crate::testing::{Later, alert, at};
 
     fn parsed(alert: &Alert, causes: &[Cause]) -> Value {
-        serde_json::from_str(&payload(alert, "ops", "http://bw:4320/", causes)).expect("is JSON")
+        parsed_of(None, alert, causes)
+    }
+
+    fn parsed_of(tenant: Option<&str>, alert: &Alert, causes: &[Cause]) -> Value {
+        let origin = Origin { external_url: "http://bw:4320/".into(), tenant: tenant.map(Into::into) };
+        serde_json::from_str(&payload(alert, "ops", &origin, causes)).expect("is JSON")
+    }
+
+    #[test]
+    fn a_tenants_alerts_are_told_apart_by_labels_fingerprint_group_and_links() {
+        let mut firing = alert("e1").firing(at(100));
+        firing.labels = firing.labels.with("tenant", "bank");
+        let [acme, shop] = ["a'cme", "shop"].map(|tenant| parsed_of(Some(tenant), &firing, &[]));
+        let labels = json!({"alertname": "HighLatency", "service": "shop", "severity": "critical",
+            "tenant": "a'cme", "exported_tenant": "bank"});
+        let entry = &acme["alerts"][0];
+        assert_eq!((&acme["commonLabels"], &entry["labels"]), (&labels, &labels));
+        assert_eq!(entry["bellwether"]["tenant"], "a'cme");
+        assert_eq!(acme["groupLabels"]["tenant"], "a'cme");
+        assert_eq!(entry["generatorURL"], "http://bw:4320/api/v1/query?query=p99%20%3E%201&tenant=a%27cme");
+        assert_ne!(entry["fingerprint"], shop["alerts"][0]["fingerprint"]);
+        assert_ne!(acme["groupKey"], shop["groupKey"]);
+        firing.anomalies = vec!["a1".into()];
+        let link = &parsed_of(Some("shop"), &firing, &[])["alerts"][0]["generatorURL"];
+        assert_eq!(link, "http://bw:4320/anomalies/a1?tenant=shop");
+        assert_eq!(parsed(&firing, &[])["alerts"][0]["labels"]["tenant"], "bank", "the default tenant's are as sent");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! written anew by prost, or as JSON by the conformance suite's writer, must give the same rows.
 //! Ours may be stricter in two ways, and says so in its reason: nesting and groups have a bound.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use ingest::{Decoded, Decoder, KnownSeries, Limits, SeriesRef, Stranger};
 use opentelemetry_proto::tonic::{
@@ -29,7 +29,9 @@ pub mod seeds;
 #[allow(dead_code, reason = "the targets use a part of it")]
 mod text;
 
-static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Limits::default(), Arc::new(KnownSeries::new(1))));
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Limits::default()));
+/// Nothing is ever known, so that every series is described.
+static KNOWN: LazyLock<KnownSeries> = LazyLock::new(|| KnownSeries::new(1));
 
 /// A request as prost reads it; `None` when it does not.
 fn oracle(signal: Signal, bytes: &[u8]) -> Option<Payload> {
@@ -137,7 +139,7 @@ fn is_documented(error: &DecodeError) -> bool {
 }
 
 fn read(signal: Signal, encoding: Encoding, bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    DECODER.measure(signal, encoding, bytes).and_then(|measured| DECODER.decode(&measured))
+    DECODER.measure(signal, encoding, bytes).and_then(|measured| DECODER.decode(&measured, &KNOWN))
 }
 
 /// `bytes` as a protobuf request.

@@ -69,8 +69,8 @@ impl Default for TenantLimits {
 /// Who may take what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// Tenants that are known at the same time; one more is told to come again. Default 10,000.
-    /// Those that are idle and owe nothing are forgotten.
+    /// Tenants that are known at the same time; one more is told to come again. Default 100.
+    /// Here those that are idle and owe nothing are forgotten; the pipeline keeps each one's windows.
     pub max_tenants: usize,
     /// Limits of a tenant that `tenants` does not name.
     pub default: TenantLimits,
@@ -80,7 +80,7 @@ pub struct AdmissionConfig {
 
 impl Default for AdmissionConfig {
     fn default() -> Self {
-        Self { max_tenants: 10_000, default: TenantLimits::default(), tenants: BTreeMap::new() }
+        Self { max_tenants: 100, default: TenantLimits::default(), tenants: BTreeMap::new() }
     }
 }
 

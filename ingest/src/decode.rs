@@ -17,7 +17,7 @@ mod senders;
 mod spans;
 mod values;
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use proto::otlp::{self, DecodeError, Encoding, Load, Signal};
 
@@ -40,15 +40,14 @@ pub struct Decoded {
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    known: Arc<KnownSeries>,
     senders: Senders,
 }
 
 impl Decoder {
-    /// A decoder with these bounds, that names the series which are `known` by their numbers.
+    /// A decoder with these bounds.
     #[must_use]
-    pub fn new(limits: Limits, known: Arc<KnownSeries>) -> Self {
-        Self { limits, known, senders: Senders::default() }
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, senders: Senders::default() }
     }
 
     /// Looks at what `body` will cost, before anything is allocated for it.
@@ -63,15 +62,16 @@ impl Decoder {
         Ok(Measured { signal, request, load })
     }
 
-    /// Reads one request, whole or not at all.
+    /// Reads one request, whole or not at all. Series that are `known` for its tenant are named by their
+    /// numbers.
     ///
     /// # Errors
     /// [`DecodeError`] when it is no such request.
-    pub fn decode(&self, measured: &Measured<'_>) -> Result<Decoded, DecodeError> {
+    pub fn decode(&self, measured: &Measured<'_>, known: &KnownSeries) -> Result<Decoded, DecodeError> {
         let Measured { signal, request, load } = measured;
         let read = match signal {
             Signal::Metrics => {
-                let Self { limits, known, senders } = self;
+                let Self { limits, senders } = self;
                 let context = metrics::Context { limits, known, senders };
                 metrics::rows(request, load.items, context).map(|batch| Decoded { batch, items: load.items })
             }

@@ -4,6 +4,7 @@ mod counters;
 mod expand;
 mod receive;
 mod refusal;
+mod taken;
 
 use std::{
     num::NonZero,
@@ -15,14 +16,17 @@ use bytes::Bytes;
 use proto::otlp::{DecodeError, Encoding, Load, PartialSuccess, Signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use self::counters::{Counters, Outcome, Transport};
+pub use self::{
+    counters::{Counters, Outcome, Transport},
+    taken::Taken,
+};
 pub(crate) use self::{
     expand::Coding,
     receive::{Received, Room},
     refusal::{Refusal, unknown_coding},
 };
 use crate::{
-    Access, Config, Denied, Queue, Refused, Tenant,
+    Access, Config, Denied, KnownSeries, Queue, Refused, Tenant,
     admission::{Admission, Ticket},
     decode::{Decoded, Decoder},
 };
@@ -79,7 +83,7 @@ impl Door {
             access,
             admission: Admission::new(&config.admission, Arc::clone(&counters)),
             counters,
-            decoder: Arc::new(Decoder::new(config.limits.clone(), queue.known())),
+            decoder: Arc::new(Decoder::new(config.limits.clone())),
             queue,
             large: Arc::new(Semaphore::new(at_once)),
             started: Instant::now(),
@@ -93,15 +97,13 @@ impl Door {
 
     /// Whose data a request with these headers brings.
     pub(crate) fn identify(&self, headers: &http::HeaderMap) -> Result<Tenant, Refusal> {
-        let tenant = self.access.tenant(headers).map_err(|denied| match denied {
+        self.access.tenant(headers).map_err(|denied| match denied {
             Denied::Unauthenticated { challenge, .. } => {
                 Refusal::new(Outcome::Unauthenticated, denied.to_string()).with_header("www-authenticate", challenge)
             }
             Denied::Forbidden { .. } => Refusal::new(Outcome::Forbidden, denied.to_string()),
             Denied::Tenant(_) => Refusal::new(Outcome::Refused, denied.to_string()),
-        })?;
-        self.queue.serves(&tenant).map_err(not_now)?;
-        Ok(tenant)
+        })
     }
 
     /// Takes a request once `body` has come: answers when its rows are in the window and judged. Its
@@ -133,25 +135,34 @@ impl Door {
 
     async fn process(&self, signal: Signal, body: Body) -> Result<PartialSuccess, Refusal> {
         let (wire_bytes, tenant) = (body.bytes.len() as u64, body.tenant.clone());
+        let known = self.queue.known(&tenant).map_err(not_now)?;
         let at_least = Load { items: 0, bytes: wire_bytes };
         let ticket = self.admission.enter(&tenant, at_least, self.queue.is_short(), self.started.elapsed())?;
-        let (decoded, ticket) = self.decode(signal, body, ticket).await?;
+        let (decoded, ticket) = self.decode(signal, body, known, ticket).await?;
         let items = decoded.items;
         let is_empty = decoded.batch.is_empty() && decoded.batch.feeds.is_empty();
         let rejected = if is_empty {
             decoded.batch.rejected
         } else {
-            self.queue.submit(tenant, decoded.batch).await.map_err(not_now)?
+            let rejected = self.queue.submit(tenant.clone(), decoded.batch).await.map_err(not_now)?;
+            self.counters.meet(&tenant);
+            rejected
         };
         ticket.finish(self.started.elapsed());
-        self.counters.items(signal, items.saturating_sub(rejected.count), rejected.count, wire_bytes);
+        self.counters.items(&tenant, signal, items.saturating_sub(rejected.count), rejected.count, wire_bytes);
         Ok(PartialSuccess { rejected: rejected.count, message: rejected.message() })
     }
 
-    async fn decode(&self, signal: Signal, body: Body, ticket: Ticket) -> Result<(Decoded, Ticket), Refusal> {
+    async fn decode(
+        &self,
+        signal: Signal,
+        body: Body,
+        known: Arc<KnownSeries>,
+        ticket: Ticket,
+    ) -> Result<(Decoded, Ticket), Refusal> {
         let inline = if body.coding == Coding::Identity { INLINE_BYTES } else { INLINE_PACKED_BYTES };
         if body.bytes.len() < inline {
-            return self.decode_body(signal, &body, ticket);
+            return self.decode_body(signal, &body, &known, ticket);
         }
         let failed = || Refusal::new(Outcome::Failed, "the request could not be processed");
         let permit = Arc::clone(&self.large).acquire_owned().await.map_err(|_| failed())?;
@@ -163,7 +174,7 @@ impl Door {
             if awaited.strong_count() == 0 {
                 return Err(Refusal::new(Outcome::Abandoned, "the sender has gone"));
             }
-            door.decode_body(signal, &body, ticket)
+            door.decode_body(signal, &body, &known, ticket)
         });
         let decoded = decoding.await.map_err(|error| {
             tracing::error!(%error, "decoder stopped");
@@ -174,7 +185,13 @@ impl Door {
         decoded
     }
 
-    fn decode_body(&self, signal: Signal, body: &Body, mut ticket: Ticket) -> Result<(Decoded, Ticket), Refusal> {
+    fn decode_body(
+        &self,
+        signal: Signal,
+        body: &Body,
+        known: &KnownSeries,
+        mut ticket: Ticket,
+    ) -> Result<(Decoded, Ticket), Refusal> {
         let limit = self.max_request_bytes;
         let plain = match body.coding {
             Coding::Identity => body.bytes.clone(),
@@ -189,7 +206,7 @@ impl Door {
         };
         let measured = self.decoder.measure(signal, body.encoding, &plain).map_err(refused)?;
         ticket.weigh(measured.load, self.started.elapsed())?;
-        let decoded = self.decoder.decode(&measured).map_err(refused)?;
+        let decoded = self.decoder.decode(&measured, known).map_err(refused)?;
         Ok((decoded, ticket))
     }
 }
@@ -211,9 +228,8 @@ impl Drop for Counted<'_> {
 fn not_now(refused: Refused) -> Refusal {
     let refusal = |outcome| Refusal::new(outcome, refused.to_string());
     match refused {
-        Refused::Full { .. } => refusal(Outcome::Busy),
+        Refused::Full { .. } | Refused::Again | Refused::Tenants { .. } => refusal(Outcome::Busy),
         Refused::Closed => refusal(Outcome::Busy).not_before(RESTART),
-        Refused::Tenant => refusal(Outcome::Refused),
     }
 }
 

@@ -26,7 +26,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
-use crate::{AccessConfig, Batch, Config, Counters, KnownSeries, Limits, Queue, Receivers};
+use crate::{Batch, Config, Counters, KnownTenants, Limits, Queue, Receivers};
 
 /// Small enough that tests can exceed it quickly.
 pub(crate) const MAX_REQUEST: usize = 64 * 1024;
@@ -44,8 +44,8 @@ pub(crate) struct Service {
 }
 
 /// For a pipeline that registers no series.
-pub(crate) fn nothing_known() -> Arc<KnownSeries> {
-    Arc::new(KnownSeries::new(1))
+pub(crate) fn nothing_known() -> KnownTenants {
+    KnownTenants::new(10)
 }
 
 pub(crate) fn config() -> Config {
@@ -67,7 +67,6 @@ impl Service {
     /// The same with this configuration; every tenant is taken.
     pub(crate) async fn start_as(config: &Config) -> Self {
         let (queue, mut submissions) = Queue::new(1 << 20, nothing_known());
-        let queue = if config.access == AccessConfig::default() { queue } else { queue.serving_all_tenants() };
         let service = Self::start_in_front_of(config, queue).await;
         let taken = Arc::clone(&service.taken);
         tokio::spawn(async move {

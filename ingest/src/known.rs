@@ -6,6 +6,8 @@
 //!
 //! Written by [`crate::Intake`] when it registers a series, read by every task that decodes.
 
+mod tenants;
+
 use std::{
     collections::HashSet,
     hash::{BuildHasherDefault, Hasher},
@@ -14,6 +16,8 @@ use std::{
 
 use window::SeriesId;
 use xxhash_rust::xxh3::xxh3_128;
+
+pub use self::tenants::KnownTenants;
 
 /// Ways of writing a series that are remembered, for each series that there may be.
 const WAYS: usize = 2;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::{Batch, KnownSeries, Rejections, Tenant};
+use crate::{Batch, KnownSeries, KnownTenants, Rejections, Tenant};
 
 const KIB: usize = 1024;
 /// A bound in requests as well, since an empty request weighs nothing.
@@ -31,7 +31,7 @@ impl Submission {
     }
 }
 
-/// Why a batch was not taken. The first two are worth a retry by the sender.
+/// Why a batch was not taken. All of it is worth a retry by the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The queue holds as many bytes as it may.
@@ -43,9 +43,15 @@ pub enum Refused {
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Closed,
-    /// There is one place for all data so far, and data of different tenants must not be mixed.
-    #[error("header X-Scope-OrgID: expected \"default\" or no header; further tenants are not supported")]
-    Tenant,
+    /// What it was decoded with has changed meanwhile, or its tenant could not be set up.
+    #[error("the rows could not be taken now")]
+    Again,
+    /// There is no room for another tenant.
+    #[error("tenants.max: {limit} tenants are known already")]
+    Tenants {
+        /// The configured bound.
+        limit: usize,
+    },
 }
 
 /// The senders' end. Cheap to clone.
@@ -54,37 +60,24 @@ pub struct Queue {
     sender: mpsc::Sender<Submission>,
     bytes: Arc<Semaphore>,
     limit: usize,
-    serves_all: bool,
-    known: Arc<KnownSeries>,
+    known: KnownTenants,
 }
 
 impl Queue {
     /// A queue that holds at most `limit` bytes of rows, and the receiver that drains it. What the
-    /// pipeline knows of series comes back to the decoders through `known`.
+    /// pipeline knows of each tenant's series comes back to the decoders through `known`.
     #[must_use]
-    pub fn new(limit: usize, known: Arc<KnownSeries>) -> (Self, mpsc::Receiver<Submission>) {
+    pub fn new(limit: usize, known: KnownTenants) -> (Self, mpsc::Receiver<Submission>) {
         let (sender, receiver) = mpsc::channel(MAX_REQUESTS);
-        (Self { sender, bytes: Arc::new(Semaphore::new(limit / KIB)), limit, serves_all: false, known }, receiver)
+        (Self { sender, bytes: Arc::new(Semaphore::new(limit / KIB)), limit, known }, receiver)
     }
 
-    /// The series that the pipeline knows.
-    #[must_use]
-    pub fn known(&self) -> Arc<KnownSeries> {
-        Arc::clone(&self.known)
-    }
-
-    /// The same queue in front of a pipeline that keeps tenants apart.
-    #[must_use]
-    pub fn serving_all_tenants(self) -> Self {
-        Self { serves_all: true, ..self }
-    }
-
-    /// Whether the pipeline takes rows of `tenant`.
+    /// The series that the pipeline knows of `tenant`.
     ///
     /// # Errors
-    /// [`Refused::Tenant`].
-    pub fn serves(&self, tenant: &Tenant) -> Result<(), Refused> {
-        if self.serves_all || *tenant == Tenant::default() { Ok(()) } else { Err(Refused::Tenant) }
+    /// [`Refused::Tenants`].
+    pub fn known(&self, tenant: &Tenant) -> Result<Arc<KnownSeries>, Refused> {
+        self.known.of(tenant)
     }
 
     /// Whether less than a quarter of its bytes is free.
@@ -98,9 +91,9 @@ impl Queue {
     /// A batch larger than the whole queue is taken when the queue is empty.
     ///
     /// # Errors
-    /// [`Refused`], at once, when there is no room, the pipeline has stopped or does not serve the tenant.
+    /// [`Refused`], at once, when there is no room or the pipeline has stopped, or when it could not take
+    /// the batch.
     pub async fn submit(&self, tenant: Tenant, batch: Batch) -> Result<Rejections, Refused> {
-        self.serves(&tenant)?;
         let wanted = (batch.bytes() / KIB + 1).min(self.limit / KIB);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let full = Refused::Full { limit: self.limit };
@@ -110,7 +103,7 @@ impl Queue {
             mpsc::error::TrySendError::Full(_) => full,
             mpsc::error::TrySendError::Closed(_) => Refused::Closed,
         })?;
-        answer.await.map_err(|_| Refused::Closed)
+        answer.await.map_err(|_| if self.sender.is_closed() { Refused::Closed } else { Refused::Again })
     }
 }
 
@@ -120,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_recovers() {
-        let (queue, mut receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
+        let (queue, mut receiver) = Queue::new(KIB, KnownTenants::new(1));
         let waiting = tokio::spawn({
             let queue = queue.clone();
             async move { queue.submit(Tenant::default(), Batch::default()).await }
@@ -136,20 +129,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_pipeline_is_said() {
-        let (queue, receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
+        let (queue, receiver) = Queue::new(KIB, KnownTenants::new(1));
         drop(receiver);
         assert_eq!(queue.submit(Tenant::default(), Batch::default()).await, Err(Refused::Closed));
     }
 
     #[tokio::test]
-    async fn tenants_are_served_once_the_pipeline_keeps_them_apart() {
-        let (queue, mut receiver) = Queue::new(KIB, Arc::new(KnownSeries::new(1)));
+    async fn a_batch_goes_with_its_tenant_and_may_have_to_come_again() {
+        let (queue, mut receiver) = Queue::new(KIB, KnownTenants::new(1));
         let acme = Tenant::new("acme").expect("is a name");
-        assert_eq!(queue.submit(acme.clone(), Batch::default()).await, Err(Refused::Tenant));
-        let queue = queue.serving_all_tenants();
-        let waiting = tokio::spawn(async move { queue.submit(acme, Batch::default()).await });
+        let waiting = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.submit(acme, Batch::default()).await }
+        });
         let submission = receiver.recv().await.expect("was sent");
         assert_eq!(submission.tenant.as_str(), "acme");
+        drop(submission);
+        assert_eq!(waiting.await.expect("no panic"), Err(Refused::Again));
+        let waiting = tokio::spawn(async move { queue.submit(Tenant::default(), Batch::default()).await });
+        let submission = receiver.recv().await.expect("was sent");
         waiting.abort();
         assert!(waiting.await.is_err_and(|e| e.is_cancelled()) && submission.is_abandoned());
     }

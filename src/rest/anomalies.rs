@@ -8,7 +8,7 @@ use std::sync::Arc;
 use alerting::{AnomalyFilter, AnomalyState, Order};
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::Path,
     http::{StatusCode, Uri},
     response::Response,
     routing::get,
@@ -16,7 +16,7 @@ use axum::{
 use detect::{Anomaly, DetectorKind, Pattern, Severity};
 
 use super::{
-    Problem, Shared,
+    Asked, Problem, Shared,
     json::{AnomalyJson, List, json},
     params::Params,
     series::chart,
@@ -37,7 +37,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v1/anomalies/{id}/chart", get(points))
 }
 
-async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+async fn list(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri);
     let filter = AnomalyFilter {
         service: params.text("service"),
@@ -52,28 +52,28 @@ async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, P
     };
     let page = params.page(Order::Ascending);
     params.finish()?;
-    let listed = shared.api.ledger.ask(move |ledger| ledger.anomalies(&filter, page)).await?;
+    let listed = asked.ledger(move |ledger| ledger.anomalies(&filter, page)).await?;
     Ok(json(StatusCode::OK, &List::of(&listed, |item| AnomalyJson::from(item))))
 }
 
 /// The anomaly with this id.
-pub(crate) async fn find(shared: &Shared, id: String) -> Result<Anomaly, Problem> {
+pub(crate) async fn find(asked: &Asked, id: String) -> Result<Anomaly, Problem> {
     let wanted = id.clone();
-    let found = shared.api.ledger.ask(move |ledger| ledger.anomaly(&wanted)).await?;
+    let found = asked.ledger(move |ledger| ledger.anomaly(&wanted)).await?;
     found.ok_or_else(|| Problem::not_found("anomaly", &id))
 }
 
-async fn one(State(shared): State<Arc<Shared>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+async fn one(asked: Asked, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
     Params::of(&uri).finish()?;
-    Ok(json(StatusCode::OK, &AnomalyJson::from(&find(&shared, id).await?)))
+    Ok(json(StatusCode::OK, &AnomalyJson::from(&find(&asked, id).await?)))
 }
 
-async fn points(State(shared): State<Arc<Shared>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+async fn points(asked: Asked, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri);
     let (from, to) = (params.time("from"), params.time("to"));
     params.finish()?;
-    let anomaly = find(&shared, id).await?;
-    let view = shared.view();
-    let chart = shared.compute(move || chart(&anomaly, &view, from, to, CHART_POINTS)).await?;
+    let anomaly = find(&asked, id).await?;
+    let view = asked.view();
+    let chart = asked.compute(move || chart(&anomaly, &view, from, to, CHART_POINTS)).await?;
     Ok(json(StatusCode::OK, &chart))
 }

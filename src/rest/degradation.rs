@@ -5,7 +5,6 @@ use std::sync::Arc;
 use alerting::{LevelFilter, Order};
 use axum::{
     Router,
-    extract::State,
     http::{StatusCode, Uri},
     response::Response,
     routing::{get, put},
@@ -14,7 +13,7 @@ use detect::{Level, LevelChange, LevelStatus};
 use serde::Serialize;
 
 use super::{
-    Problem, Shared,
+    Asked, Problem, Shared,
     json::{LevelChangeJson, List, PinJson, json, level_name, rfc3339},
     params::Params,
     pin, stream,
@@ -174,11 +173,11 @@ fn services(view: &View) -> (Vec<ServiceLevel>, usize) {
     (statuses.iter().take(MAX_SERVICES).map(show).collect(), omitted)
 }
 
-async fn current(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+async fn current(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri);
     let service = params.text("service");
     params.finish()?;
-    let level = LevelJson::of(&shared.view(), service.as_deref());
+    let level = LevelJson::of(&asked.view(), service.as_deref());
     let level = level.ok_or_else(|| unknown_service(service.as_deref()))?;
     Ok(json(StatusCode::OK, &level))
 }
@@ -188,13 +187,13 @@ pub(super) fn unknown_service(name: Option<&str>) -> Problem {
 }
 
 /// Every change, the newest first. `scope=all` leaves only the level of everything.
-async fn history(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+async fn history(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri);
     let service = params.text("service").map(Some);
     let everything = params.choice("scope", &["all"], |word| word).map(|_| None);
     let filter = LevelFilter { service: service.or(everything), from: params.time("from"), to: params.time("to") };
     let page = params.page(Order::Descending);
     params.finish()?;
-    let listed = shared.api.ledger.ask(move |ledger| ledger.level_history(&filter, page)).await?;
+    let listed = asked.ledger(move |ledger| ledger.level_history(&filter, page)).await?;
     Ok(json(StatusCode::OK, &List::of(&listed, |item| LevelChangeJson::from(item))))
 }

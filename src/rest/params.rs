@@ -7,7 +7,10 @@ use axum::http::Uri;
 use chrono::DateTime;
 use detect::UnixNanos;
 
-use super::problem::{Fault, Problem};
+use super::{
+    asked::TENANT,
+    problem::{Fault, Problem},
+};
 
 /// What a time parameter may be.
 pub(crate) const TIME: &str = "a time as RFC 3339 or Unix seconds";
@@ -111,7 +114,8 @@ impl Params {
     /// Reports everything that was wrong.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in &self.pairs {
-            if !self.known.contains(&name.as_str()) {
+            // Whose question it is has been settled before it is read.
+            if !self.known.contains(&name.as_str()) && name != TENANT {
                 let expected = match self.known.as_slice() {
                     [] => "no parameters".to_owned(),
                     known => format!("one of {}", known.join(", ")),

@@ -6,9 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alerting::ServicePin;
+use alerting::{Operator, ServicePin};
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::{
-    Problem, Shared, body,
+    Asked, Problem, body,
     degradation::{LevelJson, unknown_service},
     json::json,
     params::{self, Params, TIME},
@@ -32,7 +32,7 @@ const LONGEST_PIN: Duration = Duration::from_hours(31 * 24);
 const FIELDS: [&str; 5] = ["level", "author", "reason", "expiresAt", "service"];
 
 /// `PUT /api/v1/degradation/pin`.
-pub(super) async fn set(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn set(asked: Asked, request: Request) -> Result<Response, Problem> {
     refuse_cross_site(request.headers())?;
     Params::of(request.uri()).finish()?;
     let media = body::media_type(request.headers());
@@ -45,25 +45,30 @@ pub(super) async fn set(State(shared): State<Arc<Shared>>, request: Request) -> 
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not a JSON object with the pin's fields: {error}"))
     })?;
     let pin = read(&fields, now())?;
-    let service = known(&shared, pin.service.as_deref())?;
-    let operator = shared.api.operator.clone();
+    let service = known(&asked, pin.service.as_deref())?;
+    let operator = operator(&asked)?;
     let written = pin.clone();
     let written = tokio::task::spawn_blocking(move || operator.set_pin(&written)).await;
     written.map_err(|_| Problem::busy("the service is shutting down"))??;
-    put_in_force(&shared, service, Some(pin.pin)).await
+    put_in_force(&asked, service, Some(pin.pin)).await
 }
 
 /// `DELETE /api/v1/degradation/pin[?service=]`. Clearing what is not pinned changes nothing.
-pub(super) async fn clear(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn clear(asked: Asked, request: Request) -> Result<Response, Problem> {
     refuse_cross_site(request.headers())?;
     let mut params = Params::of(request.uri());
     let service = params.text("service");
     params.finish()?;
-    let known = known(&shared, service.as_deref())?;
-    let operator = shared.api.operator.clone();
+    let known = known(&asked, service.as_deref())?;
+    let operator = operator(&asked)?;
     let cleared = tokio::task::spawn_blocking(move || operator.clear_pin(service.as_deref())).await;
     cleared.map_err(|_| Problem::busy("the service is shutting down"))??;
-    put_in_force(&shared, known, None).await
+    put_in_force(&asked, known, None).await
+}
+
+/// Who writes the tenant's pins: nobody before it has sent anything.
+fn operator(asked: &Asked) -> Result<Operator, Problem> {
+    asked.face.operator.clone().ok_or_else(|| Problem::not_found("data of tenant", asked.face.tenant.as_str()))
 }
 
 fn refuse_cross_site(headers: &HeaderMap) -> Result<(), Problem> {
@@ -75,23 +80,24 @@ fn refuse_cross_site(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// A service that has been heard, or the level of everything: a pin on a misspelt name would do
 /// nothing, and be remembered.
-fn known(shared: &Shared, service: Option<&str>) -> Result<Option<Arc<str>>, Problem> {
+fn known(asked: &Asked, service: Option<&str>) -> Result<Option<Arc<str>>, Problem> {
     let Some(name) = service else { return Ok(None) };
-    let level = LevelJson::of(&shared.view(), Some(name)).ok_or_else(|| unknown_service(Some(name)))?;
+    let level = LevelJson::of(&asked.view(), Some(name)).ok_or_else(|| unknown_service(Some(name)))?;
     Ok(level.service)
 }
 
 /// Tells the pipeline, waits for it, and answers with the level that results.
-async fn put_in_force(shared: &Shared, service: Option<Arc<str>>, pin: Option<Pin>) -> Result<Response, Problem> {
+async fn put_in_force(asked: &Asked, service: Option<Arc<str>>, pin: Option<Pin>) -> Result<Response, Problem> {
     let (done, answered) = oneshot::channel();
-    let command = Command::Pin { service: service.clone(), pin, done };
+    let tenant = asked.face.tenant.clone();
+    let command = Command::Pin { tenant, service: service.clone(), pin, done };
     let told = async {
-        shared.api.commands.send(command).await.ok()?;
+        asked.shared.api.commands.send(command).await.ok()?;
         answered.await.ok()
     };
     let late = || Problem::busy("the pin is on disk but not yet in force: the service is busy or shutting down");
     tokio::time::timeout(LONGEST_WAIT, told).await.ok().flatten().ok_or_else(late)?;
-    let level = LevelJson::of(&shared.view(), service.as_deref());
+    let level = LevelJson::of(&asked.view(), service.as_deref());
     let level = level.ok_or_else(|| unknown_service(service.as_deref()))?;
     Ok(json(StatusCode::OK, &level))
 }

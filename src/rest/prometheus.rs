@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::Request,
     http::Method,
     response::{IntoResponse, Response},
     routing::get,
@@ -24,7 +24,7 @@ use window::Snapshot;
 pub(super) use self::envelope::number;
 use self::envelope::{Refusal, Success};
 use super::{
-    Shared, body,
+    Asked, Shared, body,
     params::{self, Params},
 };
 use crate::pipeline::now;
@@ -96,46 +96,47 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(shared: &Shared, params: &mut Params) -> Result<Self, Refusal> {
+    fn new(asked: &Asked, params: &mut Params) -> Result<Self, Refusal> {
         let (options, limit) = (options(params), limit(params));
         let text = params.text("query");
         let text = required(text, params, "query")?;
         let query = Query::parse(&text).map_err(|e| Refusal::bad_data(format!("invalid parameter \"query\": {e}")))?;
-        Ok(Self { query, snapshot: shared.view().snapshot.clone(), options, limit })
+        Ok(Self { query, snapshot: asked.view().snapshot.clone(), options, limit })
     }
 }
 
-async fn instant(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    answer_instant(&shared, request).await.unwrap_or_else(IntoResponse::into_response)
+async fn instant(asked: Asked, request: Request) -> Response {
+    answer_instant(&asked, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn answer_instant(shared: &Shared, request: Request) -> Result<Response, Refusal> {
+async fn answer_instant(asked: &Asked, request: Request) -> Result<Response, Refusal> {
     let mut params = form(request).await?;
     let at = params.time("time").unwrap_or_else(now);
-    let asked = Prepared::new(shared, &mut params)?;
+    let prepared = Prepared::new(asked, &mut params)?;
     let work = move || {
-        let value = asked.query.instant(&asked.snapshot, at, &asked.options).map_err(|e| Refusal::of_query(&e))?;
-        Success::instant(&value, at, asked.limit)
+        let Prepared { query, snapshot, options, limit } = prepared;
+        let value = query.instant(&snapshot, at, &options).map_err(|e| Refusal::of_query(&e))?;
+        Success::instant(&value, at, limit)
     };
-    shared.compute(work).await?
+    asked.compute(work).await?
 }
 
-async fn range(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    answer_range(&shared, request).await.unwrap_or_else(IntoResponse::into_response)
+async fn range(asked: Asked, request: Request) -> Response {
+    answer_range(&asked, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn answer_range(shared: &Shared, request: Request) -> Result<Response, Refusal> {
+async fn answer_range(asked: &Asked, request: Request) -> Result<Response, Refusal> {
     let mut params = form(request).await?;
     let (start, end) = (params.time("start"), params.time("end"));
     let step = params.read("step", DURATION, params::duration);
     let start: UnixNanos = required(start, &params, "start")?;
     let end: UnixNanos = required(end, &params, "end")?;
     let step: Duration = required(step, &params, "step")?;
-    let asked = Prepared::new(shared, &mut params)?;
+    let prepared = Prepared::new(asked, &mut params)?;
     let work = move || {
-        let Prepared { query, snapshot, options, limit } = asked;
+        let Prepared { query, snapshot, options, limit } = prepared;
         let series = query.range(&snapshot, start, end, step, &options).map_err(|e| Refusal::of_query(&e))?;
         Success::range(&series, limit)
     };
-    shared.compute(work).await?
+    asked.compute(work).await?
 }

@@ -8,7 +8,7 @@ use std::{
 use alerting::Page;
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::Path,
     http::{StatusCode, Uri},
     response::Response,
     routing::get,
@@ -17,7 +17,7 @@ use detect::{Alert, Anomaly, Level, UnixNanos};
 use serde::Serialize;
 
 use super::{
-    Problem, Red, Shared,
+    Asked, Problem, Red, Shared,
     json::{AlertJson, AnomalyJson, List, json, level_name, rfc3339},
     params::Params,
     prometheus, red,
@@ -141,13 +141,13 @@ impl From<&ServiceRow> for ServiceJson {
     }
 }
 
-async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+async fn list(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri);
     let in_range = |text: &str| text.parse().ok().filter(|limit| (1..=Page::MAX_LIMIT).contains(limit));
     let limit = params.read("limit", "1 to 1000", in_range).unwrap_or(Page::default().limit) as usize;
     let after = params.text("cursor");
     params.finish()?;
-    let view = shared.view();
+    let view = asked.view();
     let work = move || {
         let rows = known(&view).into_values().filter(|row| after.as_deref().is_none_or(|after| &*row.name > after));
         let mut rows: Vec<ServiceRow> = rows.take(limit + 1).collect();
@@ -157,7 +157,7 @@ async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, P
         let next_cursor = rows.last().filter(|_| more).map(|row| row.name.to_string());
         List { items: rows.iter().map(ServiceJson::from).collect(), next_cursor }
     };
-    Ok(json(StatusCode::OK, &shared.compute(work).await?))
+    Ok(json(StatusCode::OK, &asked.compute(work).await?))
 }
 
 #[derive(Serialize)]
@@ -206,12 +206,12 @@ fn detail(view: &View, mut row: ServiceRow) -> DetailJson {
     }
 }
 
-async fn one(State(shared): State<Arc<Shared>>, Path(name): Path<String>, uri: Uri) -> Result<Response, Problem> {
+async fn one(asked: Asked, Path(name): Path<String>, uri: Uri) -> Result<Response, Problem> {
     Params::of(&uri).finish()?;
-    let view = shared.view();
+    let view = asked.view();
     let wanted = name.clone();
     let work = move || known(&view).remove(&*wanted).map(|row| detail(&view, row));
-    let found = shared.compute(work).await?;
+    let found = asked.compute(work).await?;
     let found = found.ok_or_else(|| Problem::not_found("service", &name))?;
     Ok(json(StatusCode::OK, &found))
 }

@@ -11,11 +11,12 @@ use axum::{
     routing::get,
 };
 use detect::UnixNanos;
+use ingest::Tenant;
 use proto::otlp::Signal;
 use serde::Serialize;
 
 use super::{
-    Problem, Shared,
+    Asked, Problem, Shared,
     json::{DeliveryJson, List, json, rfc3339},
     params::Params,
 };
@@ -31,14 +32,18 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 
 /// Ready once the pipeline works: it has shown its first view.
 async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Problem> {
-    if is_shown(&shared.view()) { Ok("ready\n") } else { Err(Problem::busy("the pipeline has not begun")) }
+    if is_shown(&shared.api.faces.of(&Tenant::default()).view()) {
+        Ok("ready\n")
+    } else {
+        Err(Problem::busy("the pipeline has not begun"))
+    }
 }
 
 fn is_shown(view: &View) -> bool {
     view.at > UnixNanos(0)
 }
 
-async fn deliveries(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+async fn deliveries(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri);
     let states = [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Failed];
     let filter = DeliveryFilter {
@@ -47,7 +52,7 @@ async fn deliveries(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Respo
     };
     let page = params.page(Order::Descending);
     params.finish()?;
-    let listed = shared.api.ledger.ask(move |ledger| ledger.deliveries(&filter, page)).await?;
+    let listed = asked.ledger(move |ledger| ledger.deliveries(&filter, page)).await?;
     Ok(json(StatusCode::OK, &List::of(&listed, |item| DeliveryJson::from(item))))
 }
 
@@ -57,6 +62,8 @@ struct StatusJson {
     version: &'static str,
     started_at: String,
     uptime_seconds: f64,
+    /// Whose status it is: all but what was settled at the start is about this tenant only.
+    tenant: String,
     ready: bool,
     listens: Listens,
     data_dir: String,
@@ -140,17 +147,19 @@ struct DeliveriesJson {
     given_up_since_start: u64,
 }
 
-async fn status(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+async fn status(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     Params::of(&uri).finish()?;
-    let count = |state| shared.api.ledger.ask(move |ledger| ledger.delivery_count(state));
+    let count = |state| asked.ledger(move |ledger| ledger.delivery_count(state));
     let (pending, failed) = (count(DeliveryState::Pending).await?, count(DeliveryState::Failed).await?);
-    let (view, info, delivery) = (shared.view(), &shared.api.info, &shared.api.delivery);
+    let (view, info, delivery) = (asked.view(), &asked.shared.api.info, &asked.face.delivery);
+    let taken = asked.shared.api.ingest.taken_of(&asked.face.tenant);
     let now = now();
     let status = StatusJson {
         version: info.version,
         started_at: rfc3339(info.started_at),
         uptime_seconds: now.since(info.started_at).as_secs_f64(),
-        ready: is_shown(&view),
+        tenant: asked.face.tenant.to_string(),
+        ready: is_shown(&asked.shared.api.faces.of(&Tenant::default()).view()),
         listens: Listens {
             grpc: info.grpc_address.to_string(),
             http: info.http_address.to_string(),
@@ -161,7 +170,7 @@ async fn status(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response,
         receivers: info.receivers.clone(),
         event_time: view.event_time.map(rfc3339),
         last_arrival: view.last_arrival.map(rfc3339),
-        ingest: Signal::ALL.map(|signal| signal_json(&shared.api.ingest, signal)).into(),
+        ingest: Signal::ALL.map(|signal| signal_json(&taken, signal)).into(),
         window: window_json(&view),
         detection: detection_json(&view),
         rules: RulesJson {
@@ -180,7 +189,7 @@ async fn status(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response,
     Ok(json(StatusCode::OK, &status))
 }
 
-fn signal_json(counters: &ingest::Counters, signal: Signal) -> SignalJson {
+fn signal_json(counters: &ingest::Taken, signal: Signal) -> SignalJson {
     SignalJson {
         signal: signal.as_str(),
         accepted: counters.accepted(signal),

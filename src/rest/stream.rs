@@ -6,7 +6,6 @@
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::State,
     http::Uri,
     response::{
         IntoResponse, Response,
@@ -14,6 +13,7 @@ use axum::{
     },
 };
 use detect::{Decision, Level, LevelChange, LevelStatus, UnixNanos};
+use ingest::Tenant;
 use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::{self, error::TryRecvError},
@@ -21,7 +21,7 @@ use tokio::sync::{
 };
 
 use super::{
-    Problem, Shared,
+    Asked, Problem, Shared,
     degradation::{LevelJson, unknown_service},
     params::Params,
 };
@@ -53,6 +53,10 @@ impl From<Option<&LevelStatus>> for Said {
 /// One listener.
 struct Listener {
     service: Option<String>,
+    shared: Arc<Shared>,
+    tenant: Tenant,
+    /// Whether the tenant has a line; until then there is nothing to hear.
+    is_known: bool,
     view: watch::Receiver<Arc<View>>,
     decisions: broadcast::Receiver<Arc<Decision>>,
     /// Changes of the scope that no view has shown yet; no more than the channel holds.
@@ -66,22 +70,26 @@ struct Listener {
 }
 
 /// `GET /api/v1/degradation/stream[?service=]`.
-pub(super) async fn stream(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn stream(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let mut params = Params::of(&uri);
     let service = params.text("service");
     params.finish()?;
-    if LevelJson::of(&shared.view(), service.as_deref()).is_none() {
+    if LevelJson::of(&asked.view(), service.as_deref()).is_none() {
         return Err(unknown_service(service.as_deref()));
     }
-    let place = Arc::clone(&shared.streams).try_acquire_owned();
+    let place = Arc::clone(&asked.shared.streams).try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("too many streams are open"))?;
-    let mut view = shared.api.view.clone();
+    let Asked { shared, face, .. } = asked;
+    let mut view = face.view;
     // The current picture is the first piece of news.
     view.mark_changed();
     let listener = Listener {
         service,
+        shared,
+        tenant: face.tenant,
+        is_known: face.operator.is_some(),
         view,
-        decisions: shared.api.decisions.subscribe(),
+        decisions: face.decisions.subscribe(),
         ahead: VecDeque::new(),
         news: VecDeque::new(),
         said: None,
@@ -105,7 +113,14 @@ impl Listener {
                 self.next_id += 1;
                 return Some(Event::default().event("level").id(id.to_string()).data(data));
             }
-            self.view.changed().await.ok()?;
+            tokio::select! {
+                changed = self.view.changed() => changed.ok()?,
+                face = self.shared.api.faces.appears(&self.tenant), if !self.is_known => {
+                    self.is_known = true;
+                    self.view = face.view;
+                    self.decisions = face.decisions.subscribe();
+                }
+            }
             self.look();
         }
     }

@@ -24,6 +24,7 @@ use window::{Point, Series, SeriesKey, SeriesKind, Window};
 
 use super::{Api, Info, router};
 use crate::{
+    faces::{Face, Faces},
     pipeline::{Command, now},
     view::View,
 };
@@ -39,6 +40,7 @@ pub(super) struct Fixture {
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) decisions: broadcast::Sender<Arc<Decision>>,
     pub(super) commands: mpsc::Receiver<Command>,
+    _nothing: watch::Sender<Arc<View>>,
     _directory: TempDir,
 }
 
@@ -72,8 +74,16 @@ impl Fixture {
     pub(super) fn guarded(access: &ingest::AccessConfig) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let ledger = Ledger::open(directory.path().join("ledger.db")).expect("the ledger opens");
+        let (faces, nothing) = Faces::new().expect("there is memory");
         let (view, shown) = watch::channel(Arc::new(View::default()));
         let (decisions, _) = broadcast::channel(16);
+        faces.add(Face {
+            view: shown,
+            decisions: decisions.clone(),
+            ledger: ledger.reader(),
+            operator: Some(ledger.operator()),
+            ..faces.of(&ingest::Tenant::default())
+        });
         let (command_sender, commands) = mpsc::channel(4);
         let rules = "groups: [{name: g, rules: [{alert: Slow, expr: latency > 1, for: 1m}, \
                      {record: 'a:b', expr: latency}]}]";
@@ -86,29 +96,30 @@ impl Fixture {
             api_address: address(4320),
             is_encrypted: false,
             wants_certificates: false,
-            is_guarded: false,
+            is_guarded: !access.credentials.is_empty(),
             data_dir: PathBuf::from("data"),
             external_url: "http://127.0.0.1:4320".into(),
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
             receivers: vec!["ops".into()],
         };
         let router = router(Api {
-            view: shown,
-            ledger: ledger.reader(),
-            operator: ledger.operator(),
+            faces: Arc::new(faces),
             commands: command_sender,
-            decisions: decisions.clone(),
             info: Arc::new(info),
             access: Arc::new(ingest::Access::new(access)),
             ingest: Arc::default(),
-            delivery: Arc::default(),
         });
-        Self { router, ledger, view, decisions, commands, _directory: directory }
+        Self { router, ledger, view, decisions, commands, _nothing: nothing, _directory: directory }
     }
 
     /// A service in trouble: an anomaly, an alert and a level, all recorded and shown.
     pub(super) fn troubled() -> Self {
-        let mut fixture = Self::empty();
+        Self::troubled_for(&ingest::AccessConfig::default())
+    }
+
+    /// The same, of the default tenant, for those that `access` lets in.
+    pub(super) fn troubled_for(access: &ingest::AccessConfig) -> Self {
+        let mut fixture = Self::guarded(access);
         let receivers = [Receiver::webhook("ops", "http://127.0.0.1:9/").expect("the address is valid")];
         let firing = AlertTransition { from: Some(AlertState::Pending), alert: alert(), at: at(-60) };
         let decisions = [Decision::Anomaly(AnomalyEvent::Opened(anomaly(1))), Decision::Alert(firing)];

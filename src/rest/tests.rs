@@ -226,7 +226,7 @@ async fn a_pin_is_written_then_put_in_force_then_answered() {
     let (router, view) = (fixture.router.clone(), fixture.view.clone());
     let reader = fixture.ledger.reader();
     let pipeline = async {
-        let Some(Command::Pin { service, pin, done }) = fixture.commands.recv().await else { return };
+        let Some(Command::Pin { service, pin, done, .. }) = fixture.commands.recv().await else { return };
         assert_eq!(service.as_deref(), Some(SERVICE));
         assert_eq!(reader.pins().expect("reads").len(), 1);
         let mut status = level(Some(SERVICE), Level::EmergencyMode);
@@ -453,4 +453,73 @@ async fn where_there_are_credentials_everybody_needs_one() {
     for path in ["/healthz", "/readyz"] {
         assert_ne!(fixture.get(path).await.head.status(), 401, "{path}");
     }
+}
+
+fn named(name: &str) -> ingest::Tenant {
+    ingest::Tenant::new(name).expect("is a name")
+}
+
+#[tokio::test]
+async fn a_tenant_without_data_sees_an_empty_service() {
+    let fixture = Fixture::troubled_for(&ingest::AccessConfig { trust_header: true, ..Default::default() });
+    let of = |tenant| [("x-scope-orgid", tenant)];
+    for path in ["/api/v1/anomalies", "/api/v1/services", "/api/v1/deliveries", "/api/v1/degradation/history"] {
+        let full = fixture.send(Method::GET, path, &[], "").await.json();
+        let empty = fixture.send(Method::GET, path, &of("acme"), "").await;
+        assert_eq!((empty.status(), empty.json()["items"].as_array().map(Vec::len)), (200, Some(0)), "{path}");
+        assert!(path.ends_with("history") || full["items"].as_array().is_some_and(|i| !i.is_empty()), "{path}: {full}");
+    }
+    let alerts = fixture.send(Method::GET, "/api/v1/alerts", &of("acme"), "").await.json();
+    assert_eq!(alerts["data"]["alerts"].as_array().map(Vec::len), Some(0), "{alerts}");
+    let status = fixture.send(Method::GET, "/api/v1/status", &of("acme"), "").await.json();
+    assert_eq!((&status["tenant"], &status["window"]["series"]), (&"acme".into(), &0.into()), "{status}");
+    for path in ["/", "/metrics", "/api/v1/degradation"] {
+        let answer = fixture.send(Method::GET, path, &of("acme"), "").await;
+        assert!(answer.status() == 200 && !answer.text.contains("pricing"), "{path}: {}", answer.text);
+    }
+    assert_eq!(fixture.send(Method::GET, "/api/v1/anomalies/a1", &of("acme"), "").await.status(), 404);
+    let pin = r#"{"level": 1, "author": "ann", "reason": "drill", "expiresAt": 99}"#;
+    let json = [("x-scope-orgid", "acme"), ("content-type", "application/json")];
+    let pin = pin.replace("99", &(crate::pipeline::now().as_secs_f64() + 60.0).to_string());
+    assert_eq!(fixture.send(Method::PUT, "/api/v1/degradation/pin", &json, &pin).await.status(), 404);
+    for hostile in ["..", "a/b", "../default", "a b", ""] {
+        assert_eq!(fixture.send(Method::GET, "/api/v1/status", &of(hostile), "").await.status(), 400, "{hostile}");
+    }
+}
+
+#[tokio::test]
+async fn the_parameter_of_links_names_a_tenant_where_the_credential_allows_it() {
+    let credential = ingest::Credential {
+        name: "people".into(),
+        proof: ingest::Proof::Bearer(ingest::Secret::new("a-long-token")),
+        tenants: vec![ingest::Tenant::default(), named("acme")],
+    };
+    let fixture = Fixture::troubled_for(&ingest::AccessConfig { credentials: vec![credential], trust_header: false });
+    let token = ("authorization", "Bearer a-long-token");
+    let ask = async |path: &str| fixture.send(Method::GET, path, &[token], "").await;
+    assert_eq!(ask("/api/v1/status").await.json()["tenant"], "default");
+    assert_eq!(ask("/api/v1/status?tenant=acme").await.json()["tenant"], "acme");
+    for bad in ["tenant=bank", "tenant=acme&tenant=bank"] {
+        let answer = fixture.send(Method::GET, &format!("/api/v1/status?{bad}"), &[token], "").await;
+        assert_eq!(answer.status(), 403, "{bad}");
+    }
+    assert_eq!(ask("/api/v1/status?tenant=%2E%2E%2Fa").await.status(), 400);
+    let both = [token, ("x-scope-orgid", "default")];
+    assert_eq!(fixture.send(Method::GET, "/api/v1/status?tenant=acme", &both, "").await.status(), 403);
+    let page = ask("/anomalies/a1?tenant=default").await.text;
+    assert!(page.contains("href=\"/api/v1/anomalies/a1/chart?tenant=default\""), "{page}");
+    assert!(!ask("/").await.text.contains("tenant=") && ask("/?tenant=acme").await.text.contains("/?tenant=acme"));
+}
+
+#[tokio::test]
+async fn without_credentials_the_parameter_only_agrees_with_the_header() {
+    for trust_header in [false, true] {
+        let fixture = Fixture::guarded(&ingest::AccessConfig { trust_header, ..Default::default() });
+        let answer = fixture.get("/api/v1/status?tenant=acme").await;
+        assert_eq!(answer.status(), 403, "past the proxy that sets the header nobody may choose");
+        assert_eq!(fixture.get("/api/v1/status?tenant=default").await.status(), 200);
+    }
+    let fixture = Fixture::guarded(&ingest::AccessConfig { trust_header: true, ..Default::default() });
+    let of = [("x-scope-orgid", "acme")];
+    assert_eq!(fixture.send(Method::GET, "/api/v1/status?tenant=acme", &of, "").await.json()["tenant"], "acme");
 }

@@ -1,12 +1,6 @@
 //! One anomaly: what was seen, against what, and everything that the verdict was made of.
 
-use std::sync::Arc;
-
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::Path, http::StatusCode, response::Response};
 use detect::{Anomaly, UnixNanos};
 use maud::{Markup, html};
 
@@ -17,36 +11,36 @@ use super::{
 };
 use crate::{
     pipeline::now,
-    rest::{self, Chart, Problem, Shared, encoded},
+    rest::{self, Asked, Chart, Link, Problem, encoded},
 };
 
 /// Points drawn at most: more than the picture has dots for.
 const DRAWN: usize = 700;
 
-pub(super) async fn anomaly(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
-    match gather(&shared, id).await {
+pub(super) async fn anomaly(asked: Asked, Path(id): Path<String>) -> Response {
+    match gather(&asked, id).await {
         Ok((anomaly, chart)) => {
             let title = format!("{} of {}", anomaly.pattern.as_str(), anomaly.metric);
             let is_live = anomaly.ends_at.is_none();
-            let body = render(&anomaly, &chart, now());
-            Page { title, is_live, level: None, body }.response(StatusCode::OK)
+            let body = render(&anomaly, &chart, now(), &asked.link);
+            Page { title, is_live, level: None, link: asked.link, body }.response(StatusCode::OK)
         }
         Err(problem) => page::problem(&problem),
     }
 }
 
-async fn gather(shared: &Shared, id: String) -> Result<(Anomaly, Chart), Problem> {
-    let anomaly = rest::anomaly(shared, id).await?;
-    let (view, asked) = (shared.view(), anomaly.clone());
-    let chart = shared.compute(move || rest::chart(&asked, &view, None, None, DRAWN)).await?;
+async fn gather(asked: &Asked, id: String) -> Result<(Anomaly, Chart), Problem> {
+    let anomaly = rest::anomaly(asked, id).await?;
+    let (view, of) = (asked.view(), anomaly.clone());
+    let chart = asked.compute(move || rest::chart(&of, &view, None, None, DRAWN)).await?;
     Ok((anomaly, chart))
 }
 
-fn render(a: &Anomaly, chart: &Chart, now: UnixNanos) -> Markup {
+fn render(a: &Anomaly, chart: &Chart, now: UnixNanos, link: &Link) -> Markup {
     let severity = a.severity.as_str();
     html! {
         section.panel {
-            p.crumbs { a href="/" { "Overview" } " / Anomaly" }
+            p.crumbs { a href=(link.to("/")) { "Overview" } " / Anomaly" }
             h1 { (a.pattern.as_str()) " " (arrow(a)) " in " span.metric { (a.metric) } }
             p.facts {
                 (badge(severity, severity))
@@ -69,7 +63,7 @@ fn render(a: &Anomaly, chart: &Chart, now: UnixNanos) -> Markup {
         }
         div.columns {
             section.panel aria-labelledby="numbers" { h2 id="numbers" { "The verdict in numbers" } (numbers(a, chart)) }
-            section.panel aria-labelledby="labels" { h2 id="labels" { "The series" } (series(a)) }
+            section.panel aria-labelledby="labels" { h2 id="labels" { "The series" } (series(a, link)) }
         }
     }
 }
@@ -94,7 +88,7 @@ fn numbers(a: &Anomaly, chart: &Chart) -> Markup {
     html! { dl.numbers { @for (name, text) in rows { div { dt { (name) } dd { (text) } } } } }
 }
 
-fn series(a: &Anomaly) -> Markup {
+fn series(a: &Anomaly, link: &Link) -> Markup {
     let selector = selector(a);
     let (id, query) = (encoded(&a.id), encoded(&selector));
     html! {
@@ -106,9 +100,9 @@ fn series(a: &Anomaly) -> Markup {
         h3 { "PromQL" }
         pre { code { (selector) } }
         p.links {
-            a href={ "/api/v1/query?query=" (query) } { "Value now" } " "
-            a href={ "/api/v1/anomalies/" (id) "/chart" } { "Points as JSON" } " "
-            a href={ "/api/v1/anomalies/" (id) } { "Anomaly as JSON" }
+            a href=(link.to(&format!("/api/v1/query?query={query}"))) { "Value now" } " "
+            a href=(link.to(&format!("/api/v1/anomalies/{id}/chart"))) { "Points as JSON" } " "
+            a href=(link.to(&format!("/api/v1/anomalies/{id}"))) { "Anomaly as JSON" }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alerting::{AnomalyFilter, DeliveryState, Order, Page as LedgerPage};
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{http::StatusCode, response::Response};
 use detect::{Alert, Anomaly, Level, LevelStatus, UnixNanos};
 use maud::{Markup, html};
 use proto::otlp::Signal;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     pipeline::now,
-    rest::{Info, Problem, ServiceRow, Shared, encoded, service_rows},
+    rest::{Asked, Info, Link, Problem, ServiceRow, encoded, service_rows},
     view::View,
 };
 
@@ -35,44 +35,47 @@ struct Home {
     undelivered: u64,
     failed: u64,
     items_per_second: f64,
+    link: Link,
 }
 
-pub(super) async fn home(State(shared): State<Arc<Shared>>) -> Response {
-    match gather(&shared).await {
+pub(super) async fn home(asked: Asked) -> Response {
+    match gather(&asked).await {
         Ok(home) => {
             let level = home.view.overall().filter(|status| home.is_known(status)).map(|status| status.level);
             let title = level.map_or_else(|| "Waiting for telemetry".to_owned(), |level| format!("Level {level}"));
-            Page { title, is_live: true, level, body: home.render() }.response(StatusCode::OK)
+            Page { title, is_live: true, level, body: home.render(), link: asked.link }.response(StatusCode::OK)
         }
         Err(problem) => page::problem(&problem),
     }
 }
 
-async fn gather(shared: &Shared) -> Result<Home, Problem> {
-    let view = shared.view();
+async fn gather(asked: &Asked) -> Result<Home, Problem> {
+    let view = asked.view();
     let newest = LedgerPage { after: None, order: Order::Descending, limit: ANOMALIES };
     let ask = move |ledger: &alerting::Reader| {
         let anomalies = ledger.anomalies(&AnomalyFilter::default(), newest)?.items;
         let counts = (ledger.delivery_count(DeliveryState::Pending)?, ledger.delivery_count(DeliveryState::Failed)?);
         Ok((anomalies, counts))
     };
-    let (anomalies, (undelivered, failed)) = shared.api.ledger.ask(ask).await?;
+    let (anomalies, (undelivered, failed)) = asked.ledger(ask).await?;
     let shown = Arc::clone(&view);
     let worst = |row: &ServiceRow| {
         let quiet = (row.alerts == 0, row.open_anomalies == 0);
         (std::cmp::Reverse(row.level), !row.silent, quiet, Arc::clone(&row.name))
     };
-    let services = shared.compute(move || service_rows(&shown, SERVICES, worst)).await?;
-    let items = Signal::ALL.map(|signal| shared.api.ingest.accepted(signal)).into_iter().sum();
+    let services = asked.compute(move || service_rows(&shown, SERVICES, worst)).await?;
+    let taken = asked.shared.api.ingest.taken_of(&asked.face.tenant);
+    let items: u64 = Signal::ALL.map(|signal| taken.accepted(signal)).into_iter().sum();
     Ok(Home {
         now: now(),
         view,
-        info: Arc::clone(&shared.api.info),
+        info: Arc::clone(&asked.shared.api.info),
         services,
         anomalies,
         undelivered,
         failed,
-        items_per_second: shared.intake_rate.per_second(items),
+        items_per_second: asked.face.intake_rate.per_second(items),
+        link: asked.link.clone(),
     })
 }
 
@@ -164,7 +167,7 @@ impl Home {
             @if self.failed > 0 || self.undelivered > 0 {
                 p.notice {
                     (self.undelivered) " notifications wait to be delivered, " (self.failed) " were given up. "
-                    a href="/api/v1/deliveries" { "Deliveries" }
+                    a href=(self.link.to("/api/v1/deliveries")) { "Deliveries" }
                 }
             }
             @if self.info.receivers.is_empty() {
@@ -203,7 +206,7 @@ impl Home {
                     }
                 } @else {
                     (table("Alerts that are pending, firing or stale, the worst first", &columns, &rows))
-                    (omitted(alerts.len(), ALERTS, "/api/v1/alerts"))
+                    (omitted(alerts.len(), ALERTS, &self.link.to("/api/v1/alerts")))
                 }
             }
         }
@@ -216,7 +219,7 @@ impl Home {
             @if let Some(summary) = annotation("summary") { div { (summary) } }
             @if let Some(url) = annotation("runbook_url").filter(|url| is_web(url)) { a href=(url) { "Runbook" } }
             @for (i, id) in alert.anomalies.iter().take(3).enumerate() {
-                " " a href={ "/anomalies/" (encoded(id)) } { "Anomaly " (i + 1) }
+                " " a href=(self.link.to(&format!("/anomalies/{}", encoded(id)))) { "Anomaly " (i + 1) }
             }
         };
         let severity = alert.severity().as_str();
@@ -252,7 +255,7 @@ impl Home {
                     p.empty { "None yet. A service appears with its first telemetry, by its " code { "service.name" } "." }
                 } @else {
                     (table("Services, the worst first, with their calls now", &columns, &body))
-                    (omitted(*all, SERVICES, "/api/v1/services"))
+                    (omitted(*all, SERVICES, &self.link.to("/api/v1/services")))
                 }
             }
         }
@@ -303,7 +306,7 @@ impl Home {
                     }
                 } @else {
                     (table("The newest anomalies. A score above 1 is rarer than the series should show by chance", &columns, &rows))
-                    p.more { a href="/api/v1/anomalies?order=desc" { "All as JSON" } }
+                    p.more { a href=(self.link.to("/api/v1/anomalies?order=desc")) { "All as JSON" } }
                 }
             }
         }
@@ -313,7 +316,7 @@ impl Home {
         let (severity, unit) = (a.severity.as_str(), self.unit(a));
         let pattern = html! { (badge(severity, severity)) " " (a.pattern.as_str()) " " (arrow(a)) };
         let metric = html! {
-            a href={ "/anomalies/" (encoded(&a.id)) } { (a.metric) }
+            a href=(self.link.to(&format!("/anomalies/{}", encoded(&a.id)))) { (a.metric) }
             @if let Some(operation) = a.labels.get("span_name") { div.detail { (operation) } }
         };
         let state = html! {
@@ -361,8 +364,8 @@ impl Home {
                     div { dt { "OTLP" } dd { "gRPC " (info.grpc_address) ", HTTP " (info.http_address) } }
                 }
                 p {
-                    a href="/api/v1/status" { "Status" } " " a href="/api/v1/degradation" { "Level" } " "
-                    a href="/metrics" { "Metrics" }
+                    a href=(self.link.to("/api/v1/status")) { "Status" } " " a href=(self.link.to("/api/v1/degradation")) { "Level" } " "
+                    a href=(self.link.to("/metrics")) { "Metrics" }
                 }
             }
         }

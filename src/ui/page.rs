@@ -8,7 +8,7 @@ use axum::{
 use detect::{Anomaly, Direction, Level};
 use maud::{DOCTYPE, Markup, html};
 
-use crate::rest::{Problem, encoded};
+use crate::rest::{Link, Problem, encoded};
 
 /// Seconds between two pictures of a page that shows what is going on.
 const REFRESH: &str = "5";
@@ -20,6 +20,8 @@ pub(super) struct Page {
     pub(super) is_live: bool,
     /// Shown in the icon, so that a tab in the background tells the level.
     pub(super) level: Option<Level>,
+    /// How the page links to others.
+    pub(super) link: Link,
     pub(super) body: Markup,
 }
 
@@ -41,8 +43,8 @@ impl Page {
                     a.skip href="#content" { "Skip to content" }
                     header.top {
                         nav aria-label="Main" {
-                            a.brand href="/" { "Bellwether" }
-                            a href="/runbooks" { "Runbooks" }
+                            a.brand href=(self.link.to("/")) { "Bellwether" }
+                            a href=(self.link.to("/runbooks")) { "Runbooks" }
                         }
                     }
                     main id="content" { (self.body) }
@@ -86,7 +88,7 @@ pub(super) fn problem(problem: &Problem) -> Response {
             p { a href="/" { "Back to the overview" } }
         }
     };
-    Page { title: title.to_owned(), is_live: false, level: None, body }.response(problem.status)
+    Page { title: title.to_owned(), is_live: false, level: None, link: Link::default(), body }.response(problem.status)
 }
 
 /// A cell that carries its column's name along, for narrow screens where there are no columns.

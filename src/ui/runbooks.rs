@@ -7,7 +7,7 @@ use super::{
     markdown,
     page::{self, Page},
 };
-use crate::rest::Problem;
+use crate::rest::{Asked, Problem};
 
 /// Name and text of every runbook, by name.
 const RUNBOOKS: [(&str, &str); 10] = [
@@ -28,28 +28,29 @@ pub(crate) fn runbook(name: &str) -> Option<&'static str> {
     RUNBOOKS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
-pub(super) async fn list() -> Response {
+pub(super) async fn list(asked: Asked) -> Response {
     let body = html! {
         section.panel {
             h1 { "Runbooks" }
             p { "What to do about each alert. Every alert links to its runbook." }
-            ul { @for (name, text) in RUNBOOKS { li { a href={ "/runbooks/" (name) } { (markdown::title(text)) } } } }
+            ul { @for (name, text) in RUNBOOKS { li { a href=(asked.link.to(&format!("/runbooks/{name}"))) { (markdown::title(text)) } } } }
         }
     };
-    Page { title: "Runbooks".to_owned(), is_live: false, level: None, body }.response(StatusCode::OK)
+    Page { title: "Runbooks".to_owned(), is_live: false, level: None, link: asked.link, body }.response(StatusCode::OK)
 }
 
-pub(super) async fn one(Path(name): Path<String>) -> Response {
+pub(super) async fn one(asked: Asked, Path(name): Path<String>) -> Response {
     let Some(text) = runbook(&name) else {
         return page::problem(&Problem::not_found("runbook", &name));
     };
     let body = html! {
         article.panel.prose {
-            p.crumbs { a href="/" { "Overview" } " / " a href="/runbooks" { "Runbooks" } }
+            p.crumbs { a href=(asked.link.to("/")) { "Overview" } " / " a href=(asked.link.to("/runbooks")) { "Runbooks" } }
             (markdown::render(text))
         }
     };
-    Page { title: markdown::title(text).to_owned(), is_live: false, level: None, body }.response(StatusCode::OK)
+    Page { title: markdown::title(text).to_owned(), is_live: false, level: None, link: asked.link, body }
+        .response(StatusCode::OK)
 }
 
 #[cfg(test)]

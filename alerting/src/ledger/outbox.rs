@@ -95,7 +95,7 @@ impl Announcement<'_> {
         &self,
         transaction: &Transaction<'_>,
         receivers: &[Receiver],
-        external_url: &str,
+        origin: &webhook::Origin,
     ) -> Result<usize, LedgerError> {
         let status = webhook::status(self.alert);
         let mut added = 0;
@@ -108,12 +108,12 @@ impl Announcement<'_> {
                 causes = Some(self.causes(transaction)?);
             }
             let causes = causes.as_deref().unwrap_or_default();
-            let payload = webhook::payload(self.alert, receiver.name(), external_url, causes);
+            let payload = webhook::payload(self.alert, receiver.name(), origin, causes);
             added += transaction.execute(
                 "INSERT INTO outbox (id, receiver, episode, announced, payload, created_at, next_attempt_at) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT DO NOTHING",
                 params![
-                    notification_id(receiver.name(), &self.alert.episode, status),
+                    notification_id(origin.tenant.as_deref(), receiver.name(), &self.alert.episode, status),
                     receiver.name(),
                     self.alert.episode,
                     status,
@@ -133,10 +133,10 @@ impl Announcement<'_> {
 }
 
 /// The same notification gets the same id in every attempt, process and replay. A hash, since names
-/// may hold what a header may not.
-fn notification_id(receiver: &str, episode: &str, status: &str) -> String {
+/// may hold what a header may not. Two tenants may well have an episode in common, but no notification.
+fn notification_id(tenant: Option<&str>, receiver: &str, episode: &str, status: &str) -> String {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    for part in [receiver, episode, status] {
+    for part in [receiver, episode, status].into_iter().chain(tenant) {
         hash.update(part.as_bytes());
         hash.update(&[0xff]);
     }

@@ -28,10 +28,12 @@ const LOG_BYTES: i64 = 64 << 20;
 /// Shared by all handles; the file stays locked until the last of them is gone.
 pub(super) struct Store {
     writer: Mutex<Connection>,
-    readers: [Mutex<Connection>; READERS],
+    /// Opened when they are needed: each takes open files, of which there are few for many ledgers.
+    readers: [Mutex<Option<Connection>>; READERS],
+    path: PathBuf,
     turn: AtomicUsize,
     rows_added: watch::Sender<u64>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl fmt::Debug for Store {
@@ -48,10 +50,29 @@ impl Store {
         }
         let lock = lock(path)?;
         let writer = open_writer(path).map_err(|e| explained(e, path))?;
-        let reader = || open_reader(path).map(Mutex::new).map_err(|e| explained(e.into(), path));
-        let readers = [reader()?, reader()?, reader()?, reader()?];
-        let (rows_added, _) = watch::channel(0);
-        Ok(Self { writer: Mutex::new(writer), readers, turn: AtomicUsize::new(0), rows_added, _lock: lock })
+        let readers = [(); READERS].map(|()| Mutex::new(None));
+        let (turn, (rows_added, _)) = (AtomicUsize::new(0), watch::channel(0));
+        let path = path.to_owned();
+        Ok(Self { writer: Mutex::new(writer), readers, path, turn, rows_added, _lock: Some(lock) })
+    }
+
+    /// In memory and empty. Its connections share nothing: what one writes the others do not read.
+    pub(super) fn empty() -> Result<Self, LedgerError> {
+        let connection = || {
+            let mut connection = Connection::open_in_memory()?;
+            schema::migrate(&mut connection, Path::new(":memory:"))?;
+            Ok::<_, LedgerError>(connection)
+        };
+        let reader = || connection().map(|connection| Mutex::new(Some(connection)));
+        let (turn, (rows_added, _)) = (AtomicUsize::new(0), watch::channel(0));
+        Ok(Self {
+            writer: Mutex::new(connection()?),
+            readers: [reader()?, reader()?, reader()?, reader()?],
+            path: PathBuf::from(":memory:"),
+            turn,
+            rows_added,
+            _lock: None,
+        })
     }
 
     /// Runs `work` in one transaction: all of it is on disk afterwards, or none of it.
@@ -72,11 +93,15 @@ impl Store {
         question: impl FnOnce(&Connection) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
-        let connection = free.unwrap_or_else(|| {
+        let mut reader = free.unwrap_or_else(|| {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             locked(&self.readers[turn % READERS])
         });
-        question(&connection)
+        let connection = match &mut *reader {
+            Some(connection) => connection,
+            closed => closed.insert(open_reader(&self.path).map_err(|e| explained(e.into(), &self.path))?),
+        };
+        question(connection)
     }
 
     /// Says that there are new rows in the outbox.
@@ -91,7 +116,7 @@ impl Store {
 }
 
 /// A panic while the lock was held has rolled its transaction back, so the connection is sound.
-fn locked(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+fn locked<T>(connection: &Mutex<T>) -> MutexGuard<'_, T> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

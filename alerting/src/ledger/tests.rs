@@ -365,6 +365,27 @@ fn a_notification_quotes_anomalies_recorded_before_or_with_it() {
 }
 
 #[test]
+fn two_tenants_never_share_a_notification() {
+    let ids = [None, Some("acme"), Some("shop")].map(|tenant| {
+        let mut fixture = Fixture::new();
+        if let Some(tenant) = tenant {
+            fixture.ledger = fixture.ledger.with_tenant(tenant);
+        }
+        fixture.record(&[fired("e1")]);
+        fixture.deliveries()[0].id.clone()
+    });
+    assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[2] != ids[0], "{ids:?}");
+}
+
+#[test]
+fn nothing_is_known_of_nobody() {
+    let nothing = Reader::of_nothing().expect("there is memory");
+    assert!(nothing.active_alerts().expect("reads").is_empty());
+    assert_eq!(nothing.delivery_count(DeliveryState::Pending).expect("reads"), 0);
+    assert_eq!(nothing.alert("e1").expect("reads"), None);
+}
+
+#[test]
 fn levels_have_a_present_and_a_past_by_scope() {
     let mut fixture = Fixture::new();
     fixture.record(&[

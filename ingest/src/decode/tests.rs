@@ -53,9 +53,9 @@ fn metrics_of(resource: Option<Resource>, metrics: Vec<Metric>) -> ExportMetrics
 }
 
 fn read(signal: Signal, request: &[u8]) -> Decoded {
-    let decoder = Decoder::new(Limits::default(), Arc::new(KnownSeries::new(100)));
+    let decoder = Decoder::new(Limits::default());
     let measured = decoder.measure(signal, Encoding::Protobuf, request).expect("is a request");
-    decoder.decode(&measured).expect("is a request")
+    decoder.decode(&measured, &KnownSeries::new(100)).expect("is a request")
 }
 
 fn rows(request: &ExportMetricsServiceRequest) -> Decoded {

@@ -1,10 +1,14 @@
 //! What passed the doors, in numbers for `/metrics`.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use proto::otlp::Signal;
 
-use crate::admission::REASONS;
+use super::taken::{ByTenant, Taken};
+use crate::{Tenant, admission::REASONS};
 
 /// By which door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,9 +100,8 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: [[[AtomicU64; Outcome::COUNT]; 2]; 3],
-    accepted: [AtomicU64; 3],
-    rejected: [AtomicU64; 3],
-    bytes: [AtomicU64; 3],
+    taken: Taken,
+    by_tenant: ByTenant,
     turned_away: [AtomicU64; 4],
     limit: AtomicU64,
     in_flight: AtomicU64,
@@ -112,22 +115,16 @@ impl Counters {
         self.requests[signal as usize][transport as usize][outcome as usize].load(Relaxed)
     }
 
-    /// Data points, spans or log records that were taken.
+    /// What was taken of all tenants together.
     #[must_use]
-    pub fn accepted(&self, signal: Signal) -> u64 {
-        self.accepted[signal as usize].load(Relaxed)
+    pub fn taken(&self) -> &Taken {
+        &self.taken
     }
 
-    /// Data points, spans or log records that were rejected out of requests that were taken.
+    /// What was taken of `tenant`.
     #[must_use]
-    pub fn rejected(&self, signal: Signal) -> u64 {
-        self.rejected[signal as usize].load(Relaxed)
-    }
-
-    /// Bytes of bodies, as they came over the wire, of requests that were taken.
-    #[must_use]
-    pub fn bytes(&self, signal: Signal) -> u64 {
-        self.bytes[signal as usize].load(Relaxed)
+    pub fn taken_of(&self, tenant: &Tenant) -> Arc<Taken> {
+        self.by_tenant.find(tenant).unwrap_or_default()
     }
 
     /// Requests turned away by admission, by reason.
@@ -168,9 +165,16 @@ impl Counters {
         self.requests[signal as usize][transport as usize][outcome as usize].fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn items(&self, signal: Signal, accepted: u64, rejected: u64, bytes: u64) {
-        self.accepted[signal as usize].fetch_add(accepted, Relaxed);
-        self.rejected[signal as usize].fetch_add(rejected, Relaxed);
-        self.bytes[signal as usize].fetch_add(bytes, Relaxed);
+    /// Begins to count for `tenant`, of which the pipeline has taken data and whose number it bounds.
+    pub(crate) fn meet(&self, tenant: &Tenant) {
+        self.by_tenant.meet(tenant);
+    }
+
+    /// Counts a request that was taken.
+    pub(crate) fn items(&self, tenant: &Tenant, signal: Signal, accepted: u64, rejected: u64, bytes: u64) {
+        self.taken.add(signal, accepted, rejected, bytes);
+        if let Some(taken) = self.by_tenant.find(tenant) {
+            taken.add(signal, accepted, rejected, bytes);
+        }
     }
 }

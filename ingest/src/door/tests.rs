@@ -160,7 +160,7 @@ async fn while_the_pipeline_does_not_move_every_refusal_can_be_sent_again_and_sa
 #[tokio::test]
 async fn a_tenant_that_fills_the_service_does_not_keep_others_out() {
     let (queue, mut submissions) = Queue::new(8 << 20, fake::nothing_known());
-    let service = Arc::new(Service::start_in_front_of(&guarded(), queue.serving_all_tenants()).await);
+    let service = Arc::new(Service::start_in_front_of(&guarded(), queue).await);
     let mut asking = tokio::task::JoinSet::new();
     let mut ask = |who: &'static str| {
         let service = Arc::clone(&service);
@@ -192,6 +192,9 @@ async fn a_tenant_that_fills_the_service_does_not_keep_others_out() {
         assert_eq!(status.expect("no panic"), 200);
     }
     assert_eq!(service.counters.in_flight(), 0);
+    let of = |name| service.counters.taken_of(&Tenant::new(name).expect("is a name")).accepted(Signal::Metrics);
+    assert_eq!((of("bank"), of("nobody")), (100, 0));
+    assert_eq!(service.counters.taken().accepted(Signal::Metrics), 300);
 }
 
 #[tokio::test]

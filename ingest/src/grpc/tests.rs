@@ -82,7 +82,10 @@ async fn partial_success_has_the_exact_count() {
     let partial = partial.expect("points were rejected");
     assert_eq!((answer.grpc_status(), partial.rejected_data_points), (0, 3));
     assert!(partial.error_message.contains("time_unix_nano is 0"));
-    assert_eq!((service.counters.accepted(Signal::Metrics), service.counters.rejected(Signal::Metrics)), (5, 3));
+    assert_eq!(
+        (service.counters.taken().accepted(Signal::Metrics), service.counters.taken().rejected(Signal::Metrics)),
+        (5, 3)
+    );
 }
 
 #[tokio::test]

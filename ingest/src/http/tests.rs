@@ -99,10 +99,10 @@ async fn partial_success_has_the_exact_count() {
 
     assert_eq!(service.rows(), (5, 0, 1));
     let counters = &service.counters;
-    assert_eq!((counters.accepted(Signal::Metrics), counters.rejected(Signal::Metrics)), (5, 3));
-    assert_eq!((counters.accepted(Signal::Traces), counters.rejected(Signal::Traces)), (0, 4));
+    assert_eq!((counters.taken().accepted(Signal::Metrics), counters.taken().rejected(Signal::Metrics)), (5, 3));
+    assert_eq!((counters.taken().accepted(Signal::Traces), counters.taken().rejected(Signal::Traces)), (0, 4));
     assert_eq!(counters.requests(Signal::Logs, Transport::Http, Outcome::Partial), 1);
-    assert_eq!(counters.bytes(Signal::Logs), fake::logs(1, 2).len() as u64);
+    assert_eq!(counters.taken().bytes(Signal::Logs), fake::logs(1, 2).len() as u64);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, extract::State, response::Response, routing::get};
+use axum::{Router, response::Response, routing::get};
 use detect::UnixNanos;
 use serde::Serialize;
 use window::{Exemplar, Labels, SeriesId};
@@ -14,7 +14,7 @@ use super::{
     envelope::{Metric, Refusal, Success, cut, number},
     metadata::{Scope, answer_to},
 };
-use crate::rest::Shared;
+use crate::rest::{Asked, Shared};
 
 /// Exemplars in one answer; the newest are kept.
 const MOST: usize = 10_000;
@@ -53,8 +53,8 @@ impl Shown {
     }
 }
 
-async fn exemplars(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
-    answer_to(&shared, request, "query", |scope| {
+async fn exemplars(asked: Asked, request: axum::extract::Request) -> Response {
+    answer_to(&asked, request, "query", |scope| {
         if scope.selectors.is_empty() {
             return Err(Refusal::bad_data("no query parameter provided"));
         }

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Path, Request, State},
+    extract::{Path, Request},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     pipeline::now,
-    rest::{Shared, params::Params},
+    rest::{Asked, Shared, params::Params},
 };
 
 /// Selectors in one request.
@@ -50,7 +50,7 @@ pub(super) struct Scope {
 
 impl Scope {
     /// What `params` ask for, with the selectors in the parameter `of`.
-    fn new(shared: &Shared, params: &mut Params, of: &'static str) -> Result<Self, Refusal> {
+    fn new(asked: &Asked, params: &mut Params, of: &'static str) -> Result<Self, Refusal> {
         let (start, end) = (params.time("start"), params.time("end").unwrap_or_else(now));
         let (limit, texts) = (limit(params), params.all(of));
         checked(params)?;
@@ -61,7 +61,7 @@ impl Scope {
         // A series counts if it has a sample anywhere between start and end.
         let lookback = end.since(start.unwrap_or(UnixNanos(0))).max(Options::default().lookback);
         let options = Options { lookback, ..Options::default() };
-        Ok(Self { snapshot: shared.view().snapshot.clone(), selectors, start, at: end, options, limit })
+        Ok(Self { snapshot: asked.view().snapshot.clone(), selectors, start, at: end, options, limit })
     }
 
     /// Calls `each` with the name and labels of every series meant, some of them repeatedly.
@@ -92,26 +92,26 @@ fn selector(of: &str, text: &str) -> Result<Query, Refusal> {
 }
 
 async fn answer(
-    shared: &Shared,
+    asked: &Asked,
     request: Request,
     make: impl FnOnce(&Scope) -> Result<Response, Refusal> + Send + 'static,
 ) -> Response {
-    answer_to(shared, request, "match[]", make).await
+    answer_to(asked, request, "match[]", make).await
 }
 
 /// Reads the scope, and makes the answer where it may take its time.
 pub(super) async fn answer_to(
-    shared: &Shared,
+    asked: &Asked,
     request: Request,
     selectors: &'static str,
     make: impl FnOnce(&Scope) -> Result<Response, Refusal> + Send + 'static,
 ) -> Response {
     let scope = async {
         let mut params = form(request).await?;
-        Scope::new(shared, &mut params, selectors)
+        Scope::new(asked, &mut params, selectors)
     };
     let made = match scope.await {
-        Ok(scope) => shared.compute(move || make(&scope)).await.unwrap_or_else(|busy| Err(busy.into())),
+        Ok(scope) => asked.compute(move || make(&scope)).await.unwrap_or_else(|busy| Err(busy.into())),
         Err(refusal) => Err(refusal),
     };
     made.unwrap_or_else(IntoResponse::into_response)
@@ -123,7 +123,7 @@ fn texts(found: BTreeSet<String>, limit: Option<usize>) -> Result<Response, Refu
     Success::new(kept, truncated).response()
 }
 
-async fn labels(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn labels(asked: Asked, request: Request) -> Response {
     let make = |scope: &Scope| {
         let mut found = BTreeSet::new();
         let note = |_: &str, labels: &Labels| {
@@ -136,10 +136,10 @@ async fn labels(State(shared): State<Arc<Shared>>, request: Request) -> Response
         scope.visit(note).map_err(|e| Refusal::of_query(&e))?;
         texts(found, scope.limit)
     };
-    answer(&shared, request, make).await
+    answer(&asked, request, make).await
 }
 
-async fn values(State(shared): State<Arc<Shared>>, Path(label): Path<String>, request: Request) -> Response {
+async fn values(asked: Asked, Path(label): Path<String>, request: Request) -> Response {
     let starts_well = label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts_well || !label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Refusal::bad_data(format!("invalid label name: {label:?}")).into_response();
@@ -155,10 +155,10 @@ async fn values(State(shared): State<Arc<Shared>>, Path(label): Path<String>, re
         scope.visit(note).map_err(|e| Refusal::of_query(&e))?;
         texts(found, scope.limit)
     };
-    answer(&shared, request, make).await
+    answer(&asked, request, make).await
 }
 
-async fn series(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn series(asked: Asked, request: Request) -> Response {
     let make = |scope: &Scope| {
         if scope.selectors.is_empty() {
             return Err(Refusal::bad_data("no match[] parameter provided"));
@@ -172,7 +172,7 @@ async fn series(State(shared): State<Arc<Shared>>, request: Request) -> Response
         let (kept, truncated) = cut(&all, scope.limit);
         Success::new(kept, truncated).response()
     };
-    answer(&shared, request, make).await
+    answer(&asked, request, make).await
 }
 
 /// What is known of a metric's meaning. OTLP descriptions are not kept, so there is no help text.
@@ -183,13 +183,13 @@ struct Meaning {
     unit: String,
 }
 
-async fn metadata(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn metadata(asked: Asked, request: Request) -> Response {
     let mut params = Params::of(request.uri());
     let (limit, metric) = (limit(&mut params), params.text("metric"));
     if let Err(refusal) = checked(&params) {
         return refusal.into_response();
     }
-    let snapshot = shared.view().snapshot.clone();
+    let snapshot = asked.view().snapshot.clone();
     let work = move || {
         let registry = &snapshot.registry;
         let names = registry.names().filter(|name| metric.as_deref().is_none_or(|wanted| wanted == *name));
@@ -208,11 +208,11 @@ async fn metadata(State(shared): State<Arc<Shared>>, request: Request) -> Respon
         let all: BTreeMap<String, [Meaning; 1]> = names.iter().filter_map(meaning).collect();
         Success::new(all, truncated).response()
     };
-    let made = shared.compute(work).await.unwrap_or_else(|busy| Err(busy.into()));
+    let made = asked.compute(work).await.unwrap_or_else(|busy| Err(busy.into()));
     made.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn build_info(State(shared): State<Arc<Shared>>) -> Response {
-    let info = BTreeMap::from([("application", "Bellwether"), ("version", shared.api.info.version)]);
+async fn build_info(asked: Asked) -> Response {
+    let info = BTreeMap::from([("application", "Bellwether"), ("version", asked.shared.api.info.version)]);
     Success::new(info, false).response().unwrap_or_else(IntoResponse::into_response)
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::Request,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{checked, envelope::Success, number};
 use crate::{
-    rest::{Shared, json::AlertJson, params::Params},
+    rest::{Asked, Shared, json::AlertJson, params::Params},
     view::View,
 };
 
@@ -29,8 +29,8 @@ struct Alerts {
     alerts: Vec<AlertJson>,
 }
 
-async fn alerts(State(shared): State<Arc<Shared>>) -> Response {
-    let view = shared.view();
+async fn alerts(asked: Asked) -> Response {
+    let view = asked.view();
     let alerts = view.alerts.iter().map(|alert| AlertJson::new(alert, number(alert.value))).collect();
     Success::new(Alerts { alerts }, false).response().unwrap_or_else(IntoResponse::into_response)
 }
@@ -81,14 +81,14 @@ enum RuleJson {
     },
 }
 
-async fn rules(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn rules(asked: Asked, request: Request) -> Response {
     let mut params = Params::of(request.uri());
     let wanted = params.choice("type", &["alert", "record"], |word| word);
     if let Err(refusal) = checked(&params) {
         return refusal.into_response();
     }
-    let view = shared.view();
-    let groups = shared.api.info.rules.iter().map(|group| show_group(group, &view, wanted)).collect();
+    let view = asked.view();
+    let groups = asked.shared.api.info.rules.iter().map(|group| show_group(group, &view, wanted)).collect();
     Success::new(Groups { groups }, false).response().unwrap_or_else(IntoResponse::into_response)
 }
 

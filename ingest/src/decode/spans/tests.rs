@@ -327,10 +327,10 @@ fn cpu_nanos() -> u64 {
 #[expect(clippy::print_stderr, reason = "the figures are what it is for")]
 fn time_for_a_span() {
     let known = std::sync::Arc::new(KnownSeries::new(0));
-    let decoder = Decoder::new(Limits::default(), std::sync::Arc::clone(&known));
+    let decoder = Decoder::new(Limits::default());
     // After the first rounds the window is full, and takes the memory of the chunks that it lets go.
     let mut window = Window::new(Config { max_bytes: 64 << 20, ..Config::default() });
-    let mut intake = Intake::new(IntakeConfig::default(), known);
+    let mut intake = Intake::new(IntakeConfig::default(), std::sync::Arc::clone(&known));
     let mut requests: Vec<Vec<u8>> = (0..8).map(load).collect();
     let near = |w: &[u8]| u64::from_le_bytes(w.try_into().expect("is eight bytes")).wrapping_sub(BASE - 1_000_000_000);
     let places = |bytes: &Vec<u8>| -> Vec<usize> {
@@ -348,7 +348,7 @@ fn time_for_a_span() {
             let begin = cpu_nanos();
             let decoded = decoder
                 .measure(Signal::Traces, Encoding::Protobuf, bytes)
-                .and_then(|m| decoder.decode(&m))
+                .and_then(|m| decoder.decode(&m, &known))
                 .expect("is a request");
             let read = cpu_nanos();
             let applied = intake.apply(decoded.batch, &mut window, None).expect("is not outdated");

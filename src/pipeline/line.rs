@@ -1,0 +1,318 @@
+//! One tenant's line: what comes in is admitted, judged and recorded here, apart from all others'.
+
+use std::{sync::Arc, time::Duration};
+
+use alerting::{Deliverer, Ledger, Receiver};
+use detect::{AnomalyEvent, Decision, Engine, Output, Pin, UnixNanos};
+use ingest::{Applied, Intake, Outdated, Rejections, Tenant};
+use tokio::sync::{broadcast, watch};
+use window::{Labels, Point, Series, SeriesKey, SeriesKind, Window};
+
+use super::{TICK, now};
+use crate::view::{Counts, View};
+
+/// Rows in the head that cause a seal before the next tick.
+const SEAL_ROWS: usize = 200_000;
+/// Decisions kept while the ledger cannot write. More means that the disk has been full for long.
+const MAX_UNRECORDED: usize = 100_000;
+
+/// What a line is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// Whose it is.
+    pub(super) tenant: Tenant,
+    /// Takes batches in.
+    pub(super) intake: Intake,
+    /// The windows.
+    pub(super) window: Window,
+    /// Decides.
+    pub(super) engine: Engine,
+    /// Whether it is asked.
+    pub(super) detect: bool,
+    /// Remembers.
+    pub(super) ledger: Ledger,
+    /// Who is told about alerts.
+    pub(super) receivers: Vec<Receiver>,
+    /// Tells them.
+    pub(super) deliverer: Deliverer,
+    /// How long ended anomalies, resolved alerts and delivered notifications are kept.
+    pub(super) keep: Duration,
+    /// To readers.
+    pub(super) view: watch::Sender<Arc<View>>,
+    /// To those who want to hear every decision as it is made.
+    pub(super) decisions: broadcast::Sender<Arc<Decision>>,
+}
+
+/// A line's state.
+#[derive(Debug)]
+pub(super) struct Line {
+    parts: Parts,
+    last_arrival: Option<UnixNanos>,
+    counts: Counts,
+    rule_failures: Vec<(String, String)>,
+    unrecorded: Vec<Decision>,
+}
+
+impl Line {
+    /// A line into which nothing has come.
+    #[must_use]
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, last_arrival: None, counts: Counts::default(), rule_failures: Vec::new(), unrecorded: Vec::new() }
+    }
+
+    /// Ends it: seals, shows all and writes what was not written. What is left are deliveries.
+    pub(super) fn finish(mut self) -> Deliverer {
+        self.seal_and_show();
+        self.record();
+        if !self.unrecorded.is_empty() {
+            let (tenant, decisions) = (self.parts.tenant.as_str(), self.unrecorded.len());
+            tracing::error!(tenant, decisions, "stopping with decisions that could not be written");
+        }
+        self.parts.deliverer
+    }
+
+    /// Puts one batch through the whole line.
+    ///
+    /// # Errors
+    /// [`Outdated`], with nothing done.
+    pub(super) fn take(&mut self, batch: ingest::Batch, now: UnixNanos) -> Result<Rejections, Outdated> {
+        let empty = batch.is_empty();
+        let applied = self.parts.intake.apply(batch, &mut self.parts.window, Some(now))?;
+        if !empty {
+            self.last_arrival = Some(now);
+        }
+        let rejected = self.judge(applied);
+        self.advance(now);
+        if self.parts.window.head_len() >= SEAL_ROWS {
+            self.seal_and_show();
+        }
+        Ok(rejected)
+    }
+
+    fn judge(&mut self, applied: Applied) -> Rejections {
+        if !self.parts.detect {
+            return applied.rejected;
+        }
+        self.counts.judged += applied.judged.len() as u64;
+        let heard = applied.feeds.iter().map(|(feed, at)| (&feed.service, *at));
+        let out = self.parts.engine.observe(&applied.judged, self.parts.window.registry(), heard);
+        self.absorb(out);
+        applied.rejected
+    }
+
+    /// Closes what is idle, seals, shows and writes. `cleans` says that it is time to search for series
+    /// that have expired and for decisions that are too old.
+    pub(super) fn tick(&mut self, now: UnixNanos, cleans: bool) {
+        let applied = self.parts.intake.tick(&mut self.parts.window, now);
+        self.judge(applied);
+        self.advance(now);
+        if cleans {
+            let expired = self.parts.window.expire_series();
+            let out = self.parts.engine.forget(&expired);
+            self.parts.intake.forget(&expired);
+            self.absorb(out);
+            self.prune(now);
+        }
+        self.seal_and_show();
+        self.record();
+    }
+
+    fn prune(&mut self, now: UnixNanos) {
+        if let Err(error) = self.parts.ledger.prune(now.minus(self.parts.keep)) {
+            tracing::warn!(%error, "old decisions could not be deleted; will retry");
+        }
+    }
+
+    /// How far event time has come: as far as the data says, plus the time for which none came. The
+    /// wall clock bounds it, so that one sender with a fast clock does not make all others late.
+    fn event_time(&self, now: UnixNanos) -> Option<UnixNanos> {
+        let watermark = self.parts.window.watermark()?;
+        let idle = self.last_arrival.map_or(Duration::ZERO, |at| now.since(at));
+        let idle = if idle < TICK { Duration::ZERO } else { idle };
+        Some(watermark.min(now).plus(idle).min(now))
+    }
+
+    /// Evaluates rules and levels if event time has come far enough.
+    fn advance(&mut self, now: UnixNanos) {
+        if !self.parts.detect {
+            return;
+        }
+        let Some(event_time) = self.event_time(now) else { return };
+        if self.parts.engine.next_due().is_some_and(|due| event_time < due) {
+            return;
+        }
+        let span = tracing::info_span!("evaluate", event_time = event_time.as_secs_f64()).entered();
+        let began = std::time::Instant::now();
+        let snapshot = self.parts.window.seal();
+        let out = self.parts.engine.evaluate(snapshot, event_time);
+        self.counts.evaluations += 1;
+        self.counts.evaluation_nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if out.failures != self.rule_failures {
+            for (rule, error) in &out.failures {
+                tracing::warn!(rule, error, "rule could not be evaluated");
+            }
+            self.rule_failures.clone_from(&out.failures);
+        }
+        self.absorb(out);
+        drop(span);
+        self.show();
+    }
+
+    /// Writes what the core wants written, and announces what it decided.
+    fn absorb(&mut self, out: Output) {
+        for published in out.published {
+            let Some(of) = self.parts.window.registry().get(published.of).map(Arc::clone) else { continue };
+            let name = || format!("{}{}", of.name, published.suffix);
+            let key = of.key.derived(published.suffix);
+            self.publish(key, name, &of.labels, &of.unit, &of.service, published.time, published.value);
+        }
+        for recorded in out.recorded {
+            let key = SeriesKey(u128::from(recorded.labels.fingerprint())).derived(&recorded.name);
+            let service: Arc<str> = recorded.labels.get("job").unwrap_or_default().into();
+            let name = || recorded.name.to_string();
+            self.publish(key, name, &recorded.labels, &"".into(), &service, recorded.time, recorded.value);
+        }
+        if out.decisions.is_empty() {
+            return;
+        }
+        for decision in &out.decisions {
+            log(self.parts.tenant.as_str(), decision);
+            let kind = match decision {
+                Decision::Anomaly(AnomalyEvent::Opened(_)) => Some(0),
+                Decision::Anomaly(_) => None,
+                Decision::Alert(_) => Some(1),
+                Decision::Level(_) => Some(2),
+            };
+            if let Some(kind) = kind {
+                self.counts.decisions[kind] += 1;
+            }
+        }
+        self.unrecorded.extend(out.decisions.iter().cloned());
+        self.record();
+        for decision in out.decisions {
+            // Nobody may be listening.
+            let _ = self.parts.decisions.send(Arc::new(decision));
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of one series that is our own")]
+    fn publish(
+        &mut self,
+        key: SeriesKey,
+        name: impl FnOnce() -> String,
+        labels: &Labels,
+        unit: &Arc<str>,
+        service: &Arc<str>,
+        time: UnixNanos,
+        value: f64,
+    ) {
+        let describe = || {
+            let name: Arc<str> = name().into();
+            Series {
+                key,
+                source_name: Arc::clone(&name),
+                name,
+                unit: Arc::clone(unit),
+                kind: SeriesKind::Published,
+                labels: labels.clone(),
+                service: Arc::clone(service),
+            }
+        };
+        // At the series limit the original matters more than what we think of it.
+        if let Ok(series) = self.parts.window.registry_mut().find_or_add(key, describe) {
+            self.parts.window.push_point(Point { series, time, value });
+        }
+    }
+
+    /// Writes decisions and their notifications in one transaction. What cannot be written is kept
+    /// and tried again, while detection goes on.
+    fn record(&mut self) {
+        if self.unrecorded.is_empty() {
+            return;
+        }
+        match self.parts.ledger.record(&self.unrecorded, &self.parts.receivers) {
+            Ok(_) => self.unrecorded.clear(),
+            Err(error) => {
+                tracing::error!(%error, waiting = self.unrecorded.len(), "decisions could not be written; will retry");
+                let excess = self.unrecorded.len().saturating_sub(MAX_UNRECORDED);
+                self.unrecorded.drain(..excess);
+            }
+        }
+        self.counts.unrecorded = self.unrecorded.len();
+    }
+
+    /// Sets or clears the pin of a scope.
+    pub(super) fn pin(&mut self, service: Option<Arc<str>>, pin: Option<Pin>) {
+        let at = self.event_time(now()).unwrap_or_else(now);
+        let change = self.parts.engine.pin(service, pin, at);
+        self.absorb(Output { decisions: change.into_iter().map(Decision::Level).collect(), ..Output::default() });
+        self.show();
+    }
+
+    fn seal_and_show(&mut self) {
+        if self.parts.window.head_len() > 0 {
+            self.parts.window.seal();
+        }
+        self.show();
+    }
+
+    /// Shows readers how things stand.
+    pub(super) fn show(&mut self) {
+        let engine = &self.parts.engine;
+        let (warm_series, warming_series) = engine.warm_and_warming();
+        self.counts.window = self.parts.window.stats();
+        self.counts.passed = self.parts.intake.passed();
+        (self.counts.warm_series, self.counts.warming_series) = (warm_series, warming_series);
+        let at = now();
+        self.parts.view.send_replace(Arc::new(View {
+            at,
+            event_time: self.event_time(at),
+            last_arrival: self.last_arrival,
+            snapshot: self.parts.window.snapshot(),
+            alerts: engine.alerts().cloned().collect(),
+            open_anomalies: engine.open_anomalies().cloned().collect(),
+            levels: engine.levels(),
+            services: engine.services().map(|(s, at)| (Arc::clone(s), at)).collect(),
+            rule_failures: self.rule_failures.clone(),
+            counts: self.counts,
+        }));
+    }
+}
+
+fn log(tenant: &str, decision: &Decision) {
+    match decision {
+        Decision::Anomaly(AnomalyEvent::Opened(a)) => {
+            tracing::info!(
+                tenant,
+                id = a.id,
+                service = &*a.service,
+                metric = &*a.metric,
+                score = a.score,
+                "anomaly opened"
+            );
+        }
+        Decision::Anomaly(AnomalyEvent::Updated(a)) => {
+            tracing::debug!(tenant, id = a.id, score = a.score, pattern = a.pattern.as_str(), "anomaly updated");
+        }
+        Decision::Anomaly(AnomalyEvent::Ended(a)) => {
+            tracing::info!(tenant, id = a.id, service = &*a.service, metric = &*a.metric, "anomaly ended");
+        }
+        Decision::Alert(t) => {
+            let state = t.alert.state.as_str();
+            let service = t.alert.service().unwrap_or_default();
+            tracing::info!(
+                tenant,
+                alert = t.alert.name(),
+                service,
+                state,
+                announced = t.is_announced(),
+                "alert changed"
+            );
+        }
+        Decision::Level(change) => {
+            let service = change.service.as_deref().unwrap_or("all");
+            let (from, to) = (change.from.number(), change.to.number());
+            tracing::info!(tenant, service, from, to, health = change.health, "degradation level changed");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Makes a tenant's line: its ledger opened, what it remembers taken up, its deliveries begun.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use alerting::{Deliverer, DeliveryConfig, Ledger, Receiver};
+use detect::{Engine, EngineConfig, Memory};
+use ingest::{Intake, IntakeConfig, KnownSeries, KnownTenants, Tenant};
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, watch},
+};
+use window::Window;
+
+use super::{
+    line::{Line, Parts},
+    place,
+};
+use crate::{
+    faces::{Face, Faces},
+    view::View,
+};
+
+/// Decisions that a slow listener may lag behind before it misses some.
+const DECISIONS_KEPT: usize = 4_096;
+
+/// Why a tenant's line could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    /// There are as many as there may be.
+    #[error("{0}")]
+    Tenants(#[from] ingest::Refused),
+    /// Its ledger cannot be used.
+    #[error("{0}")]
+    Ledger(#[from] alerting::LedgerError),
+    /// Its deliverer cannot be built.
+    #[error("{0}")]
+    Delivery(#[from] alerting::DeliveryError),
+    /// The directory of tenants cannot be read.
+    #[error("data_dir: the tenants in {path} cannot be read: {source}")]
+    Directory {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What all lines are made from. Limits are those of each line.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    /// What is admitted.
+    pub intake: IntakeConfig,
+    /// The windows.
+    pub window: window::Config,
+    /// Detectors, rules, health and level.
+    pub engine: EngineConfig,
+    /// Whether anything is judged.
+    pub detect: bool,
+    /// Who is told about alerts.
+    pub receivers: Vec<Receiver>,
+    /// How long what is over is kept.
+    pub keep: Duration,
+    /// Where ledgers are.
+    pub data_dir: PathBuf,
+    /// How this service is reached from where its links are read.
+    pub external_url: String,
+    /// Where the doors find what is known of each tenant's series; bounds the number of tenants.
+    pub known: KnownTenants,
+    /// Where readers find each tenant.
+    pub faces: Arc<Faces>,
+    /// Shows nothing to those who are not known, for as long as the pipeline works.
+    pub _nothing: watch::Sender<Arc<View>>,
+    /// Where deliveries run.
+    pub runtime: Handle,
+}
+
+impl Maker {
+    /// The tenants whose ledgers are in the data directory, except the default one.
+    ///
+    /// # Errors
+    /// [`LineError::Directory`].
+    pub(super) fn remembered(&self) -> Result<Vec<Tenant>, LineError> {
+        place::tenants(&self.data_dir).map_err(|source| LineError::Directory { path: self.data_dir.clone(), source })
+    }
+
+    /// A line for `tenant`, known to the doors and to readers from now on.
+    ///
+    /// # Errors
+    /// [`LineError`]; nobody knows of it then.
+    pub(super) fn make(&self, tenant: &Tenant) -> Result<Line, LineError> {
+        // Before anything is written: a tenant too many leaves no file.
+        self.known.of(tenant)?;
+        let mut ledger = Ledger::open(place::ledger(&self.data_dir, tenant))?.with_external_url(&self.external_url);
+        if *tenant != Tenant::default() {
+            ledger = ledger.with_tenant(tenant.as_str());
+        }
+        let reader = ledger.reader();
+        let engine = Engine::new(self.engine.clone(), memory(&reader)?);
+        let deliverer = {
+            let _runtime = self.runtime.enter();
+            Deliverer::start(&ledger.outbox(), self.receivers.clone(), &DeliveryConfig::default())?
+        };
+        let known = Arc::new(KnownSeries::new(self.intake.max_series));
+        let (view_sender, view) = watch::channel(Arc::new(View::default()));
+        let (decisions, _) = broadcast::channel(DECISIONS_KEPT);
+        let face = Face {
+            tenant: tenant.clone(),
+            view,
+            decisions: decisions.clone(),
+            ledger: reader,
+            operator: Some(ledger.operator()),
+            delivery: deliverer.counters(),
+            intake_rate: Arc::default(),
+        };
+        self.known.add(tenant, Arc::clone(&known))?;
+        self.faces.add(face);
+        Ok(Line::new(Parts {
+            tenant: tenant.clone(),
+            intake: Intake::new(self.intake.clone(), known),
+            window: Window::new(self.window.clone()),
+            engine,
+            detect: self.detect,
+            receivers: self.receivers.clone(),
+            keep: self.keep,
+            view: view_sender,
+            decisions,
+            ledger,
+            deliverer,
+        }))
+    }
+}
+
+/// What the ledger remembers from before.
+fn memory(reader: &alerting::Reader) -> Result<Memory, alerting::LedgerError> {
+    Ok(Memory {
+        alerts: reader.active_alerts()?,
+        anomalies: reader.open_anomalies()?,
+        levels: reader.levels()?.into_iter().map(|change| (change.service, change.to)).collect(),
+        pins: reader.pins()?.into_iter().map(|p| (p.service.map(Into::into), p.pin)).collect(),
+        last_seq: reader.greatest_seq()?,
+    })
+}
