@@ -45,7 +45,7 @@ const EXPORT_INTERVAL_MS: u32 = 250;
 /// What is said after the last export must arrive within this time.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// What the Collector compresses with; gzip unless it is told otherwise.
-const COMPRESSIONS: [&str; 1] = ["gzip"];
+const COMPRESSIONS: [&str; 2] = ["gzip", "zstd"];
 const RUNBOOK: &str = "https://runbooks.example.com/queue-depth";
 
 /// The rule that turns the jump into an alert.

@@ -156,6 +156,12 @@ pub fn protobuf(signal: Signal, bytes: &[u8]) {
     assert_eq!(rows(&ours), rows(&again), "rows of {request:?}");
 }
 
+/// Whether something in it refers to a dictionary, which only profiles carry and JSON does not write.
+fn names_a_dictionary(request: &Payload) -> bool {
+    let shown = format!("{request:?}");
+    shown.contains("Strindex(") || shown.split("key_strindex: ").skip(1).any(|rest| !rest.starts_with("0 "))
+}
+
 /// `bytes` as a JSON request, and as a protobuf request that is written as JSON.
 pub fn json(bytes: &[u8]) {
     for signal in Signal::ALL {
@@ -163,6 +169,9 @@ pub fn json(bytes: &[u8]) {
         drop(read(signal, Encoding::Json, bytes));
         let Some(request) = oracle(signal, bytes) else { continue };
         let Ok(binary) = read(signal, Encoding::Protobuf, &request.protobuf()) else { continue };
+        if names_a_dictionary(&request) {
+            continue;
+        }
         let text = json_of::of(&request).to_string();
         match read(signal, Encoding::Json, text.as_bytes()) {
             Ok(json) => assert_eq!(rows(&json), rows(&binary), "rows of {text}"),
