@@ -185,7 +185,8 @@ fn span_of(span: &Span) -> Value {
         "startTimeUnixNano": span.start_time_unix_nano.to_string(),
         "endTimeUnixNano": span.end_time_unix_nano.to_string(), "attributes": pairs(&span.attributes),
         "droppedAttributesCount": span.dropped_attributes_count, "events": list(&span.events, event),
-        "links": list(&span.links, link)});
+        "droppedEventsCount": span.dropped_events_count, "links": list(&span.links, link),
+        "droppedLinksCount": span.dropped_links_count});
     if let Some(status) = &span.status {
         out["status"] = json!({"message": status.message, "code": status.code});
     }
@@ -194,19 +195,21 @@ fn span_of(span: &Span) -> Value {
 
 fn event(event: &Event) -> Value {
     json!({"timeUnixNano": event.time_unix_nano.to_string(), "name": event.name,
-        "attributes": pairs(&event.attributes)})
+        "attributes": pairs(&event.attributes), "droppedAttributesCount": event.dropped_attributes_count})
 }
 
 fn link(link: &Link) -> Value {
     json!({"traceId": hex(&link.trace_id), "spanId": hex(&link.span_id), "traceState": link.trace_state,
-        "attributes": pairs(&link.attributes), "flags": link.flags})
+        "attributes": pairs(&link.attributes), "droppedAttributesCount": link.dropped_attributes_count,
+        "flags": link.flags})
 }
 
 fn log(record: &LogRecord) -> Value {
     let mut out = json!({"timeUnixNano": record.time_unix_nano.to_string(),
         "observedTimeUnixNano": record.observed_time_unix_nano.to_string(),
         "severityNumber": record.severity_number, "severityText": record.severity_text,
-        "attributes": pairs(&record.attributes), "flags": record.flags, "traceId": hex(&record.trace_id),
+        "attributes": pairs(&record.attributes),
+        "droppedAttributesCount": record.dropped_attributes_count, "flags": record.flags, "traceId": hex(&record.trace_id),
         "spanId": hex(&record.span_id), "eventName": record.event_name});
     if let Some(body) = &record.body {
         out["body"] = any(body);
