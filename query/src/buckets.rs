@@ -212,7 +212,7 @@ impl Layout {
                     out.push((bound, below));
                 }
             }
-            BucketsView::Summary { .. } | BucketsView::Ended => return out,
+            BucketsView::Ended => return out,
         }
         out.push((Bound(f64::INFINITY), row.count));
         out

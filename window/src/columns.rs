@@ -68,9 +68,5 @@ pub const POSITIVE_COUNTS: &str = "positive_counts";
 pub const NEGATIVE_OFFSET: &str = "negative_offset";
 /// Observations by negative bucket.
 pub const NEGATIVE_COUNTS: &str = "negative_counts";
-/// Ranks of a summary.
-pub const QUANTILES: &str = "quantiles";
-/// Values at the ranks of a summary.
-pub const QUANTILE_VALUES: &str = "values";
 /// Attributes of a log record that were not kept.
 pub const DROPPED_ATTRIBUTES: &str = "dropped_attributes";

@@ -2,7 +2,8 @@
 //!
 //! A histogram stays one row with its counts in a list. A series per bucket, as Prometheus has it,
 //! would cost a registry entry and a time a bucket, and could not say that counts belong together.
-//! Explicit, exponential and summary rows have different columns, so each has a table of its own.
+//! Explicit and exponential rows have different columns, so each shape has a table of its own.
+//! Summaries are not here: they are series of numbers.
 
 mod build;
 mod chunk;

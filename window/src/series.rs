@@ -59,8 +59,8 @@ pub enum SeriesKind {
         /// How points add up.
         temporality: Temporality,
     },
-    /// Histograms, exponential histograms and summaries: rows of the histogram tables. A summary
-    /// counts from its start, so it is cumulative. The name is the one without `_bucket`.
+    /// Histograms and exponential histograms: rows of the histogram tables. The name is the one
+    /// without `_bucket`.
     Histogram {
         /// How points add up.
         temporality: Temporality,

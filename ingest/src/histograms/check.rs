@@ -4,8 +4,8 @@ use window::{BucketsView, ExpBucketsView, HistogramView};
 
 use super::quantile::log2_bound;
 
-/// Default for the greatest number of buckets (or of a summary's quantiles) in one point. SDKs send
-/// 15 to 200 explicit and up to 160 exponential ones a side.
+/// Default for the greatest number of buckets in one point. SDKs send 15 to 200 explicit and up to
+/// 160 exponential ones a side.
 pub const MAX_BUCKETS: usize = 1_024;
 
 /// The scales that OpenTelemetry's SDKs and the Collector use.
@@ -78,14 +78,6 @@ pub enum HistogramFault {
         /// The point's scale.
         scale: i32,
     },
-    /// A rank of a summary outside of 0 to 1.
-    #[error("quantile_values[{index}].quantile is {actual}, expected 0 to 1")]
-    Rank {
-        /// Its place.
-        index: usize,
-        /// As sent.
-        actual: f64,
-    },
 }
 
 /// Checks what the data model demands of a point, and that its lists are not longer than
@@ -111,17 +103,6 @@ pub fn check_histogram(point: &HistogramView<'_>, max_buckets: usize) -> Result<
             side("negative", scale, negative)?;
             let lists = total(positive.counts) + total(negative.counts);
             adds_up("zero_count, positive and negative bucket_counts", lists + u128::from(zero_count), point.count)
-        }
-        BucketsView::Summary { quantiles, values } => {
-            limited("quantile_values", quantiles.len(), max_buckets)?;
-            if quantiles.len() != values.len() {
-                let (actual, expected) = (values.len(), quantiles.len());
-                return Err(HistogramFault::Length { field: "quantile_values", actual, expected });
-            }
-            match quantiles.iter().enumerate().find(|(_, q)| !(0.0..=1.0).contains(*q)) {
-                Some((index, actual)) => Err(HistogramFault::Rank { index, actual: *actual }),
-                None => Ok(()),
-            }
         }
         BucketsView::Ended => Ok(()),
     }

@@ -75,7 +75,7 @@ impl Interval<'_> {
             BucketsView::Exponential { scale, zero_count, zero_threshold, positive, negative } => {
                 quantile::Exponential { scale, zero_count, zero_threshold, positive, negative }.quantile(q, within)
             }
-            BucketsView::Summary { .. } | BucketsView::Ended => None,
+            BucketsView::Ended => None,
         };
         value.filter(|v| v.is_finite())
     }

@@ -77,7 +77,7 @@ impl Kept {
                 kept.positive.set(positive, 0);
                 kept.negative.set(negative, 0);
             }
-            Buckets::Summary { .. } | Buckets::Ended => *self = Self::Nothing,
+            Buckets::Ended => *self = Self::Nothing,
         }
     }
 }

@@ -14,7 +14,7 @@ fn row(start: Option<i64>, time: i64, buckets: Buckets) -> HistogramRow {
         Buckets::Exponential { zero_count, positive, negative, .. } => {
             zero_count + positive.counts.iter().sum::<u64>() + negative.counts.iter().sum::<u64>()
         }
-        Buckets::Summary { .. } | Buckets::Ended => 0,
+        Buckets::Ended => 0,
     };
     let start = start.map(at);
     HistogramRow { series: SERIES, time: at(time), start, count, sum: None, min: None, max: None, buckets }
@@ -44,7 +44,7 @@ fn seen(interval: Option<Interval<'_>>) -> Seen {
         BucketsView::Exponential { zero_count, positive, .. } => {
             [zero_count].into_iter().chain(positive.counts.iter().copied()).collect()
         }
-        BucketsView::Summary { .. } | BucketsView::Ended => Vec::new(),
+        BucketsView::Ended => Vec::new(),
     };
     interval.map(|i| (i.seconds, i.count, counts(&i)))
 }

@@ -21,9 +21,8 @@ type Lists<T> = ListBuilder<PrimitiveBuilder<T>>;
 pub(super) fn batch(shape: Shape, rows: &[HistogramView<'_>]) -> RecordBatch {
     let mut columns = common(rows);
     match shape {
-        Shape::Explicit => columns.extend(extremes(rows).into_iter().chain(explicit(rows))),
-        Shape::Exponential => columns.extend(extremes(rows).into_iter().chain(exponential(rows))),
-        Shape::Summary => columns.extend(summary(rows)),
+        Shape::Explicit => columns.extend(explicit(rows)),
+        Shape::Exponential => columns.extend(exponential(rows)),
     }
     let field = |c: &Column| Field::new(c.name, c.array.data_type().clone(), c.nullable);
     let fields: Vec<Field> = columns.iter().map(field).collect();
@@ -70,11 +69,6 @@ fn common(rows: &[HistogramView<'_>]) -> Vec<Column> {
         optional(columns::START, Arc::new(starts.finish().with_timezone("UTC"))),
         optional(columns::COUNT, Arc::new(counts.finish())),
         optional(columns::SUM, floats(rows.iter().map(|r| r.sum))),
-    ]
-}
-
-fn extremes(rows: &[HistogramView<'_>]) -> Vec<Column> {
-    vec![
         optional(columns::MIN, floats(rows.iter().map(|r| r.min))),
         optional(columns::MAX, floats(rows.iter().map(|r| r.max))),
     ]
@@ -92,7 +86,7 @@ fn explicit(rows: &[HistogramView<'_>]) -> Vec<Column> {
     for row in rows {
         let (bounds, counts) = match row.buckets {
             BucketsView::Explicit { bounds, counts } => (bounds, counts),
-            BucketsView::Exponential { .. } | BucketsView::Summary { .. } | BucketsView::Ended => (&[][..], &[][..]),
+            BucketsView::Exponential { .. } | BucketsView::Ended => (&[][..], &[][..]),
         };
         bounds_of.append(bounds);
         append(&mut counts_of, counts);
@@ -111,9 +105,7 @@ fn exponential(rows: &[HistogramView<'_>]) -> Vec<Column> {
             BucketsView::Exponential { scale, zero_count, zero_threshold, positive, negative } => {
                 (scale, zero_count, zero_threshold, [positive, negative])
             }
-            BucketsView::Explicit { .. } | BucketsView::Summary { .. } | BucketsView::Ended => {
-                (0, 0, 0.0, [none, none])
-            }
+            BucketsView::Explicit { .. } | BucketsView::Ended => (0, 0, 0.0, [none, none]),
         };
         scales.append_value(scale);
         zero_counts.append_value(zero_count);
@@ -133,23 +125,6 @@ fn exponential(rows: &[HistogramView<'_>]) -> Vec<Column> {
         filled(columns::POSITIVE_COUNTS, Arc::new(positive.finish())),
         filled(columns::NEGATIVE_OFFSET, Arc::new(negative_offsets.finish())),
         filled(columns::NEGATIVE_COUNTS, Arc::new(negative.finish())),
-    ]
-}
-
-fn summary(rows: &[HistogramView<'_>]) -> Vec<Column> {
-    let (mut ranks, mut values): (Lists<Float64Type>, Lists<Float64Type>) = (lists(), lists());
-    for row in rows {
-        if let BucketsView::Summary { quantiles, values: at } = row.buckets {
-            append(&mut ranks, quantiles);
-            append(&mut values, at);
-        } else {
-            ranks.append(true);
-            values.append(true);
-        }
-    }
-    vec![
-        filled(columns::QUANTILES, Arc::new(ranks.finish())),
-        filled(columns::QUANTILE_VALUES, Arc::new(values.finish())),
     ]
 }
 

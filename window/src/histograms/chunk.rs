@@ -24,6 +24,8 @@ pub struct HistogramChunk {
     starts: TimestampNanosecondArray,
     counts: UInt64Array,
     sums: Float64Array,
+    mins: Float64Array,
+    maxs: Float64Array,
     shaped: Shaped,
     /// First row of each series, by series; the next entry (or the end) is one past its last row.
     offsets: Vec<(SeriesId, usize)>,
@@ -32,19 +34,12 @@ pub struct HistogramChunk {
     pub span: (UnixNanos, UnixNanos),
 }
 
-/// The columns that one shape has and the others have not.
+/// The columns that one shape has and the other has not.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one a chunk, and chunks are few")]
 enum Shaped {
-    Explicit { extremes: Extremes, bound_keys: Int32Array, bounds: Lists<Float64Type>, counts: Lists<UInt64Type> },
-    Exponential { extremes: Extremes, scales: Int32Array, zeros: (UInt64Array, Float64Array), sides: [Side; 2] },
-    Summary { quantiles: Lists<Float64Type>, values: Lists<Float64Type> },
-}
-
-#[derive(Debug)]
-struct Extremes {
-    min: Float64Array,
-    max: Float64Array,
+    Explicit { bound_keys: Int32Array, bounds: Lists<Float64Type>, counts: Lists<UInt64Type> },
+    Exponential { scales: Int32Array, zeros: (UInt64Array, Float64Array), sides: [Side; 2] },
 }
 
 #[derive(Debug)]
@@ -104,6 +99,8 @@ impl HistogramChunk {
             starts: column(&batch, columns::START),
             counts: column(&batch, columns::COUNT),
             sums: column(&batch, columns::SUM),
+            mins: column(&batch, columns::MIN),
+            maxs: column(&batch, columns::MAX),
             shaped: Shaped::of(shape, &batch),
             batch,
             offsets,
@@ -123,7 +120,6 @@ impl HistogramChunk {
         match self.shaped {
             Shaped::Explicit { .. } => Shape::Explicit,
             Shaped::Exponential { .. } => Shape::Exponential,
-            Shaped::Summary { .. } => Shape::Summary,
         }
     }
 
@@ -164,25 +160,19 @@ impl HistogramChunk {
 
     fn row(&self, row: usize) -> HistogramView<'_> {
         let ended = self.counts.is_null(row);
-        let (extremes, buckets) = match &self.shaped {
-            Shaped::Explicit { extremes, .. } if ended => (Some(extremes), BucketsView::Ended),
-            Shaped::Explicit { extremes, bound_keys, bounds, counts } => {
+        let buckets = match &self.shaped {
+            Shaped::Explicit { .. } if ended => BucketsView::Ended,
+            Shaped::Explicit { bound_keys, bounds, counts } => {
                 let key = usize::try_from(bound_keys.value(row)).expect("keys are not negative");
-                (Some(extremes), BucketsView::Explicit { bounds: bounds.get(key), counts: counts.get(row) })
+                BucketsView::Explicit { bounds: bounds.get(key), counts: counts.get(row) }
             }
-            Shaped::Exponential { extremes, scales, zeros, sides: [positive, negative] } => {
-                let buckets = BucketsView::Exponential {
-                    scale: scales.value(row),
-                    zero_count: zeros.0.value(row),
-                    zero_threshold: zeros.1.value(row),
-                    positive: positive.get(row),
-                    negative: negative.get(row),
-                };
-                (Some(extremes), buckets)
-            }
-            Shaped::Summary { quantiles, values } => {
-                (None, BucketsView::Summary { quantiles: quantiles.get(row), values: values.get(row) })
-            }
+            Shaped::Exponential { scales, zeros, sides: [positive, negative] } => BucketsView::Exponential {
+                scale: scales.value(row),
+                zero_count: zeros.0.value(row),
+                zero_threshold: zeros.1.value(row),
+                positive: positive.get(row),
+                negative: negative.get(row),
+            },
         };
         HistogramView {
             series: SeriesId(self.series.value(row)),
@@ -190,8 +180,8 @@ impl HistogramChunk {
             start: self.starts.is_valid(row).then(|| UnixNanos(self.starts.value(row))),
             count: if ended { 0 } else { self.counts.value(row) },
             sum: optional(&self.sums, row),
-            min: extremes.and_then(|e| optional(&e.min, row)),
-            max: extremes.and_then(|e| optional(&e.max, row)),
+            min: optional(&self.mins, row),
+            max: optional(&self.maxs, row),
             buckets,
         }
     }
@@ -212,30 +202,23 @@ impl HistogramChunk {
 
 impl Shaped {
     fn of(shape: Shape, batch: &RecordBatch) -> Self {
-        let extremes = || Extremes { min: column(batch, columns::MIN), max: column(batch, columns::MAX) };
         let side = |offsets, counts| Side { offsets: column(batch, offsets), counts: lists(batch, counts) };
         match shape {
             Shape::Explicit => {
                 let bounds: DictionaryArray<Int32Type> = column(batch, columns::BOUNDS);
                 Self::Explicit {
-                    extremes: extremes(),
                     bound_keys: bounds.keys().clone(),
                     bounds: Lists::new(bounds.values().as_ref()),
                     counts: lists(batch, columns::COUNTS),
                 }
             }
             Shape::Exponential => Self::Exponential {
-                extremes: extremes(),
                 scales: column(batch, columns::SCALE),
                 zeros: (column(batch, columns::ZERO_COUNT), column(batch, columns::ZERO_THRESHOLD)),
                 sides: [
                     side(columns::POSITIVE_OFFSET, columns::POSITIVE_COUNTS),
                     side(columns::NEGATIVE_OFFSET, columns::NEGATIVE_COUNTS),
                 ],
-            },
-            Shape::Summary => Self::Summary {
-                quantiles: lists(batch, columns::QUANTILES),
-                values: lists(batch, columns::QUANTILE_VALUES),
             },
         }
     }

@@ -1,10 +1,10 @@
-//! One point of a histogram or summary: owned by writers, borrowed by readers.
+//! One point of a histogram: owned by writers, borrowed by readers.
 
 use std::sync::Arc;
 
 use crate::{SeriesId, UnixNanos};
 
-/// One point of a histogram, an exponential histogram or a summary.
+/// One point of a histogram or an exponential histogram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramRow {
     /// The series.
@@ -17,9 +17,9 @@ pub struct HistogramRow {
     pub count: u64,
     /// Their sum, where it was sent.
     pub sum: Option<f64>,
-    /// The least observation, where it was sent. Not kept for summaries.
+    /// The least observation, where it was sent.
     pub min: Option<f64>,
-    /// The greatest observation, where it was sent. Not kept for summaries.
+    /// The greatest observation, where it was sent.
     pub max: Option<f64>,
     /// How the observations are spread.
     pub buckets: Buckets,
@@ -47,13 +47,6 @@ pub enum Buckets {
         positive: ExpBuckets,
         /// Observations below it, by magnitude.
         negative: ExpBuckets,
-    },
-    /// Quantiles that the sender computed.
-    Summary {
-        /// Ranks within 0 and 1.
-        quantiles: Box<[f64]>,
-        /// The value at each rank; as many as `quantiles`.
-        values: Box<[f64]>,
     },
     /// `NO_RECORDED_VALUE`: the series ended before this time. Never a zero.
     Ended,
@@ -103,8 +96,6 @@ pub enum BucketsView<'a> {
         positive: ExpBucketsView<'a>,
         negative: ExpBucketsView<'a>,
     },
-    /// See [`Buckets::Summary`].
-    Summary { quantiles: &'a [f64], values: &'a [f64] },
     /// See [`Buckets::Ended`].
     Ended,
 }
@@ -123,11 +114,10 @@ pub struct ExpBucketsView<'a> {
 pub(super) enum Shape {
     Explicit,
     Exponential,
-    Summary,
 }
 
 impl Shape {
-    pub(super) const ALL: [Self; 3] = [Self::Explicit, Self::Exponential, Self::Summary];
+    pub(super) const ALL: [Self; 2] = [Self::Explicit, Self::Exponential];
     pub(super) const COUNT: usize = Self::ALL.len();
 }
 
@@ -151,7 +141,6 @@ impl Buckets {
                 positive: positive.view(),
                 negative: negative.view(),
             },
-            Self::Summary { quantiles, values } => BucketsView::Summary { quantiles, values },
             Self::Ended => BucketsView::Ended,
         }
     }
@@ -169,7 +158,6 @@ impl HistogramView<'_> {
         match self.buckets {
             BucketsView::Explicit { .. } | BucketsView::Ended => Shape::Explicit,
             BucketsView::Exponential { .. } => Shape::Exponential,
-            BucketsView::Summary { .. } => Shape::Summary,
         }
     }
 
@@ -179,7 +167,6 @@ impl HistogramView<'_> {
         match self.buckets {
             BucketsView::Explicit { bounds, counts } => bounds.len() + counts.len(),
             BucketsView::Exponential { positive, negative, .. } => positive.counts.len() + negative.counts.len(),
-            BucketsView::Summary { quantiles, values } => quantiles.len() + values.len(),
             BucketsView::Ended => 0,
         }
     }
@@ -196,9 +183,6 @@ impl HistogramView<'_> {
             BucketsView::Exponential { scale, zero_count, zero_threshold, positive, negative } => {
                 let (positive, negative) = (kept(positive), kept(negative));
                 Buckets::Exponential { scale, zero_count, zero_threshold, positive, negative }
-            }
-            BucketsView::Summary { quantiles, values } => {
-                Buckets::Summary { quantiles: quantiles.into(), values: values.into() }
             }
             BucketsView::Ended => Buckets::Ended,
         };

@@ -38,17 +38,12 @@ fn exponential(offset: i32, positive: &[u64], negative: &[u64]) -> Buckets {
     }
 }
 
-fn summary() -> Buckets {
-    Buckets::Summary { quantiles: [0.5, 0.99].into(), values: [1.0, f64::INFINITY].into() }
-}
-
 fn random_buckets(random: &mut Random) -> Buckets {
     let mut counts = |most| (0..random.below(most)).map(|i| i * 3).collect::<Vec<u64>>();
     let (positive, negative) = (counts(5), counts(3));
-    match random.below(5) {
+    match random.below(4) {
         0 => Buckets::Ended,
-        1 => summary(),
-        2 => exponential(-4, &positive, &negative),
+        1 => exponential(-4, &positive, &negative),
         _ => explicit(&positive),
     }
 }
@@ -84,16 +79,14 @@ fn every_shape_comes_back_as_it_went_in() {
         row(0, 3, Buckets::Ended),
         row(1, 1, exponential(-7, &[1, u64::MAX], &[])),
         HistogramRow { start: None, sum: None, max: None, ..row(1, 2, exponential(0, &[], &[4])) },
-        HistogramRow { max: None, ..row(2, 5, summary()) },
     ];
     let mut window = window(Config::default());
     rows.iter().for_each(|r| window.push_histogram(r.clone()));
     assert!(read(&window.snapshot(), 0).is_empty(), "rows of the head are not read");
     let snapshot = window.seal();
     assert_eq!(read(&snapshot, 0), rows[..3]);
-    assert_eq!(read(&snapshot, 1), rows[3..5]);
-    assert_eq!(read(&snapshot, 2), rows[5..]);
-    assert_eq!((snapshot.watermark, window.stats().rows), (Some(at(5)), [0, 0, 0, 6]));
+    assert_eq!(read(&snapshot, 1), rows[3..]);
+    assert_eq!((snapshot.watermark, window.stats().rows), (Some(at(3)), [0, 0, 0, 5]));
 }
 
 #[test]
@@ -118,16 +111,12 @@ fn many_seals_hold_what_a_plain_map_holds() {
     for _ in 0..3_000 {
         let series = u32::try_from(random.below(4)).expect("small");
         let time = i64::try_from(random.below(900)).expect("small");
-        let mut row = row(series, time, random_buckets(&mut random));
-        if matches!(row.buckets, Buckets::Summary { .. }) {
-            row.max = None;
-        }
+        let row = row(series, time, random_buckets(&mut random));
         // One series has one shape, apart from its ends, and an end comes at a time of its own.
-        let shape = series % 3;
+        let shape = series % 2;
         let fits = match row.buckets {
             Buckets::Explicit { .. } => shape == 0,
             Buckets::Exponential { .. } => shape == 1,
-            Buckets::Summary { .. } => shape == 2,
             Buckets::Ended => shape == 0,
         };
         if fits {
@@ -139,7 +128,7 @@ fn many_seals_hold_what_a_plain_map_holds() {
         }
     }
     let snapshot = window.seal();
-    assert!(snapshot.histograms.len() <= 3 * 4 * FAN_IN, "{} chunks", snapshot.histograms.len());
+    assert!(snapshot.histograms.len() <= Shape::COUNT * 4 * FAN_IN, "{} chunks", snapshot.histograms.len());
     assert!(model.len() > 500, "{} rows", model.len());
     for series in 0..4 {
         let expected: Vec<HistogramRow> =

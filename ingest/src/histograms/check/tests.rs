@@ -89,12 +89,3 @@ fn the_sides_share_the_limit() {
         BucketsView::Exponential { scale: 0, zero_count: 0, zero_threshold: 0.0, positive: side, negative: side };
     refused(0, buckets, "positive and negative bucket_counts has 10 entries, the limit is 8");
 }
-
-#[test]
-fn ranks_of_a_summary_are_shares() {
-    taken(9, BucketsView::Summary { quantiles: &[0.0, 1.0], values: &[f64::NAN, 3.0] });
-    let rank = |quantiles| BucketsView::Summary { quantiles, values: &[1.0] };
-    refused(9, rank(&[1.5]), "quantile_values[0].quantile is 1.5, expected 0 to 1");
-    refused(9, rank(&[f64::NAN]), "quantile_values[0].quantile is NaN, expected 0 to 1");
-    refused(9, rank(&[0.5, 0.9]), "quantile_values has 1 entries, expected 2");
-}
