@@ -1,6 +1,6 @@
 //! `bellwether serve`: from arguments to a running service and back.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use alerting::Receiver;
 use anyhow::Context;
@@ -57,20 +57,26 @@ fn configuration(args: &ServeArgs) -> Result<Config, StartError> {
 }
 
 /// Says where everything is, in plain lines that people and scripts can read.
-#[expect(clippy::print_stdout, reason = "the start-up lines are what this command prints")]
+///
+/// Whoever reads them may have gone before the last one: `bellwether | head -1` is no reason to stop.
 pub(crate) fn announce(info: &Info) {
     let rules: usize = info.rules.iter().map(|g| g.rules.len()).sum();
-    println!("bellwether {}", info.version);
-    println!("  OTLP/gRPC   {}", info.grpc_address);
     let scheme = if info.is_encrypted { "https" } else { "http" };
-    println!("  OTLP/HTTP   {scheme}://{}", info.http_address);
-    println!("  page, REST  {}", info.external_url);
-    println!("  data        {}", info.data_dir.display());
-    println!("  rules       {rules} in {} groups", info.rules.len());
-    match info.receivers.as_slice() {
-        [] => println!("  alerts to   nobody yet: give --webhook URL, or receivers in the configuration"),
-        names => println!("  alerts to   {}", names.join(", ")),
-    }
+    let receivers = match info.receivers.as_slice() {
+        [] => "nobody yet: give --webhook URL, or receivers in the configuration".to_owned(),
+        names => names.join(", "),
+    };
+    let lines = format!(
+        "bellwether {}\n  OTLP/gRPC   {}\n  OTLP/HTTP   {scheme}://{}\n  page, REST  {}\n  data        {}\n  rules       \
+         {rules} in {} groups\n  alerts to   {receivers}\n",
+        info.version,
+        info.grpc_address,
+        info.http_address,
+        info.external_url,
+        info.data_dir.display(),
+        info.rules.len(),
+    );
+    let _ = std::io::stdout().write_all(lines.as_bytes());
     warn_of_open_doors(info);
 }
 

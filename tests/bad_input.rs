@@ -1,7 +1,14 @@
 //! Bad input from outside: a clear error with the right code, and the service goes on, or refuses to
 //! start with exit code 2.
 
-use std::{ffi::OsStr, path::Path, process::Command};
+use std::{
+    ffi::OsStr,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -116,7 +123,7 @@ fn a_valid_file_is_said_to_be_valid() {
 #[test]
 fn a_taken_port_and_an_unusable_directory_are_named() {
     let directory = tempfile::tempdir().expect("there is a temporary directory");
-    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
     let address = taken.local_addr().expect("is bound").to_string();
     let config = directory.path().join("bellwether.yaml");
     for key in ["grpc", "http", "api"] {
@@ -136,4 +143,37 @@ fn a_taken_port_and_an_unusable_directory_are_named() {
     let (code, _, err) = run(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), file.as_os_str()]);
     assert_eq!(code, Some(2));
     assert!(err.contains("a-file"), "{err}");
+}
+
+/// Like `bellwether serve | head -1`.
+#[test]
+fn a_reader_of_the_start_up_lines_may_go_away() {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let free = TcpListener::bind("127.0.0.1:0").expect("port 0 is always free");
+    let api = free.local_addr().expect("is bound");
+    drop(free);
+    let config = directory.path().join("bellwether.yaml");
+    let text = format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '{api}'}}\n");
+    std::fs::write(&config, text).expect("the directory is writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+    command.args([OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), directory.path().as_os_str()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    drop(child.stdout.take());
+    let answers = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(api)?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    let is_up = (0..200).any(|_| {
+        let is_up = answers().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        if !is_up {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        is_up
+    });
+    let ended = child.try_wait().expect("can be asked");
+    child.kill().expect("can be ended");
+    child.wait().expect("was ended");
+    assert!(is_up && ended.is_none(), "ended with {ended:?}");
 }
