@@ -29,6 +29,8 @@ pub struct Numbers {
 pub struct NumberRow {
     /// Whose value it is.
     pub series: SeriesRef,
+    /// Whether it stands for the point that was sent: of a histogram's count and sum only one does.
+    pub is_item: bool,
     /// Event time.
     pub time: UnixNanos,
     /// Start of the sum's interval; [`UnixNanos::MIN`] where the sender gave none.

@@ -8,8 +8,8 @@ use window::{Exemplar, HistogramRow, Point, Series, SeriesId, SeriesKind, UnixNa
 
 use self::overflow::Overflow;
 use crate::{
-    Batch, Derived, ExemplarRow, Feed, Histograms, IncomingPoint, KnownSeries, NumberRow, Numbers, RedConfig,
-    Rejections, SeriesRef, Stranger, rates::Sum, red::Red,
+    Batch, Derived, ExemplarRow, Feed, Histograms, IncomingPoint, KnownSeries, Numbers, RedConfig, Rejections,
+    SeriesRef, Stranger, rates::Sum, red::Red,
 };
 
 /// What is admitted.
@@ -180,8 +180,12 @@ impl Intake {
         if numbers.epoch == *epoch {
             return Ok(());
         }
-        let is_expired = |row: &NumberRow| row.series.id().is_ok_and(|id| expired.binary_search(&id).is_ok());
-        if numbers.epoch + 1 < *epoch || numbers.rows.iter().any(is_expired) { Err(Outdated) } else { Ok(()) }
+        let rows = numbers.rows.iter().map(|row| row.series);
+        let histograms = numbers.histograms.iter().map(|(series, _)| *series);
+        // Spans and logs name no series, nor do strangers have a number that could be another's.
+        let mut known = rows.chain(histograms).filter_map(|series| series.id().ok());
+        let is_old = numbers.epoch + 1 < *epoch;
+        if known.any(|id| is_old || expired.binary_search(&id).is_ok()) { Err(Outdated) } else { Ok(()) }
     }
 
     /// Takes the numbers of a batch; returns the newest time among those taken.
@@ -197,7 +201,9 @@ impl Intake {
         for row in &numbers.rows {
             if row.time > limit {
                 let ahead = self.config.max_ahead.as_secs();
-                applied.rejected.add(1, || format!("time_unix_nano is more than {ahead} s in the future"));
+                if row.is_item {
+                    applied.rejected.add(1, || format!("time_unix_nano is more than {ahead} s in the future"));
+                }
                 continue;
             }
             newest = newest.max(Some(row.time));

@@ -71,7 +71,7 @@ impl metrics::Visitor for Rows<'_> {
             }
         };
         let Some(series) = self.series(0, &point.stamp.attributes)? else { return Ok(()) };
-        self.push(NumberRow { series, time, start, value });
+        self.push(NumberRow { series, is_item: true, time, start, value });
         self.exemplars(series, point.exemplars.iter())
     }
 
@@ -110,7 +110,7 @@ impl metrics::Visitor for Rows<'_> {
         for (quantile, value) in &point.quantiles {
             let value = if has_no_value(&point.stamp) { f64::from_bits(STALE_NAN_BITS) } else { *value };
             let Some(series) = self.quantile_series(2, *quantile, &point.stamp.attributes)? else { return Ok(()) };
-            self.push(NumberRow { series, time, start: UnixNanos::MIN, value });
+            self.push(NumberRow { series, is_item: false, time, start: UnixNanos::MIN, value });
         }
         Ok(())
     }
@@ -209,11 +209,11 @@ impl Rows<'_> {
         sum: Option<f64>,
     ) -> Result<(), Malformed> {
         let stale = has_no_value(stamp).then_some(f64::from_bits(STALE_NAN_BITS));
-        for (part, value) in [(part, Some(count as f64)), (part + 1, sum)] {
+        for (part, is_item, value) in [(part, true, Some(count as f64)), (part + 1, false, sum)] {
             if let Some(value) = stale.or(value)
                 && let Some(series) = self.series(part, &stamp.attributes)?
             {
-                self.push(NumberRow { series, time, start, value });
+                self.push(NumberRow { series, is_item, time, start, value });
             }
         }
         Ok(())

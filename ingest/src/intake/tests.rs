@@ -3,7 +3,7 @@ use window::{
 };
 
 use super::*;
-use crate::{SeriesRef, WireKey};
+use crate::{NumberRow, SeriesRef, WireKey};
 
 fn secs(s: i64) -> UnixNanos {
     UnixNanos(s * 1_000_000_000)
@@ -31,7 +31,7 @@ fn batch(points: &[(&str, SeriesKind, i64, f64)]) -> Batch {
     for (name, kind, time, value) in points {
         let series = SeriesRef::stranger(numbers.strangers.len());
         numbers.strangers.push(Stranger { wire: wire(name), series: self::series(name, *kind), is_regular: true });
-        numbers.rows.push(NumberRow { series, time: secs(*time), start: UnixNanos::MIN, value: *value });
+        numbers.rows.push(NumberRow { series, is_item: true, time: secs(*time), start: UnixNanos::MIN, value: *value });
     }
     Batch { numbers, ..Batch::default() }
 }
@@ -152,7 +152,13 @@ fn a_series_that_was_met_is_known_by_its_bytes_until_it_is_forgotten() {
     f.apply(batch(&[("g", SeriesKind::Gauge, 1, 1.0)]));
     let id = f.known.read().get(wire("g")).expect("was met");
     let row = |time, epoch| {
-        let row = NumberRow { series: SeriesRef::known(id), time: secs(time), start: UnixNanos::MIN, value: 2.0 };
+        let row = NumberRow {
+            series: SeriesRef::known(id),
+            is_item: true,
+            time: secs(time),
+            start: UnixNanos::MIN,
+            value: 2.0,
+        };
         Batch { numbers: Numbers { rows: vec![row], epoch, ..Numbers::default() }, ..Batch::default() }
     };
     assert_eq!(
@@ -212,4 +218,25 @@ fn spans_and_logs_from_the_future_are_refused_and_counted_exactly() {
         "end_time_unix_nano is more than 600 s in the future; log record's time is more than 600 s in the future";
     assert_eq!(applied.rejected.message(), said);
     assert_eq!((&f.window.stats().rows[1..], f.window.watermark()), (&[2, 1, 0][..], Some(secs(1_600))));
+}
+
+#[test]
+fn spans_and_strangers_are_taken_however_often_series_have_expired() {
+    let mut f = Fixture::new(IntakeConfig::default());
+    for time in 1..5 {
+        let mut batch = batch(&[("g", SeriesKind::Gauge, time, 1.0)]);
+        batch.spans.set_origin("s", b"", b"");
+        batch.spans.push(&SpanRow { end: secs(time), name: "op", ..SpanRow::default() }).expect("has room");
+        f.apply(batch);
+        let id = f.window.registry().find(series("g", SeriesKind::Gauge).key).expect("known");
+        f.intake.forget(&[id]);
+    }
+}
+
+#[test]
+fn a_point_from_the_future_counts_once_though_it_has_two_rows() {
+    let mut f = Fixture::new(IntakeConfig::default());
+    let mut batch = batch(&[("h_count", COUNTER, 1_601, 1.0), ("h_sum", COUNTER, 1_601, 1.0)]);
+    batch.numbers.rows[1].is_item = false;
+    assert_eq!(f.apply(batch).rejected.count, 1);
 }
