@@ -13,6 +13,7 @@ mod histograms;
 mod labels;
 mod numbers;
 mod rows;
+mod runs;
 mod series;
 mod snapshot;
 mod store;

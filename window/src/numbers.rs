@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::{Point, Sample, SeriesId, UnixNanos, columns};
+use crate::{Point, Sample, SeriesId, UnixNanos, columns, runs::Runs};
 
 /// Bytes that one point takes in a chunk: series, time and value.
 pub const BYTES_PER_POINT: usize = 4 + 8 + 8;
@@ -27,8 +27,7 @@ pub struct NumberChunk {
     series: UInt32Array,
     times: TimestampNanosecondArray,
     values: Float64Array,
-    /// First row of each series, by series; the next entry (or the end) is one past its last row.
-    offsets: Vec<(SeriesId, usize)>,
+    runs: Runs,
     /// Event time of the oldest and the newest row.
     pub span: (UnixNanos, UnixNanos),
 }
@@ -60,21 +59,13 @@ impl NumberChunk {
     }
 
     fn from_sorted(points: &[Point]) -> Option<Self> {
-        let mut offsets: Vec<(SeriesId, usize)> = Vec::new();
-        let mut span: Option<(UnixNanos, UnixNanos)> = None;
-        for (row, p) in points.iter().enumerate() {
-            if offsets.last().is_none_or(|(s, _)| *s != p.series) {
-                offsets.push((p.series, row));
-            }
-            let (from, until) = span.unwrap_or((p.time, p.time));
-            span = Some((from.min(p.time), until.max(p.time)));
-        }
+        let (runs, span) = Runs::of(points.iter().map(|p| (p.series, p.time)))?;
         let series = UInt32Array::from_iter_values(points.iter().map(|p| p.series.0));
         let times = TimestampNanosecondArray::from_iter_values(points.iter().map(|p| p.time.0)).with_timezone("UTC");
         let values = Float64Array::from_iter_values(points.iter().map(|p| p.value));
         let arrays: Vec<ArrayRef> = vec![Arc::new(series.clone()), Arc::new(times.clone()), Arc::new(values.clone())];
         let batch = RecordBatch::try_new(schema(), arrays).expect("the columns are built by the schema");
-        Some(Self { batch, series, times, values, offsets, span: span? })
+        Some(Self { batch, series, times, values, runs, span })
     }
 
     /// The rows as Arrow, in the order of [`schema`].
@@ -93,7 +84,7 @@ impl NumberChunk {
     /// Bytes held, with the offsets.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.len() * BYTES_PER_POINT + self.offsets.len() * size_of::<(SeriesId, usize)>()
+        self.len() * BYTES_PER_POINT + self.runs.bytes()
     }
 
     /// All rows.
@@ -124,11 +115,7 @@ impl NumberChunk {
         if self.span.1 <= after || self.span.0 > until {
             return 0..0;
         }
-        let Ok(i) = self.offsets.binary_search_by_key(&series, |(s, _)| *s) else { return 0..0 };
-        let first = self.offsets[i].1;
-        let end = self.offsets.get(i + 1).map_or(self.len(), |(_, row)| *row);
-        let times = &self.times.values()[first..end];
-        first + times.partition_point(|t| *t <= after.0)..first + times.partition_point(|t| *t <= until.0)
+        self.runs.between(self.times.values(), series, after, until)
     }
 }
 

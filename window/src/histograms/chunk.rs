@@ -12,7 +12,7 @@ use super::{
     build,
     row::{BucketsView, ExpBucketsView, HistogramView, Shape},
 };
-use crate::{SeriesId, UnixNanos, columns};
+use crate::{SeriesId, UnixNanos, columns, runs::Runs};
 
 /// A sealed, immutable run of histograms of one shape, sorted by (series, time), one row a
 /// (series, time).
@@ -27,8 +27,7 @@ pub struct HistogramChunk {
     mins: Float64Array,
     maxs: Float64Array,
     shaped: Shaped,
-    /// First row of each series, by series; the next entry (or the end) is one past its last row.
-    offsets: Vec<(SeriesId, usize)>,
+    runs: Runs,
     bytes: usize,
     /// Event time of the oldest and the newest row.
     pub span: (UnixNanos, UnixNanos),
@@ -81,18 +80,9 @@ impl HistogramChunk {
     pub(super) fn seal_shape(shape: Shape, mut rows: Vec<HistogramView<'_>>) -> Option<Self> {
         rows.sort_by_key(|r| (r.series, r.time));
         rows.dedup_by_key(|r| (r.series, r.time));
-        let mut offsets: Vec<(SeriesId, usize)> = Vec::new();
-        let first = rows.first()?;
-        let mut span = (first.time, first.time);
-        for (place, row) in rows.iter().enumerate() {
-            if offsets.last().is_none_or(|(s, _)| *s != row.series) {
-                offsets.push((row.series, place));
-            }
-            span = (span.0.min(row.time), span.1.max(row.time));
-        }
-        offsets.shrink_to_fit();
+        let (runs, span) = Runs::of(rows.iter().map(|row| (row.series, row.time)))?;
         let batch = build::batch(shape, &rows);
-        let bytes = batch.get_array_memory_size() + offsets.len() * size_of::<(SeriesId, usize)>();
+        let bytes = batch.get_array_memory_size() + runs.bytes();
         Some(Self {
             series: column(&batch, columns::SERIES),
             times: column(&batch, columns::TIME),
@@ -103,7 +93,7 @@ impl HistogramChunk {
             maxs: column(&batch, columns::MAX),
             shaped: Shaped::of(shape, &batch),
             batch,
-            offsets,
+            runs,
             bytes,
             span,
         })
@@ -190,13 +180,7 @@ impl HistogramChunk {
         if self.span.1 <= after || self.span.0 > until {
             return 0..0;
         }
-        let Ok(i) = self.offsets.binary_search_by_key(&series, |(s, _)| *s) else { return 0..0 };
-        let first = self.offsets[i].1;
-        let end = self.offsets.get(i + 1).map_or(self.len(), |(_, row)| *row);
-        let times = &self.times.values()[first..end];
-        let from = times.partition_point(|t| *t <= after.0);
-        // A range that ends before it starts holds nothing.
-        first + from..first + times.partition_point(|t| *t <= until.0).max(from)
+        self.runs.between(self.times.values(), series, after, until)
     }
 }
 
