@@ -120,12 +120,9 @@ fn origin([service, resource, scope]: [&[u8]; 3]) -> String {
     format!("{service:?} {:?} {:?}", message::<Resource>(resource), message::<InstrumentationScope>(scope))
 }
 
-/// The description of a row's series. No series is known here, so each is described in the request;
-/// the reference shows its place as a number with the highest bit set.
+/// The description of a row's series. No series is known here, so each is described in the request.
 fn series<'a>(reference: &SeriesRef, strangers: &'a [Stranger]) -> Option<&'a Series> {
-    let digits: String = format!("{reference:?}").chars().filter(char::is_ascii_digit).collect();
-    let place = digits.parse::<u32>().ok()? & !(1 << 31);
-    Some(&strangers.get(usize::try_from(place).ok()?)?.series)
+    Some(&strangers.get(reference.id().err()?)?.series)
 }
 
 /// Whether ours may refuse what prost takes.

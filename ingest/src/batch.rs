@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use window::{HistogramRow, LogColumns, Series, SeriesId, SeriesKey, SpanColumns, UnixNanos};
+use window::{HistogramRow, LogColumns, Series, SeriesId, SpanColumns, UnixNanos};
 
 use crate::known::WireKey;
 
@@ -77,8 +77,11 @@ impl SeriesRef {
     }
 
     /// The number, or the place among the strangers.
+    ///
+    /// # Errors
+    /// The place, when it is a stranger.
     #[inline]
-    pub(crate) fn id(self) -> Result<SeriesId, usize> {
+    pub fn id(self) -> Result<SeriesId, usize> {
         if self.0 & STRANGER == 0 { Ok(SeriesId(self.0)) } else { Err((self.0 & !STRANGER) as usize) }
     }
 }
@@ -95,18 +98,14 @@ pub struct Stranger {
     pub is_regular: bool,
 }
 
-/// A point whose series is known by identity, with all that is needed to register it.
+/// A value that was computed here, and the series that it belongs to.
 #[derive(Clone, Debug)]
-pub struct IncomingPoint {
-    /// Identity of the series.
-    pub key: SeriesKey,
-    /// Description, shared by the points of one series in one request.
+pub struct DerivedPoint {
+    /// Description of the series.
     pub series: Arc<Series>,
     /// Event time.
     pub time: UnixNanos,
-    /// Start of the sum's interval; `None` where the sender gave none.
-    pub start: Option<UnixNanos>,
-    /// The value; [`window::STALE_NAN_BITS`] where the sender said that there is no recorded value.
+    /// The value.
     pub value: f64,
 }
 

@@ -69,17 +69,23 @@ impl Decoder {
     /// [`DecodeError`] when it is no such request.
     pub fn decode(&self, measured: &Measured<'_>, known: &KnownSeries) -> Result<Decoded, DecodeError> {
         let Measured { signal, request, load } = measured;
-        let read = match signal {
-            Signal::Metrics => {
-                let Self { limits, senders } = self;
-                let context = metrics::Context { limits, known, senders };
-                metrics::rows(request, load.items, context).map(|batch| Decoded { batch, items: load.items })
-            }
-            Signal::Traces => spans::read(request, load.items, &self.limits),
-            Signal::Logs => logs::read(request, load.items, &self.limits),
+        let Self { limits, senders } = self;
+        let (context, items) = (Context { limits, senders }, load.items);
+        let batch = match signal {
+            Signal::Metrics => metrics::rows(request, items, context, known),
+            Signal::Traces => spans::rows(request, items, context),
+            Signal::Logs => logs::rows(request, items, context),
         };
-        read.map_err(|fault| DecodeError::malformed(*signal, &fault))
+        let batch = batch.map_err(|fault| DecodeError::malformed(*signal, &fault))?;
+        Ok(Decoded { batch, items })
     }
+}
+
+/// What reading a request of any signal needs and does not own.
+#[derive(Clone, Copy, Debug)]
+struct Context<'d> {
+    limits: &'d Limits,
+    senders: &'d Senders,
 }
 
 /// A request whose cost is known.

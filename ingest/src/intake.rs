@@ -8,7 +8,7 @@ use window::{Exemplar, HistogramRow, Point, Series, SeriesId, SeriesKind, UnixNa
 
 use self::overflow::Overflow;
 use crate::{
-    Batch, Derived, ExemplarRow, Feed, Histograms, IncomingPoint, KnownSeries, Numbers, RedConfig, Rejections,
+    Batch, Derived, DerivedPoint, ExemplarRow, Feed, Histograms, KnownSeries, Numbers, RedConfig, Rejections,
     SeriesRef, Stranger, rates::Sum, red::Red,
 };
 
@@ -132,7 +132,8 @@ impl Intake {
     /// What was taken without being judged, since the start.
     #[must_use]
     pub fn passed(&self) -> Passed {
-        Passed { late_events: self.red.late, unsummed_events: self.red.unsummed, ..self.passed }
+        let (late_events, unsummed_events) = (self.red.late, self.red.unsummed);
+        Passed { late_events, unsummed_events, folded: self.overflow.folded, ..self.passed }
     }
 
     /// Puts `batch` into `window`. `now` is the wall clock, against which the future is refused and
@@ -150,7 +151,6 @@ impl Intake {
         self.passed.repeated_attributes += batch.repeated_attributes;
         let mut applied = Applied { rejected: batch.rejected, ..Applied::default() };
         let limit = now.map(|n| n.plus(self.config.max_ahead));
-        let ahead = self.config.max_ahead.as_secs();
         let mut newest = self.numbers(batch.numbers, limit.unwrap_or(UnixNanos::MAX), window, &mut applied);
         let arrived = now.unwrap_or(UnixNanos::MIN);
         if let Some(limit) = limit {
@@ -159,7 +159,7 @@ impl Intake {
                 (batch.logs.refuse_after(limit), "log record's time"),
             ];
             for (count, what) in refused.into_iter().filter(|(count, _)| *count > 0) {
-                applied.rejected.add(count as u64, || format!("{what} is more than {ahead} s in the future"));
+                applied.rejected.add(count as u64, || self.in_future(what));
             }
         }
         newest = newest.max(batch.spans.newest()).max(batch.logs.newest());
@@ -172,6 +172,10 @@ impl Intake {
         }
         self.close_buckets(window, now, &mut applied);
         Ok(applied)
+    }
+
+    fn in_future(&self, what: &str) -> String {
+        format!("{what} is more than {} s in the future", self.config.max_ahead.as_secs())
     }
 
     /// Whether the numbers in `numbers` still mean what they did when it was decoded.
@@ -200,9 +204,8 @@ impl Intake {
         let mut newest: Option<UnixNanos> = None;
         for row in &numbers.rows {
             if row.time > limit {
-                let ahead = self.config.max_ahead.as_secs();
                 if row.is_item {
-                    applied.rejected.add(1, || format!("time_unix_nano is more than {ahead} s in the future"));
+                    applied.rejected.add(1, || self.in_future("time_unix_nano"));
                 }
                 continue;
             }
@@ -297,7 +300,6 @@ impl Intake {
                 self.take(id, time, UnixNanos::MIN, value, Origin::Sent, window, applied);
             }
         }
-        self.passed.folded = self.overflow.folded;
     }
 
     /// Closes buckets of services that have been idle by the wall clock `now`.
@@ -333,7 +335,7 @@ impl Intake {
     fn close_buckets(&mut self, window: &mut Window, now: Option<UnixNanos>, applied: &mut Applied) {
         let mut derived = Vec::new();
         self.red.close(now, &mut derived);
-        for IncomingPoint { series, time, value, .. } in derived {
+        for DerivedPoint { series, time, value } in derived {
             match self.register(&series, Origin::Derived, window) {
                 Ok(id) => self.take(id, time, UnixNanos::MIN, value, Origin::Derived, window, applied),
                 Err(limit) => applied.rejected.warn(|| format!("{}: {limit} reached", series.name)),

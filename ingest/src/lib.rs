@@ -24,7 +24,7 @@ mod tenant;
 
 pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret};
 pub use admission::{AdmissionConfig, Rate, TenantLimits};
-pub use batch::{Batch, ExemplarRow, Feed, IncomingPoint, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
+pub use batch::{Batch, DerivedPoint, ExemplarRow, Feed, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
 pub use decode::{Decoded, Decoder, Limits, Measured};
 pub use door::{Counters, Outcome, Taken, Transport};
 pub use histograms::{Derived, HistogramFault, Histograms, Interval, MAX_BUCKETS, check_histogram};

@@ -20,7 +20,7 @@ use window::{
 };
 
 use self::exemplars::Longest;
-use crate::{IncomingPoint, sketch::Sketch};
+use crate::{DerivedPoint, sketch::Sketch};
 
 /// How spans and logs are summed up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,7 +231,7 @@ impl Red {
     ///
     /// `now` is the wall clock; a service from which nothing came for a bucket and the grace is idle.
     /// `None` (in a replay) closes by progress only.
-    pub(crate) fn close(&mut self, now: Option<UnixNanos>, out: &mut Vec<IncomingPoint>) {
+    pub(crate) fn close(&mut self, now: Option<UnixNanos>, out: &mut Vec<DerivedPoint>) {
         let RedConfig { bucket, grace, .. } = self.config;
         self.exemplars.clear();
         if let Some(now) = now {
@@ -272,7 +272,7 @@ impl Service {
     }
 
     /// Appends what a bucket adds up to; rates only of a bucket that `is_whole`.
-    fn emit(&mut self, bucket: &Bucket, end: UnixNanos, width: Duration, is_whole: bool, out: &mut Vec<IncomingPoint>) {
+    fn emit(&mut self, bucket: &Bucket, end: UnixNanos, width: Duration, is_whole: bool, out: &mut Vec<DerivedPoint>) {
         let first = out.len();
         for (number, operation) in (0..).zip(&mut self.operations.list) {
             operation.emit(bucket.calls.get(&number).map(|calls| &**calls), end, width, out);
@@ -404,7 +404,7 @@ impl Operation {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    fn emit(&mut self, calls: Option<&Calls>, end: UnixNanos, width: Duration, out: &mut Vec<IncomingPoint>) {
+    fn emit(&mut self, calls: Option<&Calls>, end: UnixNanos, width: Duration, out: &mut Vec<DerivedPoint>) {
         self.empty_buckets = if calls.is_some() { 0 } else { self.empty_buckets.saturating_add(1) };
         if self.empty_buckets > ZERO_BUCKETS {
             return;
@@ -443,13 +443,7 @@ impl LogSeries {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    fn emit(
-        &mut self,
-        counts: &[u64; SEVERITIES.len()],
-        end: UnixNanos,
-        width: Duration,
-        out: &mut Vec<IncomingPoint>,
-    ) {
+    fn emit(&mut self, counts: &[u64; SEVERITIES.len()], end: UnixNanos, width: Duration, out: &mut Vec<DerivedPoint>) {
         for ((counter, rate), count) in self.0.iter_mut().zip(counts) {
             if *count > 0 || counter.begun {
                 counter.add(*count as f64, end.minus(width), end, out);
@@ -467,7 +461,7 @@ impl Counter {
 
     /// Adds to the total. The first time a zero is written at the bucket's start, so that PromQL's
     /// `rate` sees the first increase.
-    fn add(&mut self, amount: f64, begin: UnixNanos, end: UnixNanos, out: &mut Vec<IncomingPoint>) {
+    fn add(&mut self, amount: f64, begin: UnixNanos, end: UnixNanos, out: &mut Vec<DerivedPoint>) {
         if !self.begun {
             self.begun = true;
             out.push(point(&self.series, begin, 0.0));
@@ -477,8 +471,8 @@ impl Counter {
     }
 }
 
-fn point(series: &Arc<Series>, time: UnixNanos, value: f64) -> IncomingPoint {
-    IncomingPoint { key: series.key, series: Arc::clone(series), time, start: None, value }
+fn point(series: &Arc<Series>, time: UnixNanos, value: f64) -> DerivedPoint {
+    DerivedPoint { series: Arc::clone(series), time, value }
 }
 
 fn derived_series(service: &str, metric: &str, unit: &str, labels: &[(&str, &str)]) -> Arc<Series> {

@@ -21,7 +21,7 @@ use crate::{json, wire::Malformed};
 
 pub use self::{
     measure::{Load, measure},
-    origin::{Resource, Scope},
+    origin::{OriginVisitor, Resource, Scope},
     value::{AnyValue, Array, KeyValue, KeyValues, MAX_NESTING, Repeated},
 };
 

@@ -6,7 +6,7 @@
 //! Source: the Protocol Buffers documentation, "Encoding". Groups, which OTLP does not have, are
 //! skipped as the unknown fields that they are.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// Groups within groups beyond which a message is refused.
 const MAX_GROUPS: usize = 32;
@@ -49,19 +49,21 @@ pub struct Fields<'a> {
     message: &'static str,
     bytes: &'a [u8],
     at: usize,
+    /// Where the field that was read last began.
+    began: usize,
 }
 
 impl<'a> Fields<'a> {
     /// The fields of `bytes`, which hold a `message`.
     #[must_use]
     pub fn new(message: &'static str, bytes: &'a [u8]) -> Self {
-        Self { message, bytes, at: 0 }
+        Self { message, bytes, at: 0, began: 0 }
     }
 
-    /// Where the next field begins, in bytes from the message's start.
+    /// Where the field that was read last stands in the message, with its tag.
     #[must_use]
-    pub fn position(&self) -> usize {
-        self.at
+    pub fn range(&self) -> Range<usize> {
+        self.began..self.at
     }
 
     /// The fault of this message.
@@ -81,6 +83,7 @@ impl<'a> Fields<'a> {
             if self.at == self.bytes.len() {
                 return Ok(None);
             }
+            self.began = self.at;
             let (number, kind) = self.tag()?;
             if kind == 3 {
                 self.skip_group(number)?;
@@ -97,7 +100,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When the bytes end within a field.
     #[inline]
-    pub(crate) fn rest_of_run(&mut self, number: u32) -> Result<(), Malformed> {
+    fn rest_of_run(&mut self, number: u32) -> Result<(), Malformed> {
         let tag = number << 3 | 2;
         while self.bytes.get(self.at).is_some_and(|byte| u32::from(*byte) == tag) {
             self.at += 1;
@@ -360,15 +363,30 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Notes that the field occurs from `start` to where `fields` stands now.
+    /// Notes where the field stands that was read last.
     #[inline]
-    pub(crate) fn note(&mut self, start: usize, fields: &Fields<'_>) {
+    pub(crate) fn note(&mut self, fields: &Fields<'_>) {
+        let Range { start, end } = fields.range();
         if self.end == 0 {
             self.start = start;
         } else if self.end != start {
             self.is_scattered = true;
         }
-        self.end = fields.at;
+        self.end = end;
+    }
+
+    /// The same for a message field, and for those of its number that follow it at once.
+    ///
+    /// # Errors
+    /// When it is of another wire type, or the bytes end within a field.
+    #[inline]
+    pub(crate) fn take(&mut self, field: Field<'_>, fields: &mut Fields<'_>) -> Result<(), Malformed> {
+        let Value::Bytes(_) = field.value else {
+            return Err(fields.malformed("field of a wrong wire type, expected a message"));
+        };
+        fields.rest_of_run(field.number)?;
+        self.note(fields);
+        Ok(())
     }
 
     /// All occurrences with their tags; copied only when others stand between them.
@@ -386,10 +404,9 @@ impl Run {
         let mut gathered = Vec::new();
         let mut again = Fields { at: self.start, ..*fields };
         while again.at < self.end {
-            let start = again.at;
             // It was read once already, so it cannot fail.
             match again.next() {
-                Ok(Some(field)) if field.number == number => gathered.extend(&fields.bytes[start..again.at]),
+                Ok(Some(field)) if field.number == number => gathered.extend(&fields.bytes[again.range()]),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
@@ -398,13 +415,28 @@ impl Run {
     }
 }
 
-/// Appends a varint.
-pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(low_bits(value) | 0x80);
+/// `value` as a varint: in groups of seven bits, the lowest first.
+pub(crate) fn varint_into(buffer: &mut [u8; 10], mut value: u64) -> &[u8] {
+    let mut length = 0;
+    for byte in buffer.iter_mut() {
+        length += 1;
+        *byte = value.to_le_bytes()[0] | 0x80;
         value >>= 7;
+        if value == 0 {
+            *byte &= 0x7f;
+            break;
+        }
     }
-    out.push(low_bits(value));
+    &buffer[..length]
+}
+
+/// Appends a varint.
+#[inline]
+pub fn put_varint(value: u64, out: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(byte @ ..0x80) => out.push(byte),
+        _ => out.extend_from_slice(varint_into(&mut [0; 10], value)),
+    }
 }
 
 /// Appends a length-delimited field.
@@ -412,10 +444,6 @@ pub fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     put_varint(u64::from(number) << 3 | 2, out);
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
-}
-
-fn low_bits(value: u64) -> u8 {
-    value.to_le_bytes()[0] & 0x7f
 }
 
 #[cfg(test)]
@@ -468,9 +496,8 @@ mod tests {
             let mut fields = Fields::new("M", bytes);
             let mut run = Run::default();
             loop {
-                let start = fields.position();
                 match fields.next().expect("is well formed") {
-                    Some(field) if field.number == 1 => run.note(start, &fields),
+                    Some(field) if field.number == 1 => run.note(&fields),
                     Some(_) => {}
                     None => return (run.is_scattered, run.of(1, &fields).into_owned()),
                 }

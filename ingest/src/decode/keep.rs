@@ -1,11 +1,11 @@
 //! Attributes are kept as the bytes in which they came: checked, without repeated names, bounded.
 
 use proto::{
-    otlp::{KeyValue, Repeated, cut},
+    otlp::{KeyValue, Repeated},
     wire::{Malformed, put_bytes},
 };
 
-use super::Limits;
+use super::{Limits, values};
 
 /// Copies attributes; keeps its room from one item to the next.
 #[derive(Debug, Default)]
@@ -60,8 +60,7 @@ impl Keeper {
     ) -> Result<Result<Kept, String>, Malformed> {
         let walked = self.walk(what, sent, limits)?;
         if walked.count > limits.attributes_per_item {
-            let limit = limits.attributes_per_item;
-            return Ok(Err(format!("{what}: {} attributes, the limit is {limit}", walked.count)));
+            return Ok(Err(values::too_many(what, walked.count, limits)));
         }
         if let Some(fault) = walked.long {
             return Ok(Err(fault));
@@ -94,7 +93,7 @@ impl Keeper {
             }
             let key = name.bytes();
             if key.len() > limits.attribute_name_bytes && walked.long.is_none() {
-                walked.long = Some(long_name(what, name.as_str(), limits.attribute_name_bytes));
+                walked.long = Some(values::long_name(what, name.as_str(), limits));
             }
             let digest = digest(key);
             let bit = 1 << (digest & 63);
@@ -103,11 +102,17 @@ impl Keeper {
                 continue;
             }
             bloom |= bit;
-            let start = key.as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
-            self.seen.push(Seen { digest, tag: walked.length, name: (start, start.wrapping_add(key.len())) });
+            self.see(raw, key, digest, walked.length);
             walked.length += 1 + varint_length(message.len()) + message.len();
         }
         Ok(walked)
+    }
+
+    /// Notes a name that stands in `raw`, of an attribute whose tag stands at `tag`.
+    #[inline]
+    fn see(&mut self, raw: &[u8], key: &[u8], digest: u32, tag: usize) {
+        let start = key.as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
+        self.seen.push(Seen { digest, tag, name: (start, start.wrapping_add(key.len())) });
     }
 
     fn is_taken(&self, raw: &[u8], key: &[u8], digest: u32) -> bool {
@@ -128,8 +133,7 @@ impl Keeper {
                 kept.repeated += 1;
                 continue;
             }
-            let place = key.as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
-            self.seen.push(Seen { digest, tag: 0, name: (place, place.wrapping_add(key.len())) });
+            self.see(raw, key, digest, 0);
             let length = 1 + varint_length(attribute.raw.len()) + attribute.raw.len();
             if out.len() - start + length > limits.attribute_bytes_per_item {
                 kept.dropped += 1;
@@ -140,11 +144,6 @@ impl Keeper {
         kept.dropped += kept.repeated;
         kept
     }
-}
-
-#[cold]
-fn long_name(what: &str, name: &str, limit: usize) -> String {
-    format!("{what}: attribute name of {} bytes ({:?}...), the limit is {limit}", name.len(), cut(name, 32))
 }
 
 /// Names that differ mostly differ here: in length, in the first or in the last bytes.

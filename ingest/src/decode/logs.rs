@@ -2,21 +2,21 @@
 
 use proto::{
     otlp::{
-        Resource, Scope, cut,
+        OriginVisitor, Resource, Scope, cut,
         logs::{self, LogRecord, Visitor},
     },
     wire::Malformed,
 };
-use window::{LogColumns, LogRow, UnixNanos};
+use window::{LogRow, UnixNanos};
 
 use super::{
-    Decoded, Limits,
+    Context,
     ids::id,
     keep::{Keeper, Kept},
     origin::Origin,
     values,
 };
-use crate::Rejections;
+use crate::Batch;
 
 /// The greatest severity number of OpenTelemetry.
 const MAX_SEVERITY: u8 = 24;
@@ -24,60 +24,45 @@ const MAX_SEVERITY: u8 = 24;
 const LEAST_BYTES: usize = 11;
 
 /// Reads a logs request that has `items` records.
-pub(super) fn read(request: &[u8], items: u64, limits: &Limits) -> Result<Decoded, Malformed> {
-    let mut logs = LogColumns::default();
+pub(super) fn rows(request: &[u8], items: u64, context: Context<'_>) -> Result<Batch, Malformed> {
+    let mut batch = Batch::default();
     // Records that cannot be valid make no room for themselves.
     let rows = usize::try_from(items).unwrap_or(usize::MAX).min(request.len() / LEAST_BYTES);
     let content = request.len() - rows * LEAST_BYTES;
-    logs.reserve(rows, content / 2, content / 2);
-    let mut reader = Reader {
-        limits,
-        origin: Origin::default(),
-        keeper: Keeper::default(),
-        logs,
-        rejected: Rejections::default(),
-        items: 0,
-        repeated: 0,
-        attributes: Vec::new(),
-    };
+    batch.logs.reserve(rows, content / 2, content / 2);
+    let mut reader =
+        Reader { context, origin: Origin::default(), keeper: Keeper::default(), batch, attributes: Vec::new() };
     logs::read(request, &mut reader)?;
-    let mut decoded = Decoded { items: reader.items, ..Decoded::default() };
-    decoded.batch.logs = reader.logs;
-    decoded.batch.rejected = reader.rejected;
-    decoded.batch.repeated_attributes = reader.repeated + reader.origin.repeated;
-    decoded.batch.feeds = reader.origin.into_feeds();
-    Ok(decoded)
+    Ok(reader.origin.finish(reader.batch))
 }
 
-struct Reader<'l> {
-    limits: &'l Limits,
+struct Reader<'d> {
+    context: Context<'d>,
     origin: Origin,
     keeper: Keeper,
-    logs: LogColumns,
-    rejected: Rejections,
-    items: u64,
-    repeated: u64,
+    batch: Batch,
     /// What the record at hand has.
     attributes: Vec<u8>,
 }
 
-impl Visitor for Reader<'_> {
+impl OriginVisitor for Reader<'_> {
     fn resource(&mut self, resource: &Resource<'_>) {
-        self.origin.resource(resource, self.limits);
+        self.origin.resource(resource, self.context);
     }
 
     fn scope(&mut self, scope: &Scope<'_>) {
-        self.origin.scope(scope, self.limits);
+        self.origin.scope(scope, self.context.limits);
         let (service, resource, scope) = self.origin.parts();
-        self.logs.set_origin(service, resource, scope);
+        self.batch.logs.set_origin(service, resource, scope);
     }
+}
 
+impl Visitor for Reader<'_> {
     fn record(&mut self, record: &LogRecord<'_>) -> Result<(), Malformed> {
-        self.items += 1;
         self.attributes.clear();
-        let kept = self.keeper.copy("log record", &record.attributes, 1, self.limits, &mut self.attributes)?;
+        let kept = self.keeper.copy("log record", &record.attributes, 1, self.context.limits, &mut self.attributes)?;
         if let Err(fault) = self.row(record, kept) {
-            self.rejected.add(1, || fault);
+            self.batch.rejected.add(1, || fault);
         }
         Ok(())
     }
@@ -95,7 +80,7 @@ impl Reader<'_> {
         }
         let time = UnixNanos::from_unsigned(nanos).ok_or("log record: time_unix_nano is beyond the year 2262")?;
         let kept = kept?;
-        let limits = self.limits;
+        let limits = self.context.limits;
         let row = LogRow {
             time,
             observed: UnixNanos::from_unsigned(record.observed).unwrap_or_default(),
@@ -109,8 +94,8 @@ impl Reader<'_> {
             attributes: &self.attributes,
             dropped_attributes: record.dropped_attributes.saturating_add(kept.dropped),
         };
-        self.logs.push(&row).map_err(|full| full.to_string())?;
-        self.repeated += u64::from(kept.repeated);
+        self.batch.logs.push(&row).map_err(|full| full.to_string())?;
+        self.batch.repeated_attributes += u64::from(kept.repeated);
         Ok(())
     }
 }

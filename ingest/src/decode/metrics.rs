@@ -8,8 +8,10 @@ mod series;
 
 use proto::{
     otlp::{
-        Repeated, Resource, Scope, cut,
-        metrics::{self, Exemplar, ExponentialPoint, HistogramPoint, Kind, Metric, NumberPoint, Stamp, SummaryPoint},
+        OriginVisitor, Repeated, Resource, Scope, cut,
+        metrics::{
+            self, Exemplar, ExponentialPoint, HistogramPoint, Kind, Metric, NumberPoint, Stamp, SummaryPoint, Totals,
+        },
     },
     wire::Malformed,
 };
@@ -19,7 +21,7 @@ use self::series::Rows;
 use super::ids::id;
 use crate::{ExemplarRow, MAX_BUCKETS, NumberRow, SeriesRef, check_histogram};
 
-pub(super) use self::series::{Context, rows};
+pub(super) use self::series::rows;
 
 /// Exemplars kept of one point; SDKs send one for each bucket at most.
 const EXEMPLARS: usize = 200;
@@ -30,7 +32,7 @@ const NO_RECORDED_VALUE: u32 = 1;
 const DELTA: i32 = 1;
 const CUMULATIVE: i32 = 2;
 
-impl metrics::Visitor for Rows<'_> {
+impl OriginVisitor for Rows<'_> {
     fn resource(&mut self, resource: &Resource<'_>) {
         self.begin_resource(resource);
     }
@@ -38,7 +40,9 @@ impl metrics::Visitor for Rows<'_> {
     fn scope(&mut self, scope: &Scope<'_>) {
         self.begin_scope(scope);
     }
+}
 
+impl metrics::Visitor for Rows<'_> {
     fn metric(&mut self, metric: &Metric<'_>) -> bool {
         match self.kinds(metric) {
             Ok(kinds) => {
@@ -77,8 +81,7 @@ impl metrics::Visitor for Rows<'_> {
 
     fn histogram(&mut self, point: HistogramPoint<'_>) -> Result<(), Malformed> {
         let buckets = Buckets::Explicit { bounds: point.bounds.into(), counts: point.counts.into() };
-        let totals = Totals { count: point.count, sum: point.sum, min: point.min, max: point.max };
-        self.distribution(&point.stamp, &totals, buckets, &point.exemplars)
+        self.distribution(&point.stamp, &point.totals, buckets, &point.exemplars)
     }
 
     fn exponential(&mut self, point: ExponentialPoint<'_>) -> Result<(), Malformed> {
@@ -90,8 +93,7 @@ impl metrics::Visitor for Rows<'_> {
             positive: side(point.positive),
             negative: side(point.negative),
         };
-        let totals = Totals { count: point.count, sum: point.sum, min: point.min, max: point.max };
-        self.distribution(&point.stamp, &totals, buckets, &point.exemplars)
+        self.distribution(&point.stamp, &point.totals, buckets, &point.exemplars)
     }
 
     fn summary(&mut self, point: SummaryPoint<'_>) -> Result<(), Malformed> {
@@ -114,14 +116,6 @@ impl metrics::Visitor for Rows<'_> {
         }
         Ok(())
     }
-}
-
-/// The totals of a histogram's point.
-struct Totals {
-    count: u64,
-    sum: Option<f64>,
-    min: Option<f64>,
-    max: Option<f64>,
 }
 
 impl Rows<'_> {

@@ -7,12 +7,8 @@ use proto::{
     wire::{put_bytes, put_varint},
 };
 
-use super::{
-    Limits,
-    keep::Keeper,
-    sender::{Feeds, Sender},
-};
-use crate::Feed;
+use super::{Context, Limits, keep::Keeper, sender::Feeds};
+use crate::Batch;
 
 /// The resource and the scope of the items that follow, as they are kept.
 #[derive(Debug, Default)]
@@ -27,17 +23,17 @@ pub(super) struct Origin {
     resource_fault: Option<String>,
     scope_fault: Option<String>,
     /// Attributes of both whose name another one had already.
-    pub(super) repeated: u64,
+    repeated: u64,
 }
 
 impl Origin {
-    pub(super) fn resource(&mut self, resource: &Resource<'_>, limits: &Limits) {
-        let sender = Sender::new(resource, limits);
+    pub(super) fn resource(&mut self, resource: &Resource<'_>, Context { limits, senders }: Context<'_>) {
+        let sender = senders.of(resource, limits);
         self.feeds.note(&sender.feed);
-        self.service = sender.feed.service;
+        self.service = Arc::clone(&sender.feed.service);
         self.resource.clear();
         let kept = copy(&mut self.keeper, ("resource", 1), &resource.attributes, limits, &mut self.resource);
-        self.resource_fault = sender.fault.or_else(|| kept.as_ref().err().cloned());
+        self.resource_fault = sender.fault.clone().or_else(|| kept.as_ref().err().cloned());
         let (dropped, repeated) = kept.unwrap_or_default();
         self.repeated += repeated;
         put_count(2, resource.dropped_attributes.saturating_add(dropped), &mut self.resource);
@@ -65,9 +61,11 @@ impl Origin {
         (&self.service, &self.resource, &self.scope)
     }
 
-    /// All senders of the request.
-    pub(super) fn into_feeds(self) -> Vec<Feed> {
-        self.feeds.into_list()
+    /// Adds to `batch` who sent it, and what was left out of resources and scopes.
+    pub(super) fn finish(self, mut batch: Batch) -> Batch {
+        batch.repeated_attributes += self.repeated;
+        batch.feeds = self.feeds.into_list();
+        batch
     }
 }
 

@@ -122,11 +122,14 @@ mod tests {
     /// Keeps the resource of a request.
     struct Keep(Option<Sender>);
 
-    impl proto::otlp::logs::Visitor for Keep {
+    impl proto::otlp::OriginVisitor for Keep {
         fn resource(&mut self, resource: &Resource<'_>) {
             self.0 = Some(Sender::new(resource, &Limits::default()));
         }
         fn scope(&mut self, _: &proto::otlp::Scope<'_>) {}
+    }
+
+    impl proto::otlp::logs::Visitor for Keep {
         fn record(&mut self, _: &proto::otlp::logs::LogRecord<'_>) -> Result<(), proto::wire::Malformed> {
             Ok(())
         }

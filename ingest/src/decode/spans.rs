@@ -2,85 +2,75 @@
 
 use proto::{
     otlp::{
-        Repeated, Resource, Scope, cut,
+        OriginVisitor, Repeated, Resource, Scope, cut,
         traces::{self, Event, Link, Span, Visitor},
     },
     wire::{Malformed, put_bytes, put_varint},
 };
-use window::{SpanColumns, SpanKind, SpanRow, SpanStatus, UnixNanos};
+use window::{SpanKind, SpanRow, SpanStatus, UnixNanos};
 
 use super::{
-    Decoded, Limits,
+    Context,
     ids::id,
     keep::{Keeper, varint_length},
     origin::{Origin, put_count, put_text},
 };
-use crate::Rejections;
+use crate::Batch;
 
 /// A span with ids and times, and without anything else, takes this many bytes in a request.
 const LEAST_BYTES: usize = 39;
 
 /// Reads a traces request that has `items` spans.
-pub(super) fn read(request: &[u8], items: u64, limits: &Limits) -> Result<Decoded, Malformed> {
-    let mut spans = SpanColumns::default();
+pub(super) fn rows(request: &[u8], items: u64, context: Context<'_>) -> Result<Batch, Malformed> {
+    let mut batch = Batch::default();
     // Spans that cannot be valid make no room for themselves.
     let rows = usize::try_from(items).unwrap_or(usize::MAX).min(request.len() / LEAST_BYTES);
-    spans.reserve(rows, request.len() - rows * LEAST_BYTES);
+    batch.spans.reserve(rows, request.len() - rows * LEAST_BYTES);
     let mut reader = Reader {
-        limits,
+        context,
         origin: Origin::default(),
         keeper: Keeper::default(),
-        spans,
-        rejected: Rejections::default(),
-        items: 0,
-        repeated: 0,
+        batch,
         attributes: Vec::new(),
         rest: Vec::new(),
     };
     traces::read(request, &mut reader)?;
-    let mut decoded = Decoded { items: reader.items, ..Decoded::default() };
-    decoded.batch.spans = reader.spans;
-    decoded.batch.rejected = reader.rejected;
-    decoded.batch.repeated_attributes = reader.repeated + reader.origin.repeated;
-    decoded.batch.feeds = reader.origin.into_feeds();
-    Ok(decoded)
+    Ok(reader.origin.finish(reader.batch))
 }
 
-struct Reader<'l> {
-    limits: &'l Limits,
+struct Reader<'d> {
+    context: Context<'d>,
     origin: Origin,
     keeper: Keeper,
-    spans: SpanColumns,
-    rejected: Rejections,
-    items: u64,
-    repeated: u64,
+    batch: Batch,
     /// What the span at hand is kept as.
     attributes: Vec<u8>,
     rest: Vec<u8>,
 }
 
-impl Visitor for Reader<'_> {
+impl OriginVisitor for Reader<'_> {
     fn resource(&mut self, resource: &Resource<'_>) {
-        self.origin.resource(resource, self.limits);
+        self.origin.resource(resource, self.context);
     }
 
     fn scope(&mut self, scope: &Scope<'_>) {
-        self.origin.scope(scope, self.limits);
+        self.origin.scope(scope, self.context.limits);
         let (service, resource, scope) = self.origin.parts();
-        self.spans.set_origin(service, resource, scope);
+        self.batch.spans.set_origin(service, resource, scope);
     }
+}
 
+impl Visitor for Reader<'_> {
     #[inline]
     fn span(&mut self, span: &Span<'_>) -> Result<(), Malformed> {
-        self.items += 1;
         self.attributes.clear();
-        let kept = self.keeper.copy("span", &span.attributes, 1, self.limits, &mut self.attributes)?;
+        let kept = self.keeper.copy("span", &span.attributes, 1, self.context.limits, &mut self.attributes)?;
         self.rest.clear();
         let dropped = kept.as_ref().map_or(0, |kept| kept.dropped);
-        put_rest(span, dropped, self.limits.attribute_bytes_per_item, &mut self.rest)?;
+        put_rest(span, dropped, self.context.limits.attribute_bytes_per_item, &mut self.rest)?;
         match self.row(span, kept.map(|kept| kept.repeated)) {
-            Ok(repeated) => self.repeated += u64::from(repeated),
-            Err(fault) => self.rejected.add(1, || fault),
+            Ok(repeated) => self.batch.repeated_attributes += u64::from(repeated),
+            Err(fault) => self.batch.rejected.add(1, || fault),
         }
         Ok(())
     }
@@ -98,7 +88,7 @@ impl Reader<'_> {
             span_id: id(span.span_id).ok_or("span_id is not 8 bytes, or all zero")?,
             start: time("start_time_unix_nano", span.start)?,
             end: time("end_time_unix_nano", span.end)?,
-            name: cut(span.name.as_str(), self.limits.span_name_bytes),
+            name: cut(span.name.as_str(), self.context.limits.span_name_bytes),
             kind: SpanKind::from_wire(span.kind),
             status: SpanStatus::from_wire(span.status_code),
             parent_span_id: id(span.parent_span_id).unwrap_or_default(),
@@ -107,7 +97,7 @@ impl Reader<'_> {
             rest: &self.rest,
         };
         let repeated = repeated?;
-        self.spans.push(&row).map_err(|full| full.to_string())?;
+        self.batch.spans.push(&row).map_err(|full| full.to_string())?;
         Ok(repeated)
     }
 }

@@ -52,10 +52,15 @@ fn metrics_of(resource: Option<Resource>, metrics: Vec<Metric>) -> ExportMetrics
     ExportMetricsServiceRequest { resource_metrics }
 }
 
-fn read(signal: Signal, request: &[u8]) -> Decoded {
+/// The request as a decoder reads it that knows no series.
+pub(in crate::decode) fn attempt(signal: Signal, request: &[u8]) -> Result<Decoded, DecodeError> {
     let decoder = Decoder::new(Limits::default());
-    let measured = decoder.measure(signal, Encoding::Protobuf, request).expect("is a request");
-    decoder.decode(&measured, &KnownSeries::new(100)).expect("is a request")
+    let measured = decoder.measure(signal, Encoding::Protobuf, request)?;
+    decoder.decode(&measured, &KnownSeries::new(100))
+}
+
+fn read(signal: Signal, request: &[u8]) -> Decoded {
+    attempt(signal, request).expect("is a request")
 }
 
 fn rows(request: &ExportMetricsServiceRequest) -> Decoded {

@@ -46,13 +46,22 @@ pub(super) fn sort(list: &mut Vec<KeyValue<'_>>) -> u64 {
 
 /// What is wrong with the `count` attributes of `what`, if anything.
 fn fault(what: &str, count: usize, list: &[KeyValue<'_>], limits: &Limits) -> Option<String> {
-    let limit = limits.attributes_per_item;
-    if count > limit {
-        return Some(format!("{what}: {count} attributes, the limit is {limit}"));
+    if count > limits.attributes_per_item {
+        return Some(too_many(what, count, limits));
     }
-    let limit = limits.attribute_name_bytes;
-    let long = list.iter().find(|a| a.key.bytes().len() > limit)?.key.as_str();
-    Some(format!("{what}: attribute name of {} bytes ({:?}...), the limit is {limit}", long.len(), cut(long, 32)))
+    let long = list.iter().find(|a| a.key.bytes().len() > limits.attribute_name_bytes)?;
+    Some(long_name(what, long.key.as_str(), limits))
+}
+
+#[cold]
+pub(super) fn too_many(what: &str, count: usize, limits: &Limits) -> String {
+    format!("{what}: {count} attributes, the limit is {}", limits.attributes_per_item)
+}
+
+#[cold]
+pub(super) fn long_name(what: &str, name: &str, limits: &Limits) -> String {
+    let (length, limit) = (name.len(), limits.attribute_name_bytes);
+    format!("{what}: attribute name of {length} bytes ({:?}...), the limit is {limit}", cut(name, 32))
 }
 
 /// The value as text, at most `limit` bytes: text as it is, numbers in decimal, bytes in base64,

@@ -18,7 +18,7 @@ fn span(service: &str, name: &str, end: i64, millis: i64, failed: bool) -> SpanC
 }
 
 /// What `metric` was emitted as: (time in seconds, value), for labels that contain `wanted`.
-fn values(out: &[IncomingPoint], metric: &str, wanted: &str) -> Vec<(i64, f64)> {
+fn values(out: &[DerivedPoint], metric: &str, wanted: &str) -> Vec<(i64, f64)> {
     out.iter()
         .filter(|p| &*p.series.name == metric && p.series.labels.to_string().contains(wanted))
         .map(|p| (p.time.0 / 1_000_000_000, p.value))
@@ -45,7 +45,7 @@ fn a_bucket_adds_up_to_rate_errors_and_durations() {
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", "GET /"), [(10, 4.0)]);
     assert_eq!(values(&out, "traces_span_metrics_errors:ratio", "GET /"), [(10, 0.1)]);
     let counted = |status: &str| {
-        let of_operation: Vec<IncomingPoint> =
+        let of_operation: Vec<DerivedPoint> =
             out.iter().filter(|p| p.series.labels.get("span_name") == Some("GET /")).cloned().collect();
         values(&of_operation, "traces_span_metrics_calls_total", status)
     };
@@ -172,8 +172,8 @@ fn one_batch_of_many_services_names_and_buckets_is_the_same_as_span_by_span() {
     let (mut out, mut expected) = (Vec::new(), Vec::new());
     whole.close(Some(secs(1_000)), &mut out);
     single.close(Some(secs(1_000)), &mut expected);
-    let said = |points: &[IncomingPoint]| -> Vec<(SeriesKey, UnixNanos, u64)> {
-        points.iter().map(|p| (p.key, p.time, p.value.to_bits())).collect()
+    let said = |points: &[DerivedPoint]| -> Vec<(SeriesKey, UnixNanos, u64)> {
+        points.iter().map(|p| (p.series.key, p.time, p.value.to_bits())).collect()
     };
     assert!(out.len() > 100 && whole.late > 0);
     assert_eq!((said(&out), whole.late), (said(&expected), single.late));

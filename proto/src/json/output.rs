@@ -1,7 +1,7 @@
 //! Protobuf as it is written: tags, numbers, and lengths that are known only afterwards.
 
 use super::stop::{Done, Stop};
-use crate::wire::Fields;
+use crate::wire::{Fields, put_varint, varint_into};
 
 /// Wire type of what begins with a length.
 const LENGTH_DELIMITED: u8 = 2;
@@ -119,11 +119,9 @@ impl Output {
         let message = &self.bytes[start..];
         let mut fields = Fields::new("message", message);
         let mut parts = Vec::new();
-        loop {
-            let from = fields.position();
-            // They were written just now, so they are well formed.
-            let Ok(Some(field)) = fields.next() else { break };
-            parts.push((field.number, from..fields.position()));
+        // They were written just now, so they are well formed.
+        while let Ok(Some(field)) = fields.next() {
+            parts.push((field.number, fields.range()));
         }
         parts.sort_by_key(|(number, _)| *number);
         let ordered: Vec<u8> = parts.into_iter().flat_map(|(_, range)| &message[range]).copied().collect();
@@ -160,24 +158,6 @@ impl Output {
 
     #[inline]
     fn varint(&mut self, value: u64) {
-        match u8::try_from(value) {
-            Ok(byte @ ..0x80) => self.bytes.push(byte),
-            _ => self.bytes.extend_from_slice(varint_into(&mut [0; 10], value)),
-        }
+        put_varint(value, &mut self.bytes);
     }
-}
-
-/// `value` in groups of seven bits, the lowest first.
-fn varint_into(buffer: &mut [u8; 10], mut value: u64) -> &[u8] {
-    let mut length = 0;
-    for byte in buffer.iter_mut() {
-        length += 1;
-        *byte = value.to_le_bytes()[0] | 0x80;
-        value >>= 7;
-        if value == 0 {
-            *byte &= 0x7f;
-            break;
-        }
-    }
-    &buffer[..length]
 }

@@ -1,6 +1,6 @@
 //! What the three requests share: items within scopes within resources.
 
-use super::origin::{Resource, Scope};
+use super::origin::{OriginVisitor, Resource, Scope};
 use crate::wire::{Fields, Malformed};
 
 /// The messages of one request, in their own words for faults.
@@ -10,29 +10,29 @@ pub(super) struct Names {
     pub(super) scope: &'static str,
 }
 
-/// Takes what is shared, and the items.
-pub(super) trait Walk {
-    /// A resource begins.
-    fn resource(&mut self, resource: &Resource<'_>);
-    /// A scope of that resource begins.
-    fn scope(&mut self, scope: &Scope<'_>);
-    /// A span, a log record or a metric of that scope.
-    fn item(&mut self, bytes: &[u8]) -> Result<(), Malformed>;
-}
-
 /// Walks a request. Fields may come in any order, so each level is looked through twice: once for
-/// what is shared, once for what shares it.
-pub(super) fn walk(names: &Names, request: &[u8], walker: &mut impl Walk) -> Result<(), Malformed> {
+/// what is shared, once for what shares it. `item` reads a span, a log record or a metric.
+pub(super) fn walk<V: OriginVisitor>(
+    names: &Names,
+    request: &[u8],
+    visitor: &mut V,
+    item: impl Fn(&mut V, &[u8]) -> Result<(), Malformed> + Copy,
+) -> Result<(), Malformed> {
     let mut fields = Fields::new(names.request, request);
     while let Some(field) = fields.next()? {
         if field.number == 1 {
-            resource(names, fields.bytes(field.value)?, walker)?;
+            resource(names, fields.bytes(field.value)?, visitor, item)?;
         }
     }
     Ok(())
 }
 
-fn resource(names: &Names, bytes: &[u8], walker: &mut impl Walk) -> Result<(), Malformed> {
+fn resource<V: OriginVisitor>(
+    names: &Names,
+    bytes: &[u8],
+    visitor: &mut V,
+    item: impl Fn(&mut V, &[u8]) -> Result<(), Malformed> + Copy,
+) -> Result<(), Malformed> {
     let mut parts = Vec::new();
     let mut fields = Fields::new(names.resource, bytes);
     while let Some(field) = fields.next()? {
@@ -42,17 +42,22 @@ fn resource(names: &Names, bytes: &[u8], walker: &mut impl Walk) -> Result<(), M
             _ => {}
         }
     }
-    walker.resource(&Resource::read(&parts)?);
+    visitor.resource(&Resource::read(&parts)?);
     let mut fields = Fields::new(names.resource, bytes);
     while let Some(field) = fields.next()? {
         if field.number == 2 {
-            scope(names, fields.bytes(field.value)?, walker)?;
+            scope(names, fields.bytes(field.value)?, visitor, item)?;
         }
     }
     Ok(())
 }
 
-fn scope(names: &Names, bytes: &[u8], walker: &mut impl Walk) -> Result<(), Malformed> {
+fn scope<V: OriginVisitor>(
+    names: &Names,
+    bytes: &[u8],
+    visitor: &mut V,
+    item: impl Fn(&mut V, &[u8]) -> Result<(), Malformed> + Copy,
+) -> Result<(), Malformed> {
     let mut parts = Vec::new();
     let mut fields = Fields::new(names.scope, bytes);
     while let Some(field) = fields.next()? {
@@ -62,11 +67,11 @@ fn scope(names: &Names, bytes: &[u8], walker: &mut impl Walk) -> Result<(), Malf
             _ => {}
         }
     }
-    walker.scope(&Scope::read(&parts)?);
+    visitor.scope(&Scope::read(&parts)?);
     let mut fields = Fields::new(names.scope, bytes);
     while let Some(field) = fields.next()? {
         if field.number == 2 {
-            walker.item(fields.bytes(field.value)?)?;
+            item(visitor, fields.bytes(field.value)?)?;
         }
     }
     Ok(())

@@ -1,18 +1,14 @@
 //! Log records, read in place.
 
 use super::{
-    envelope::{Names, Walk, walk},
-    origin::{Resource, Scope},
+    envelope::{Names, walk},
+    origin::OriginVisitor,
     value::{AnyValue, MAX_NESTING, Repeated},
 };
 use crate::wire::{Fields, Malformed, Run, Text};
 
 /// Takes the contents of a logs request in its order.
-pub trait Visitor {
-    /// A resource begins: what follows comes from it.
-    fn resource(&mut self, resource: &Resource<'_>);
-    /// A scope of that resource begins.
-    fn scope(&mut self, scope: &Scope<'_>);
+pub trait Visitor: OriginVisitor {
     /// A log record of that scope.
     ///
     /// # Errors
@@ -53,23 +49,7 @@ pub struct LogRecord<'a> {
 /// [`Malformed`] when it is none. The visitor may have been told a part of it by then.
 pub fn read(request: &[u8], visitor: &mut impl Visitor) -> Result<(), Malformed> {
     let names = Names { request: "ExportLogsServiceRequest", resource: "ResourceLogs", scope: "ScopeLogs" };
-    walk(&names, request, &mut Walker(visitor))
-}
-
-struct Walker<'v, V>(&'v mut V);
-
-impl<V: Visitor> Walk for Walker<'_, V> {
-    fn resource(&mut self, resource: &Resource<'_>) {
-        self.0.resource(resource);
-    }
-
-    fn scope(&mut self, scope: &Scope<'_>) {
-        self.0.scope(scope);
-    }
-
-    fn item(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        self.0.record(&LogRecord::read(bytes)?)
-    }
+    walk(&names, request, visitor, |visitor, bytes| visitor.record(&LogRecord::read(bytes)?))
 }
 
 impl<'a> LogRecord<'a> {
@@ -94,20 +74,14 @@ impl<'a> LogRecord<'a> {
         let mut record = Self::empty();
         let mut fields = Fields::new("LogRecord", bytes);
         let mut attributes = Run::default();
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             let value = field.value;
             match field.number {
                 1 => record.time = fields.fixed64(value)?,
                 2 => record.severity = fields.int32(value)?,
                 3 => record.severity_text = fields.text(value)?,
                 5 => record.body.merge(fields.bytes(value)?, MAX_NESTING)?,
-                6 => {
-                    fields.bytes(value)?;
-                    fields.rest_of_run(field.number)?;
-                    attributes.note(start, &fields);
-                }
+                6 => attributes.take(field, &mut fields)?,
                 7 => record.dropped_attributes = fields.int32(value)?.cast_unsigned(),
                 8 => record.flags = fields.fixed32(value)?,
                 9 => record.trace_id = fields.bytes(value)?,

@@ -3,20 +3,18 @@
 mod points;
 
 use super::{
-    envelope::{Names, Walk, walk},
-    origin::{Resource, Scope},
+    envelope::{Names, walk},
+    origin::OriginVisitor,
     value::KeyValue,
 };
 use crate::wire::{Fields, Malformed, Text};
 
-pub use points::{Buckets, Exemplar, ExponentialPoint, HistogramPoint, Number, NumberPoint, Stamp, SummaryPoint};
+pub use points::{
+    Buckets, Exemplar, ExponentialPoint, HistogramPoint, Number, NumberPoint, Stamp, SummaryPoint, Totals,
+};
 
 /// Takes the contents of a metrics request in its order.
-pub trait Visitor {
-    /// A resource begins: what follows comes from it.
-    fn resource(&mut self, resource: &Resource<'_>);
-    /// A scope of that resource begins.
-    fn scope(&mut self, scope: &Scope<'_>);
+pub trait Visitor: OriginVisitor {
     /// A metric of that scope begins; it may have no data. Its points are shown only if the answer is
     /// true.
     fn metric(&mut self, metric: &Metric<'_>) -> bool;
@@ -101,49 +99,35 @@ impl Kind {
 /// [`Malformed`] when it is none. The visitor may have been told a part of it by then.
 pub fn read(request: &[u8], visitor: &mut impl Visitor) -> Result<(), Malformed> {
     let names = Names { request: "ExportMetricsServiceRequest", resource: "ResourceMetrics", scope: "ScopeMetrics" };
-    walk(&names, request, &mut Walker(visitor))
+    walk(&names, request, visitor, read_metric)
 }
 
-struct Walker<'v, V>(&'v mut V);
-
-impl<V: Visitor> Walk for Walker<'_, V> {
-    fn resource(&mut self, resource: &Resource<'_>) {
-        self.0.resource(resource);
-    }
-
-    fn scope(&mut self, scope: &Scope<'_>) {
-        self.0.scope(scope);
-    }
-
-    fn item(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let mut parts = Vec::with_capacity(1);
-        let metric = Metric::read(bytes, &mut parts)?;
-        let is_wanted = self.0.metric(&metric);
-        let Some(kind) = metric.kind.filter(|_| is_wanted) else {
-            self.0.skipped(count(&parts)?);
-            return Ok(());
-        };
-        for part in parts {
-            let mut fields = Fields::new(kind.message(), part);
-            while let Some(field) = fields.next()? {
-                if field.number == 1 {
-                    self.point(kind, fields.bytes(field.value)?)?;
-                }
+fn read_metric(visitor: &mut impl Visitor, bytes: &[u8]) -> Result<(), Malformed> {
+    let mut parts = Vec::with_capacity(1);
+    let metric = Metric::read(bytes, &mut parts)?;
+    let is_wanted = visitor.metric(&metric);
+    let Some(kind) = metric.kind.filter(|_| is_wanted) else {
+        visitor.skipped(count(&parts)?);
+        return Ok(());
+    };
+    for part in parts {
+        let mut fields = Fields::new(kind.message(), part);
+        while let Some(field) = fields.next()? {
+            if field.number == 1 {
+                read_point(visitor, kind, fields.bytes(field.value)?)?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
-impl<V: Visitor> Walker<'_, V> {
-    #[inline]
-    fn point(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Malformed> {
-        match kind {
-            Kind::Gauge | Kind::Sum => self.0.number(&NumberPoint::read(bytes)?),
-            Kind::Histogram => self.0.histogram(HistogramPoint::read(bytes)?),
-            Kind::Exponential => self.0.exponential(ExponentialPoint::read(bytes)?),
-            Kind::Summary => self.0.summary(SummaryPoint::read(bytes)?),
-        }
+#[inline]
+fn read_point(visitor: &mut impl Visitor, kind: Kind, bytes: &[u8]) -> Result<(), Malformed> {
+    match kind {
+        Kind::Gauge | Kind::Sum => visitor.number(&NumberPoint::read(bytes)?),
+        Kind::Histogram => visitor.histogram(HistogramPoint::read(bytes)?),
+        Kind::Exponential => visitor.exponential(ExponentialPoint::read(bytes)?),
+        Kind::Summary => visitor.summary(SummaryPoint::read(bytes)?),
     }
 }
 

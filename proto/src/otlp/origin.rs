@@ -5,6 +5,14 @@ use std::borrow::Cow;
 use super::value::{KeyValue, Repeated};
 use crate::wire::{Fields, Malformed, Run, Text};
 
+/// Takes what the items of a request share.
+pub trait OriginVisitor {
+    /// A resource begins: what follows comes from it.
+    fn resource(&mut self, resource: &Resource<'_>);
+    /// A scope of that resource begins.
+    fn scope(&mut self, scope: &Scope<'_>);
+}
+
 /// `opentelemetry.proto.resource.v1.Resource`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resource<'a> {
@@ -35,13 +43,11 @@ impl<'a> Resource<'a> {
         for part in parts {
             let mut fields = Fields::new("Resource", part);
             let mut run = Run::default();
-            loop {
-                let start = fields.position();
-                let Some(field) = fields.next()? else { break };
+            while let Some(field) = fields.next()? {
                 match field.number {
                     1 => {
                         KeyValue::read(fields.bytes(field.value)?)?;
-                        run.note(start, &fields);
+                        run.note(&fields);
                     }
                     2 => resource.dropped_attributes = fields.int32(field.value)?.cast_unsigned(),
                     3 => entity_ref(fields.bytes(field.value)?)?,
@@ -63,15 +69,13 @@ impl<'a> Scope<'a> {
         for part in parts {
             let mut fields = Fields::new("InstrumentationScope", part);
             let mut run = Run::default();
-            loop {
-                let start = fields.position();
-                let Some(field) = fields.next()? else { break };
+            while let Some(field) = fields.next()? {
                 match field.number {
                     1 => scope.name = fields.text(field.value)?,
                     2 => scope.version = fields.text(field.value)?,
                     3 => {
                         KeyValue::read(fields.bytes(field.value)?)?;
-                        run.note(start, &fields);
+                        run.note(&fields);
                     }
                     4 => scope.dropped_attributes = fields.int32(field.value)?.cast_unsigned(),
                     _ => {}

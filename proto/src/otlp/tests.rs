@@ -74,7 +74,7 @@ fn scope(scope: &Scope<'_>) -> Option<common::InstrumentationScope> {
 #[derive(Default)]
 struct Traces(ExportTraceServiceRequest);
 
-impl traces::Visitor for Traces {
+impl OriginVisitor for Traces {
     fn resource(&mut self, sent: &Resource<'_>) {
         let resource = resource(sent);
         self.0.resource_spans.push(wire_trace::ResourceSpans { resource, ..Default::default() });
@@ -85,7 +85,9 @@ impl traces::Visitor for Traces {
         let resource = self.0.resource_spans.last_mut().expect("a resource comes first");
         resource.scope_spans.push(wire_trace::ScopeSpans { scope, ..Default::default() });
     }
+}
 
+impl traces::Visitor for Traces {
     fn span(&mut self, span: &traces::Span<'_>) -> Result<(), Malformed> {
         let event = |raw| {
             let event = traces::Event::read(raw)?;
@@ -135,7 +137,7 @@ impl traces::Visitor for Traces {
 #[derive(Default)]
 struct Logs(ExportLogsServiceRequest);
 
-impl logs::Visitor for Logs {
+impl OriginVisitor for Logs {
     fn resource(&mut self, sent: &Resource<'_>) {
         let resource = resource(sent);
         self.0.resource_logs.push(wire_logs::ResourceLogs { resource, ..Default::default() });
@@ -146,7 +148,9 @@ impl logs::Visitor for Logs {
         let resource = self.0.resource_logs.last_mut().expect("a resource comes first");
         resource.scope_logs.push(wire_logs::ScopeLogs { scope, ..Default::default() });
     }
+}
 
+impl logs::Visitor for Logs {
     fn record(&mut self, record: &logs::LogRecord<'_>) -> Result<(), Malformed> {
         let read = wire_logs::LogRecord {
             time_unix_nano: record.time,
@@ -195,7 +199,7 @@ fn exemplars(sent: &Repeated<'_>) -> Result<Vec<wire_metrics::Exemplar>, Malform
     sent.iter().map(exemplar).collect()
 }
 
-impl metrics::Visitor for Metrics {
+impl OriginVisitor for Metrics {
     fn resource(&mut self, sent: &Resource<'_>) {
         let resource = resource(sent);
         self.0.resource_metrics.push(wire_metrics::ResourceMetrics { resource, ..Default::default() });
@@ -206,7 +210,9 @@ impl metrics::Visitor for Metrics {
         let resource = self.0.resource_metrics.last_mut().expect("a resource comes first");
         resource.scope_metrics.push(wire_metrics::ScopeMetrics { scope, ..Default::default() });
     }
+}
 
+impl metrics::Visitor for Metrics {
     fn metric(&mut self, metric: &metrics::Metric<'_>) -> bool {
         use wire_metrics::metric::Data;
         let (aggregation_temporality, is_monotonic) = (metric.temporality, metric.is_monotonic);
@@ -261,14 +267,14 @@ impl metrics::Visitor for Metrics {
             attributes: pairs(&point.stamp.attributes)?,
             start_time_unix_nano: point.stamp.start,
             time_unix_nano: point.stamp.time,
-            count: point.count,
-            sum: point.sum,
+            count: point.totals.count,
+            sum: point.totals.sum,
             bucket_counts: point.counts,
             explicit_bounds: point.bounds,
             exemplars: exemplars(&point.exemplars)?,
             flags: point.stamp.flags,
-            min: point.min,
-            max: point.max,
+            min: point.totals.min,
+            max: point.totals.max,
         };
         let wire_metrics::metric::Data::Histogram(histogram) = self.data() else { unreachable!("another kind") };
         histogram.data_points.push(read);
@@ -287,16 +293,16 @@ impl metrics::Visitor for Metrics {
             attributes: pairs(&point.stamp.attributes)?,
             start_time_unix_nano: point.stamp.start,
             time_unix_nano: point.stamp.time,
-            count: point.count,
-            sum: point.sum,
+            count: point.totals.count,
+            sum: point.totals.sum,
             scale: point.scale,
             zero_count: point.zero_count,
             positive: side(point.positive),
             negative: side(point.negative),
             flags: point.stamp.flags,
             exemplars: exemplars(&point.exemplars)?,
-            min: point.min,
-            max: point.max,
+            min: point.totals.min,
+            max: point.totals.max,
             zero_threshold: point.zero_threshold,
         };
         let wire_metrics::metric::Data::ExponentialHistogram(histogram) = self.data() else {

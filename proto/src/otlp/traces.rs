@@ -1,18 +1,14 @@
 //! Spans, read in place.
 
 use super::{
-    envelope::{Names, Walk, walk},
-    origin::{Resource, Scope},
+    envelope::{Names, walk},
+    origin::OriginVisitor,
     value::{KeyValue, Repeated},
 };
 use crate::wire::{Fields, Malformed, Run, Text};
 
 /// Takes the contents of a traces request in its order.
-pub trait Visitor {
-    /// A resource begins: what follows comes from it.
-    fn resource(&mut self, resource: &Resource<'_>);
-    /// A scope of that resource begins.
-    fn scope(&mut self, scope: &Scope<'_>);
+pub trait Visitor: OriginVisitor {
     /// A span of that scope.
     ///
     /// # Errors
@@ -91,23 +87,7 @@ pub struct Link<'a> {
 /// [`Malformed`] when it is none. The visitor may have been told a part of it by then.
 pub fn read(request: &[u8], visitor: &mut impl Visitor) -> Result<(), Malformed> {
     let names = Names { request: "ExportTraceServiceRequest", resource: "ResourceSpans", scope: "ScopeSpans" };
-    walk(&names, request, &mut Walker(visitor))
-}
-
-struct Walker<'v, V>(&'v mut V);
-
-impl<V: Visitor> Walk for Walker<'_, V> {
-    fn resource(&mut self, resource: &Resource<'_>) {
-        self.0.resource(resource);
-    }
-
-    fn scope(&mut self, scope: &Scope<'_>) {
-        self.0.scope(scope);
-    }
-
-    fn item(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        self.0.span(&Span::read(bytes)?)
-    }
+    walk(&names, request, visitor, |visitor, bytes| visitor.span(&Span::read(bytes)?))
 }
 
 impl<'a> Span<'a> {
@@ -116,9 +96,7 @@ impl<'a> Span<'a> {
         let mut span = Self::default();
         let mut fields = Fields::new("Span", bytes);
         let [mut attributes, mut events, mut links] = [Run::default(); 3];
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             let value = field.value;
             match field.number {
                 1 => span.trace_id = fields.bytes(value)?,
@@ -129,16 +107,9 @@ impl<'a> Span<'a> {
                 6 => span.kind = fields.int32(value)?,
                 7 => span.start = fields.fixed64(value)?,
                 8 => span.end = fields.fixed64(value)?,
-                9 | 11 | 13 => {
-                    fields.bytes(value)?;
-                    fields.rest_of_run(field.number)?;
-                    let run = match field.number {
-                        9 => &mut attributes,
-                        11 => &mut events,
-                        _ => &mut links,
-                    };
-                    run.note(start, &fields);
-                }
+                9 => attributes.take(field, &mut fields)?,
+                11 => events.take(field, &mut fields)?,
+                13 => links.take(field, &mut fields)?,
                 10 => span.dropped[0] = fields.int32(value)?.cast_unsigned(),
                 12 => span.dropped[1] = fields.int32(value)?.cast_unsigned(),
                 14 => span.dropped[2] = fields.int32(value)?.cast_unsigned(),
@@ -175,15 +146,13 @@ impl<'a> Event<'a> {
         let mut event = Self::default();
         let mut fields = Fields::new("Event", bytes);
         let mut attributes = Run::default();
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             match field.number {
                 1 => event.time = fields.fixed64(field.value)?,
                 2 => event.name = fields.text(field.value)?,
                 3 => {
                     KeyValue::read(fields.bytes(field.value)?)?;
-                    attributes.note(start, &fields);
+                    attributes.note(&fields);
                 }
                 4 => event.dropped_attributes = fields.int32(field.value)?.cast_unsigned(),
                 _ => {}
@@ -203,16 +172,14 @@ impl<'a> Link<'a> {
         let mut link = Self::default();
         let mut fields = Fields::new("Link", bytes);
         let mut attributes = Run::default();
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             match field.number {
                 1 => link.trace_id = fields.bytes(field.value)?,
                 2 => link.span_id = fields.bytes(field.value)?,
                 3 => link.trace_state = fields.text(field.value)?,
                 4 => {
                     KeyValue::read(fields.bytes(field.value)?)?;
-                    attributes.note(start, &fields);
+                    attributes.note(&fields);
                 }
                 5 => link.dropped_attributes = fields.int32(field.value)?.cast_unsigned(),
                 6 => link.flags = fields.fixed32(field.value)?,

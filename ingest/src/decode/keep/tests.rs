@@ -16,9 +16,12 @@ fn pair(key: &str, value: &str) -> Sent {
 
 struct Copying<'l>(&'l Limits, Vec<u8>, Option<Result<Kept, String>>);
 
-impl traces::Visitor for Copying<'_> {
+impl proto::otlp::OriginVisitor for Copying<'_> {
     fn resource(&mut self, _: &proto::otlp::Resource<'_>) {}
     fn scope(&mut self, _: &proto::otlp::Scope<'_>) {}
+}
+
+impl traces::Visitor for Copying<'_> {
     fn span(&mut self, span: &traces::Span<'_>) -> Result<(), Malformed> {
         let kept = Keeper::default().copy("span", &span.attributes, 1, self.0, &mut self.1)?;
         self.2 = Some(kept);

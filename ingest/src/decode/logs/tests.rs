@@ -8,16 +8,17 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::prelude::*;
 use prost::Message as _;
+use proto::otlp::Signal;
 
 use super::*;
-use crate::decode::spans::tests::attributes;
+use crate::decode::{Decoded, spans::tests::attributes, tests::attempt};
 
 fn decoded(resource: Vec<KeyValue>, scope: InstrumentationScope, log_records: Vec<wire::LogRecord>) -> Decoded {
     let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() }];
     let resource = Some(SentResource { attributes: resource, ..SentResource::default() });
     let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
     let request = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
-    read(&request, 3, &Limits::default()).expect("is a request")
+    attempt(Signal::Logs, &request).expect("is a request")
 }
 
 fn text(value: &str) -> Option<AnyValue> {

@@ -17,9 +17,8 @@ use super::{Part, shown};
 use crate::{
     Batch, ExemplarRow, KnownSeries, NumberRow, SeriesRef, Stranger,
     decode::{
-        Limits, names,
+        Context, names,
         sender::{Feeds, Label, Sender},
-        senders::Senders,
         values,
     },
     known::{self, WireKey},
@@ -28,17 +27,14 @@ use crate::{
 /// A valid point's least length: tag, length, time and value.
 const LEAST_POINT_BYTES: usize = 20;
 
-/// What decoding needs and does not own.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::decode) struct Context<'d> {
-    pub(in crate::decode) limits: &'d Limits,
-    pub(in crate::decode) known: &'d KnownSeries,
-    pub(in crate::decode) senders: &'d Senders,
-}
-
 /// Reads a request of `points` points.
-pub(in crate::decode) fn rows(request: &[u8], points: u64, context: Context<'_>) -> Result<Batch, Malformed> {
-    let mut rows = Rows::new(context);
+pub(in crate::decode) fn rows(
+    request: &[u8],
+    points: u64,
+    context: Context<'_>,
+    directory: &KnownSeries,
+) -> Result<Batch, Malformed> {
+    let mut rows = Rows::new(context, directory);
     let room = request.len() / LEAST_POINT_BYTES;
     rows.batch.numbers.rows.reserve(usize::try_from(points).map_or(room, |points| points.min(room)));
     proto::otlp::metrics::read(request, &mut rows)?;
@@ -49,6 +45,8 @@ pub(in crate::decode) fn rows(request: &[u8], points: u64, context: Context<'_>)
 #[derive(Debug)]
 pub(in crate::decode) struct Rows<'d> {
     pub(super) context: Context<'d>,
+    /// The series that are known, by number.
+    directory: &'d KnownSeries,
     sender: Arc<Sender>,
     /// Why the points of the current resource or scope are refused.
     pub(super) fault: Option<String>,
@@ -87,9 +85,10 @@ struct Described {
 }
 
 impl<'d> Rows<'d> {
-    fn new(context: Context<'d>) -> Self {
+    fn new(context: Context<'d>, directory: &'d KnownSeries) -> Self {
         let mut rows = Self {
             context,
+            directory,
             sender: Arc::default(),
             fault: None,
             unwanted: None,
@@ -103,7 +102,7 @@ impl<'d> Rows<'d> {
             label_names: HashMap::new(),
             bytes: Vec::new(),
         };
-        rows.batch.numbers.epoch = context.known.read().epoch;
+        rows.batch.numbers.epoch = directory.read().epoch;
         rows
     }
 
@@ -152,7 +151,7 @@ impl<'d> Rows<'d> {
         }
         // Given back and taken again, so that the pipeline is never kept waiting for long.
         self.known = None;
-        self.known = Some(self.context.known.read());
+        self.known = Some(self.directory.read());
     }
 
     /// Whether the start times of the current metric mean anything: those of gauges do not.

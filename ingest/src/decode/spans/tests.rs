@@ -12,7 +12,7 @@ use proto::otlp::{Encoding, Signal};
 use window::{Config, Window};
 
 use super::*;
-use crate::{Decoder, Intake, IntakeConfig, KnownSeries};
+use crate::{Decoded, Decoder, Intake, IntakeConfig, KnownSeries, Limits, decode::tests::attempt};
 
 /// Any value that nests at most eight levels.
 pub(in crate::decode) fn value() -> impl Strategy<Value = AnyValue> {
@@ -92,7 +92,7 @@ fn request(resource: Vec<KeyValue>, scope: InstrumentationScope, spans: Vec<wire
 fn decoded(spans: Vec<wire::Span>) -> Decoded {
     let shop = pair("service.name", AnyValue { value: Some(Value::StringValue("shop".into())) });
     let bytes = request(vec![shop], InstrumentationScope::default(), spans).encode_to_vec();
-    read(&bytes, u64::MAX, &Limits::default()).expect("is a request")
+    attempt(Signal::Traces, &bytes).expect("is a request")
 }
 
 /// The span that a row is, put together again.
@@ -123,7 +123,7 @@ proptest! {
     ) {
         let scope = InstrumentationScope { version: name.clone(), name, attributes: scope_attributes, dropped_attributes_count: 3 };
         let sent = request(resource.clone(), scope.clone(), spans.clone());
-        let got = read(&sent.encode_to_vec(), u64::MAX, &Limits::default()).expect("is a request");
+        let got = attempt(Signal::Traces, &sent.encode_to_vec()).expect("is a request");
         prop_assert_eq!((got.items, got.batch.rejected.count), (spans.len() as u64, 0));
         for (i, mut span) in spans.into_iter().enumerate() {
             span.status = span.status.filter(|s| *s != Status::default());
@@ -214,7 +214,7 @@ fn a_resource_or_a_scope_over_the_limits_is_refused_with_all_it_holds() {
         (request(long(), InstrumentationScope::default(), vec![span(); 3]), "resource"),
         (request(vec![], scope, vec![span(); 3]), "scope"),
     ] {
-        let got = read(&sent.encode_to_vec(), 3, &Limits::default()).expect("is a request");
+        let got = attempt(Signal::Traces, &sent.encode_to_vec()).expect("is a request");
         assert_eq!((got.batch.spans.len(), got.batch.rejected.count, got.batch.feeds.len()), (0, 3, 0));
         let reason = &got.batch.rejected.reasons[0];
         assert!(reason.starts_with(&format!("{what}: attribute name of 1025 bytes")), "{reason}");
@@ -232,12 +232,12 @@ fn what_is_malformed_within_an_attribute_an_event_or_a_link_refuses_the_request(
         ..span()
     };
     let bytes = request(vec![], InstrumentationScope::default(), vec![span(), whole]).encode_to_vec();
-    assert!(read(&bytes, u64::MAX, &Limits::default()).is_ok());
+    assert!(attempt(Signal::Traces, &bytes).is_ok());
     for text in ["abcdefgh", "ijklmnop", "qrstuvwx"] {
         let place = bytes.windows(8).position(|w| w == text.as_bytes()).expect("was sent");
         let mut broken = bytes.clone();
         broken[place + 3] = 0xff;
-        let fault = read(&broken, u64::MAX, &Limits::default()).map_err(|e| e.to_string());
+        let fault = attempt(Signal::Traces, &broken).map_err(|e| e.to_string());
         assert!(fault.as_ref().is_err_and(|fault| fault.contains("text is not UTF-8")), "{fault:?}");
     }
 }
@@ -245,7 +245,7 @@ fn what_is_malformed_within_an_attribute_an_event_or_a_link_refuses_the_request(
 #[test]
 fn room_is_made_for_spans_that_can_be_there() {
     let bomb = request(vec![], InstrumentationScope::default(), vec![wire::Span::default(); 10_000]).encode_to_vec();
-    let got = read(&bomb, 10_000, &Limits::default()).expect("is a request");
+    let got = attempt(Signal::Traces, &bomb).expect("is a request");
     assert_eq!((got.items, got.batch.rejected.count), (10_000, 10_000));
     assert!(got.batch.bytes() < 4 * bomb.len(), "{} bytes for {}", got.batch.bytes(), bomb.len());
 }
@@ -265,7 +265,7 @@ fn unknown_fields_and_scattered_attributes_give_the_same_columns() {
         put_bytes(1, &resource, &mut request);
         request
     };
-    let decode = |bytes: &[u8]| read(bytes, u64::MAX, &Limits::default()).expect("is a request");
+    let decode = |bytes: &[u8]| attempt(Signal::Traces, bytes).expect("is a request");
     let (odd, plain) = (decode(&envelope(&odd)), decode(&envelope(&sent.encode_to_vec())));
     assert_eq!(odd.batch.spans.get(0).expect("has a span"), plain.batch.spans.get(0).expect("has a span"));
 }

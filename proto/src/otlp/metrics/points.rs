@@ -2,7 +2,7 @@
 
 use crate::{
     otlp::value::{KeyValue, Repeated},
-    wire::{Fields, Malformed, Run, Value},
+    wire::{Fields, Malformed, Run},
 };
 
 /// What points of all kinds have.
@@ -51,11 +51,9 @@ pub struct NumberPoint<'a> {
     pub exemplars: Repeated<'a>,
 }
 
-/// `HistogramDataPoint`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HistogramPoint<'a> {
-    /// Attributes, times, flags.
-    pub stamp: Stamp<'a>,
+/// What the points of both kinds of histogram add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
     /// `count`.
     pub count: u64,
     /// `sum`, `min` and `max`, where sent.
@@ -64,6 +62,15 @@ pub struct HistogramPoint<'a> {
     pub min: Option<f64>,
     /// See `sum`.
     pub max: Option<f64>,
+}
+
+/// `HistogramDataPoint`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HistogramPoint<'a> {
+    /// Attributes, times, flags.
+    pub stamp: Stamp<'a>,
+    /// `count`, `sum`, `min`, `max`.
+    pub totals: Totals,
     /// `bucket_counts`.
     pub counts: Vec<u64>,
     /// `explicit_bounds`.
@@ -77,14 +84,8 @@ pub struct HistogramPoint<'a> {
 pub struct ExponentialPoint<'a> {
     /// Attributes, times, flags.
     pub stamp: Stamp<'a>,
-    /// `count`.
-    pub count: u64,
-    /// `sum`, `min` and `max`, where sent.
-    pub sum: Option<f64>,
-    /// See `sum`.
-    pub min: Option<f64>,
-    /// See `sum`.
-    pub max: Option<f64>,
+    /// `count`, `sum`, `min`, `max`.
+    pub totals: Totals,
     /// `scale`.
     pub scale: i32,
     /// `zero_count`.
@@ -142,17 +143,15 @@ impl<'a> NumberPoint<'a> {
         let mut point = Self::default();
         let mut fields = Fields::new("NumberDataPoint", bytes);
         let [mut attributes, mut exemplars] = [Run::default(); 2];
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             let value = field.value;
             match field.number {
-                7 => note(&mut attributes, start, field.number, &mut fields, value)?,
+                7 => attributes.take(field, &mut fields)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 4 => point.value = Some(Number::Double(fields.double(value)?)),
                 6 => point.value = Some(Number::Int(fields.fixed64(value)?.cast_signed())),
-                5 => note(&mut exemplars, start, field.number, &mut fields, value)?,
+                5 => exemplars.take(field, &mut fields)?,
                 8 => point.stamp.flags = fields.int32(value)?.cast_unsigned(),
                 _ => {}
             }
@@ -169,22 +168,20 @@ impl<'a> HistogramPoint<'a> {
         let mut fields = Fields::new("HistogramDataPoint", bytes);
         let [mut attributes, mut exemplars] = [Run::default(); 2];
         let mut bounds = Vec::new();
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             let value = field.value;
             match field.number {
-                9 => note(&mut attributes, start, field.number, &mut fields, value)?,
+                9 => attributes.take(field, &mut fields)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
-                4 => point.count = fields.fixed64(value)?,
-                5 => point.sum = Some(fields.double(value)?),
+                4 => point.totals.count = fields.fixed64(value)?,
+                5 => point.totals.sum = Some(fields.double(value)?),
                 6 => fields.fixed64s(value, &mut point.counts)?,
                 7 => fields.fixed64s(value, &mut bounds)?,
-                8 => note(&mut exemplars, start, field.number, &mut fields, value)?,
+                8 => exemplars.take(field, &mut fields)?,
                 10 => point.stamp.flags = fields.int32(value)?.cast_unsigned(),
-                11 => point.min = Some(fields.double(value)?),
-                12 => point.max = Some(fields.double(value)?),
+                11 => point.totals.min = Some(fields.double(value)?),
+                12 => point.totals.max = Some(fields.double(value)?),
                 _ => {}
             }
         }
@@ -200,24 +197,22 @@ impl<'a> ExponentialPoint<'a> {
         let mut point = Self::default();
         let mut fields = Fields::new("ExponentialHistogramDataPoint", bytes);
         let [mut attributes, mut exemplars] = [Run::default(); 2];
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             let value = field.value;
             match field.number {
-                1 => note(&mut attributes, start, field.number, &mut fields, value)?,
+                1 => attributes.take(field, &mut fields)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
-                4 => point.count = fields.fixed64(value)?,
-                5 => point.sum = Some(fields.double(value)?),
+                4 => point.totals.count = fields.fixed64(value)?,
+                5 => point.totals.sum = Some(fields.double(value)?),
                 6 => point.scale = zigzag(fields.int32(value)?),
                 7 => point.zero_count = fields.fixed64(value)?,
                 8 => point.positive.merge(fields.bytes(value)?)?,
                 9 => point.negative.merge(fields.bytes(value)?)?,
                 10 => point.stamp.flags = fields.int32(value)?.cast_unsigned(),
-                11 => note(&mut exemplars, start, field.number, &mut fields, value)?,
-                12 => point.min = Some(fields.double(value)?),
-                13 => point.max = Some(fields.double(value)?),
+                11 => exemplars.take(field, &mut fields)?,
+                12 => point.totals.min = Some(fields.double(value)?),
+                13 => point.totals.max = Some(fields.double(value)?),
                 14 => point.zero_threshold = fields.double(value)?,
                 _ => {}
             }
@@ -247,12 +242,10 @@ impl<'a> SummaryPoint<'a> {
         let mut point = Self::default();
         let mut fields = Fields::new("SummaryDataPoint", bytes);
         let mut attributes = Run::default();
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             let value = field.value;
             match field.number {
-                7 => note(&mut attributes, start, field.number, &mut fields, value)?,
+                7 => attributes.take(field, &mut fields)?,
                 2 => point.stamp.start = fields.fixed64(value)?,
                 3 => point.stamp.time = fields.fixed64(value)?,
                 4 => point.count = fields.fixed64(value)?,
@@ -289,9 +282,7 @@ impl<'a> Exemplar<'a> {
         let mut exemplar = Self::default();
         let mut fields = Fields::new("Exemplar", bytes);
         let mut attributes = Run::default();
-        loop {
-            let start = fields.position();
-            let Some(field) = fields.next()? else { break };
+        while let Some(field) = fields.next()? {
             let value = field.value;
             match field.number {
                 2 => exemplar.time = fields.fixed64(value)?,
@@ -301,25 +292,13 @@ impl<'a> Exemplar<'a> {
                 6 => exemplar.value = Some(Number::Int(fields.fixed64(value)?.cast_signed())),
                 7 => {
                     KeyValue::read(fields.bytes(value)?)?;
-                    attributes.note(start, &fields);
+                    attributes.note(&fields);
                 }
                 _ => {}
             }
         }
         exemplar.attributes = Repeated::new(attributes.of(7, &fields));
         Ok(exemplar)
-    }
-}
-
-#[inline]
-fn note(run: &mut Run, start: usize, number: u32, fields: &mut Fields<'_>, value: Value<'_>) -> Result<(), Malformed> {
-    match value {
-        Value::Bytes(_) => {
-            fields.rest_of_run(number)?;
-            run.note(start, fields);
-            Ok(())
-        }
-        _ => Err(fields.malformed("field of a wrong wire type, expected a message")),
     }
 }
 

@@ -303,14 +303,13 @@ pub(super) fn shuffled(message: &[u8], seed: u64) -> Vec<u8> {
         let mut fields = crate::wire::Fields::new("M", message);
         let mut parts: Vec<Vec<u8>> = Vec::new();
         loop {
-            let start = fields.position();
             match fields.next() {
                 Ok(Some(crate::wire::Field { number, value: crate::wire::Value::Bytes(bytes) })) if levels > 0 => {
                     let mut part = Vec::new();
                     crate::wire::put_bytes(number, &at(bytes, levels - 1, random), &mut part);
                     parts.push(part);
                 }
-                Ok(Some(_)) => parts.push(message[start..fields.position()].to_vec()),
+                Ok(Some(_)) => parts.push(message[fields.range()].to_vec()),
                 // It is no message but text: it stays as it is.
                 Err(_) => return message.to_vec(),
                 Ok(None) => break,
