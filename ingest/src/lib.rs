@@ -22,7 +22,7 @@ mod server;
 mod sketch;
 mod tenant;
 
-pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret};
+pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret, TENANT_HEADER};
 pub use admission::{AdmissionConfig, Rate, TenantLimits};
 pub use batch::{Batch, DerivedPoint, ExemplarRow, Feed, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
 pub use decode::{Decoded, Decoder, Limits, Measured};

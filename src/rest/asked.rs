@@ -14,7 +14,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use ingest::{Denied, Tenant};
+use ingest::{Denied, TENANT_HEADER, Tenant};
 
 use super::{
     Busy, Problem, Shared,
@@ -22,8 +22,6 @@ use super::{
 };
 use crate::{faces::Face, view::View};
 
-/// The header that names a tenant.
-const TENANT_HEADER: &str = "x-scope-orgid";
 /// The parameter that does.
 pub(super) const TENANT: &str = "tenant";
 

@@ -21,20 +21,26 @@ pub(super) fn walk<V: OriginVisitor>(
     let mut fields = Fields::new(names.request, request);
     while let Some(field) = fields.next()? {
         if field.number == 1 {
-            resource(names, fields.bytes(field.value)?, visitor, item)?;
+            let begin_resource = |visitor: &mut V, parts: &[&[u8]]| Resource::read(parts).map(|r| visitor.resource(&r));
+            let begin_scope = |visitor: &mut V, parts: &[&[u8]]| Scope::read(parts).map(|s| visitor.scope(&s));
+            level(names.resource, fields.bytes(field.value)?, visitor, begin_resource, |visitor, scope| {
+                level(names.scope, scope, visitor, begin_scope, item)
+            })?;
         }
     }
     Ok(())
 }
 
-fn resource<V: OriginVisitor>(
-    names: &Names,
+/// A message that says in field 1, which may come in parts, what the messages in its field 2 share.
+fn level<V>(
+    message: &'static str,
     bytes: &[u8],
     visitor: &mut V,
-    item: impl Fn(&mut V, &[u8]) -> Result<(), Malformed> + Copy,
+    begin: impl FnOnce(&mut V, &[&[u8]]) -> Result<(), Malformed>,
+    inner: impl Fn(&mut V, &[u8]) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let mut parts = Vec::new();
-    let mut fields = Fields::new(names.resource, bytes);
+    let mut fields = Fields::new(message, bytes);
     while let Some(field) = fields.next()? {
         match field.number {
             1 => parts.push(fields.bytes(field.value)?),
@@ -42,36 +48,11 @@ fn resource<V: OriginVisitor>(
             _ => {}
         }
     }
-    visitor.resource(&Resource::read(&parts)?);
-    let mut fields = Fields::new(names.resource, bytes);
+    begin(visitor, &parts)?;
+    let mut fields = Fields::new(message, bytes);
     while let Some(field) = fields.next()? {
         if field.number == 2 {
-            scope(names, fields.bytes(field.value)?, visitor, item)?;
-        }
-    }
-    Ok(())
-}
-
-fn scope<V: OriginVisitor>(
-    names: &Names,
-    bytes: &[u8],
-    visitor: &mut V,
-    item: impl Fn(&mut V, &[u8]) -> Result<(), Malformed> + Copy,
-) -> Result<(), Malformed> {
-    let mut parts = Vec::new();
-    let mut fields = Fields::new(names.scope, bytes);
-    while let Some(field) = fields.next()? {
-        match field.number {
-            1 => parts.push(fields.bytes(field.value)?),
-            3 => drop(fields.text(field.value)?),
-            _ => {}
-        }
-    }
-    visitor.scope(&Scope::read(&parts)?);
-    let mut fields = Fields::new(names.scope, bytes);
-    while let Some(field) = fields.next()? {
-        if field.number == 2 {
-            item(visitor, fields.bytes(field.value)?)?;
+            inner(visitor, fields.bytes(field.value)?)?;
         }
     }
     Ok(())
