@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use window::{Labels, UnixNanos};
 
 use crate::{Alert, AlertState, AlertTransition, Level};
@@ -49,7 +50,7 @@ pub enum Absence {
 }
 
 /// Alerts that are pending, firing or stale, by owner and fingerprint.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Book {
     alerts: BTreeMap<(String, u64), Alert>,
 }
@@ -58,6 +59,20 @@ impl Book {
     /// Takes back alerts that were active when the process ended, under the owner that raised them.
     pub fn restore(&mut self, owner: &str, alert: Alert) {
         self.alerts.insert((owner.to_owned(), alert.labels.fingerprint()), alert);
+    }
+
+    /// Makes alerts nobody's whose owner `is_known` does not know: they resolve with the next evaluation.
+    pub fn disown(&mut self, is_known: impl Fn(&str) -> bool) {
+        let alerts = std::mem::take(&mut self.alerts).into_iter();
+        let owned =
+            |(owner, print): (String, u64)| if is_known(&owner) { (owner, print) } else { (String::new(), print) };
+        self.alerts = alerts.map(|(key, alert)| (owned(key), alert)).collect();
+    }
+
+    /// Whether the alert with this episode is active.
+    #[must_use]
+    pub fn has_episode(&self, episode: &str) -> bool {
+        self.alerts.values().any(|alert| alert.episode == episode)
     }
 
     /// Active alerts, by owner and fingerprint.

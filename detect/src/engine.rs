@@ -10,7 +10,7 @@ use std::{
 };
 
 use query::Options;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use window::{Point, Registry, SeriesId, Snapshot, UnixNanos};
 
 use crate::{
@@ -107,7 +107,7 @@ pub struct LevelStatus {
     pub because: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Scope {
     machine: LevelMachine,
     health: Health,
@@ -116,25 +116,46 @@ struct Scope {
     since: Option<UnixNanos>,
 }
 
-/// The core with all its state.
-#[derive(Debug)]
+/// The core with all its state. Written down it is all but its settings and its window, which it gets
+/// back from [`Engine::resume`].
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Engine {
+    #[serde(skip)]
     config: EngineConfig,
     zscore: ZScoreDetector,
     feeds: Feeds,
+    #[serde(skip)]
     symptoms: Symptoms,
     incidents: Incidents,
     book: Book,
     scopes: BTreeMap<Option<Arc<str>>, Scope>,
     last_seq: u64,
-    /// Next evaluation of each rule group, in event time.
-    next_group: Vec<Option<UnixNanos>>,
+    /// Next evaluation of each rule group, in event time, in the order of the configuration.
+    next_group: Vec<(GroupName, Option<UnixNanos>)>,
     next_assessment: Option<UnixNanos>,
+    /// Whether the process was away for so long that senders get time to come back once one is heard.
+    settles: bool,
+    #[serde(skip)]
     snapshot: Snapshot,
+}
+
+/// File and name of a rule group.
+type GroupName = (String, String);
+
+fn name_of(group: &RuleGroup) -> GroupName {
+    (group.file.clone(), group.name.clone())
+}
+
+fn never_evaluated(rules: &[RuleGroup]) -> Vec<(GroupName, Option<UnixNanos>)> {
+    rules.iter().map(|group| (name_of(group), None)).collect()
 }
 
 /// Grid points that are evaluated late at most, when event time jumps.
 const CATCH_UP: i64 = 120;
+/// A process that was away for less than this goes on as if it had not been.
+const SHORT_ABSENCE: Duration = Duration::from_secs(10);
+/// Event time after a longer absence in which senders may come back, before anything is evaluated.
+const SETTLE: Duration = Duration::from_mins(1);
 /// How long incidents are remembered after their last anomaly.
 const INCIDENT_MEMORY: Duration = Duration::from_hours(1);
 
@@ -150,16 +171,13 @@ impl Engine {
             book: Book::default(),
             scopes: BTreeMap::new(),
             last_seq: memory.last_seq,
-            next_group: vec![None; config.rules.len()],
+            next_group: never_evaluated(&config.rules),
             next_assessment: None,
+            settles: false,
             snapshot: Snapshot::default(),
             config,
         };
-        for alert in memory.alerts {
-            let owner = engine.owner_of(&alert);
-            engine.symptoms.restore(&alert.labels);
-            engine.book.restore(&owner, alert);
-        }
+        engine.take_back(memory.alerts);
         for anomaly in &memory.anomalies {
             if let Some(id) = &anomaly.incident_id {
                 engine.incidents.restore(&anomaly.service, id, anomaly.starts_at);
@@ -175,16 +193,60 @@ impl Engine {
         engine
     }
 
+    /// A core that was written down, which goes on deciding by `config` over what is in `snapshot`.
+    #[must_use]
+    pub fn resume(self, config: EngineConfig, snapshot: Snapshot) -> Self {
+        let key_of = |id| snapshot.series(id).map(|series| series.key);
+        let mut engine = Self {
+            zscore: self.zscore.with_config(config.zscore.clone(), key_of),
+            feeds: self.feeds.with_config(config.gap.clone()),
+            config,
+            snapshot,
+            ..self
+        };
+        let owners: BTreeSet<String> = engine.owners().map(|owner| owner.name).collect();
+        engine.book.disown(|owner| owners.contains(owner));
+        engine.book.active().for_each(|alert| engine.symptoms.restore(&alert.labels));
+        let before: BTreeMap<GroupName, Option<UnixNanos>> = engine.next_group.into_iter().collect();
+        engine.next_group = never_evaluated(&engine.config.rules);
+        for (name, next) in &mut engine.next_group {
+            *next = before.get(name).copied().flatten();
+        }
+        engine
+    }
+
+    /// Takes back alerts that were active when the process ended, except those that are known.
+    pub fn take_back(&mut self, alerts: Vec<Alert>) {
+        for alert in alerts {
+            if !self.book.has_episode(&alert.episode) {
+                let owner = self.owner_of(&alert);
+                self.symptoms.restore(&alert.labels);
+                self.book.restore(&owner, alert);
+            }
+        }
+    }
+
+    /// Notes that the process was not there for as long as `away`. Nothing was heard meanwhile, which
+    /// says nothing about those who were not heard; and not all of them come back at once.
+    pub fn was_away(&mut self, away: Duration) {
+        if away >= SHORT_ABSENCE {
+            self.feeds.excuse(away);
+            self.settles = true;
+        }
+    }
+
+    /// Everybody who may raise alerts.
+    fn owners(&self) -> impl Iterator<Item = Owner> {
+        let rules = self.config.rules.iter().flat_map(RuleGroup::owners).cloned();
+        rules.chain([Symptoms::owner(&self.config.symptoms), Feeds::owner()])
+    }
+
     /// Under whose name an alert that was active before a restart goes on: the rule of its name, a
     /// built-in owner, or nobody, in which case it resolves with the first evaluation.
     fn owner_of(&self, alert: &Alert) -> String {
-        let rules = self.config.rules.iter().flat_map(RuleGroup::owners);
-        let named = |o: &&Owner| o.name.rsplit('/').next() == Some(alert.name());
-        if let Some(owner) = rules.filter(named).find(|o| o.source == alert.source) {
-            return owner.name.clone();
-        }
-        let built_in = [Symptoms::owner(&self.config.symptoms), Feeds::owner()];
-        built_in.into_iter().find(|o| o.source == alert.source).map_or_else(String::new, |o| o.name)
+        let is_built_in = |o: &Owner| o.name.starts_with("bellwether/");
+        let named = |o: &Owner| is_built_in(o) || o.name.rsplit('/').next() == Some(alert.name());
+        self.owners().find(|o| o.source == alert.source && named(o)).map_or_else(String::new, |o| o.name)
     }
 
     fn scope(&mut self, service: Option<Arc<str>>) -> &mut Scope {
@@ -207,6 +269,9 @@ impl Engine {
         let mut out = Output::default();
         for (service, at) in heard {
             self.feeds.heard(service, at);
+            if std::mem::take(&mut self.settles) {
+                self.settle(at.plus(SETTLE));
+            }
         }
         for point in points {
             let Some(series) = registry.get(point.series) else { continue };
@@ -246,19 +311,17 @@ impl Engine {
     /// [`Engine::evaluate`] once event time has reached it. `None` before the first evaluation.
     #[must_use]
     pub fn next_due(&self) -> Option<UnixNanos> {
-        self.next_group.iter().copied().chain([self.next_assessment]).min().flatten()
+        self.next_group.iter().map(|(_, next)| *next).chain([self.next_assessment]).min().flatten()
     }
 
     /// Evaluates all that is due up to event time `now`, rules first, on grids of their intervals.
     pub fn evaluate(&mut self, snapshot: Snapshot, now: UnixNanos) -> Output {
         self.snapshot = snapshot;
         let mut out = Output::default();
-        for i in 0..self.config.rules.len() {
-            let interval = self.config.rules[i].interval;
-            let (due, next) = grid(self.next_group[i], interval, now);
-            self.next_group[i] = Some(next);
+        for (group, (_, planned)) in self.config.rules.iter().zip(&mut self.next_group) {
+            let (due, next) = grid(*planned, group.interval, now);
+            *planned = Some(next);
             for at in due {
-                let group = &self.config.rules[i];
                 let evaluated = group.evaluate(&self.snapshot, at, &mut self.book, &self.config.query);
                 out.decisions.extend(evaluated.transitions.into_iter().map(Decision::Alert));
                 out.recorded.extend(evaluated.recorded);
@@ -271,6 +334,14 @@ impl Engine {
             self.assess(at, &mut out);
         }
         out
+    }
+
+    /// Puts everything off that was due before event time `until`.
+    fn settle(&mut self, until: UnixNanos) {
+        for (group, (_, next)) in self.config.rules.iter().zip(&mut self.next_group) {
+            *next = Some(until.ceil_to(group.interval));
+        }
+        self.next_assessment = Some(until.ceil_to(self.config.assess_every));
     }
 
     /// Symptoms, gaps, health and levels at event time `at`.

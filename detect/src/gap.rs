@@ -5,11 +5,12 @@
 //! that is one finding (the road to us is broken), not one per service.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use window::{Labels, UnixNanos};
 
 use crate::{Absence, Condition, Level, Owner, Severity, zscore::span};
@@ -44,27 +45,39 @@ impl Default for GapConfig {
 /// The longest pause fades by this factor with each arrival, so that one outage is forgotten.
 const FADE: f64 = 0.98;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Feed {
     last: UnixNanos,
     heard: u64,
     longest_pause: Duration,
+    /// How long nobody could be heard since `last`, because this process was not there.
+    excused: Duration,
 }
 
 impl Feed {
     fn limit(&self, config: &GapConfig) -> Duration {
         config.min_silence.max(self.longest_pause.mul_f64(config.pauses))
     }
+
+    /// For how long the service has been silent at `now`.
+    fn silence(&self, now: UnixNanos) -> Duration {
+        now.since(self.last).saturating_sub(self.excused)
+    }
+
+    fn is_silent(&self, config: &GapConfig, now: UnixNanos) -> bool {
+        self.silence(now) > self.limit(config)
+    }
 }
 
 /// When each service was last heard, and how regular it is.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Feeds {
+    #[serde(skip)]
     config: GapConfig,
-    feeds: HashMap<Arc<str>, Feed>,
+    feeds: BTreeMap<Arc<str>, Feed>,
     order: Vec<Arc<str>>,
     /// Services that were silent for so long that they are no longer watched.
-    forgotten: HashSet<Arc<str>>,
+    forgotten: BTreeSet<Arc<str>>,
 }
 
 /// Bound on the services remembered; further ones are not watched for gaps.
@@ -74,25 +87,37 @@ impl Feeds {
     /// Nobody was heard yet.
     #[must_use]
     pub fn new(config: GapConfig) -> Self {
-        Self { config, feeds: HashMap::new(), order: Vec::new(), forgotten: HashSet::new() }
+        Self { config, feeds: BTreeMap::new(), order: Vec::new(), forgotten: BTreeSet::new() }
+    }
+
+    /// The same, deciding by `config` from now on.
+    #[must_use]
+    pub(crate) fn with_config(self, config: GapConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Notes that nobody could be heard for as long as `away`, because this process was not there: a
+    /// silence that it caused itself is nobody's gap. How long each had been silent before goes on counting.
+    pub(crate) fn excuse(&mut self, away: Duration) {
+        self.feeds.values_mut().for_each(|feed| feed.excused = feed.excused.saturating_add(away));
     }
 
     /// Notes telemetry of `service` up to event time `at`.
     pub fn heard(&mut self, service: &Arc<str>, at: UnixNanos) {
         if let Some(feed) = self.feeds.get_mut(service) {
             if at > feed.last {
-                let pause = at.since(feed.last);
+                let pause = feed.silence(at);
                 // The outage that was just reported is not how regular the service is.
                 if pause <= feed.limit(&self.config) || feed.heard < self.config.min_heard {
                     feed.longest_pause = pause.max(feed.longest_pause.mul_f64(FADE));
                 }
-                feed.last = at;
+                (feed.last, feed.excused) = (at, Duration::ZERO);
                 feed.heard += 1;
             }
         } else if self.feeds.len() < MAX_SERVICES {
             self.order.push(Arc::clone(service));
             self.forgotten.remove(service);
-            let feed = Feed { last: at, heard: 1, longest_pause: Duration::ZERO };
+            let feed = Feed { last: at, heard: 1, longest_pause: Duration::ZERO, excused: Duration::ZERO };
             self.feeds.insert(Arc::clone(service), feed);
         }
     }
@@ -100,14 +125,14 @@ impl Feeds {
     /// Whether `service` is known and silent for longer than it may be at event time `now`.
     #[must_use]
     pub fn is_silent(&self, service: &str, now: UnixNanos) -> bool {
-        self.feeds.get(service).is_some_and(|feed| now.since(feed.last) > feed.limit(&self.config))
+        self.feeds.get(service).is_some_and(|feed| feed.is_silent(&self.config, now))
     }
 
     /// Whether nothing at all is heard: every service is silent, or about to be.
     #[must_use]
     pub fn all_silent(&self, now: UnixNanos) -> bool {
-        let newest = self.feeds.values().map(|f| f.last).max();
-        newest.is_some_and(|newest| now.since(newest) > self.config.min_silence / 2)
+        let shortest = self.feeds.values().map(|feed| feed.silence(now)).min();
+        shortest.is_some_and(|silence| silence > self.config.min_silence / 2)
     }
 
     /// Whether `service` was silent for so long that it is no longer watched.
@@ -155,7 +180,7 @@ impl Feeds {
         let forget_after = self.config.forget_after;
         let forgotten = &mut self.forgotten;
         self.feeds.retain(|name, feed| {
-            let keep = now.since(feed.last) < forget_after;
+            let keep = feed.silence(now) < forget_after;
             if !keep && forgotten.len() < MAX_SERVICES {
                 forgotten.insert(Arc::clone(name));
             }
@@ -168,7 +193,7 @@ impl Feeds {
             .order
             .iter()
             .filter_map(|name| Some((name, self.feeds.get(name)?)))
-            .filter(|(_, f)| f.heard >= config.min_heard && now.since(f.last) > f.limit(config))
+            .filter(|(_, f)| f.heard >= config.min_heard && f.is_silent(config, now))
             .collect();
         if self.order.len() > 1 && self.all_silent(now) {
             // Alerts about single services that were raised before stay; no new ones join them.
@@ -178,7 +203,7 @@ impl Feeds {
     }
 
     fn silent(&self, service: &str, feed: &Feed, now: UnixNanos) -> Condition {
-        let silence = now.since(feed.last);
+        let silence = feed.silence(now);
         let name = service.rsplit('/').next().unwrap_or(service);
         let labels = [
             ("alertname", "TelemetryGap"),
@@ -197,8 +222,7 @@ impl Feeds {
     }
 
     fn stopped(&self, now: UnixNanos) -> Condition {
-        let newest = self.feeds.values().map(|f| f.last).max().unwrap_or(now);
-        let silence = now.since(newest);
+        let silence = self.feeds.values().map(|feed| feed.silence(now)).min().unwrap_or_default();
         let description = format!(
             "Nothing came from any of {} services for {}: look at the exporters' network or at the Collector first. \
              Alerts stay as they are, and all degradation levels are frozen.",
@@ -288,6 +312,19 @@ mod tests {
         heard(&mut feeds, "a", (0..=600).step_by(10).chain((3_000..=3_600).step_by(10)));
         heard(&mut feeds, "b", (0..=9_000).step_by(10));
         assert_eq!(names(&feeds.conditions(secs(3_721))), ["TelemetryGap a"]);
+    }
+
+    #[test]
+    fn the_time_in_which_nobody_could_be_heard_is_nobodys_gap() {
+        let mut feeds = Feeds::new(GapConfig::default());
+        heard(&mut feeds, "a", (0..=600).step_by(10));
+        heard(&mut feeds, "b", (0..=500).step_by(10));
+        feeds.excuse(Duration::from_secs(3_600));
+        heard(&mut feeds, "a", (4_200..=4_220).step_by(10));
+        assert!(feeds.conditions(secs(4_220)).is_empty(), "b was silent for 120 s of its own");
+        assert_eq!(names(&feeds.conditions(secs(4_221))), ["TelemetryGap b"], "what it was before counts on");
+        heard(&mut feeds, "a", (4_230..=4_340).step_by(10));
+        assert!(!feeds.is_silent("a", secs(4_460)) && feeds.is_silent("a", secs(4_461)), "the excuse is used up");
     }
 
     #[test]

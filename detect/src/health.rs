@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use query::{Options, Query, Value};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use window::{Snapshot, UnixNanos};
 
 use crate::{Alert, Severity, zscore::number};
@@ -80,7 +80,7 @@ impl HealthConfig {
 }
 
 /// Health of one scope, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// The service; `None` for everything.

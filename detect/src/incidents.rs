@@ -1,7 +1,8 @@
 //! Incidents: anomalies of one service that overlap, or follow each other closely, belong together.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use window::UnixNanos;
 
 use crate::AnomalyEvent;
@@ -10,10 +11,10 @@ use crate::AnomalyEvent;
 const JOIN_WITHIN: Duration = Duration::from_mins(2);
 
 /// The current incident of each service.
-#[derive(Debug, Default)]
-pub struct Incidents(HashMap<Arc<str>, Incident>);
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Incidents(BTreeMap<Arc<str>, Incident>);
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Incident {
     id: String,
     open: usize,

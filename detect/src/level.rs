@@ -67,7 +67,7 @@ pub struct Pin {
 }
 
 /// State of one scope.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LevelMachine {
     automatic: Level,
     pin: Option<Pin>,

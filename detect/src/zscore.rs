@@ -4,9 +4,10 @@
 //! while points stay out, and ends when several in a row are calm. Points inside do not teach the
 //! baseline; a disturbance that outlasts [`ZScoreConfig::adopt_after`] is accepted as the new normal.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use models::zscore::{Judgement, Params};
+use serde::{Deserialize, Serialize};
 use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
 use crate::{Anomaly, AnomalyEvent, DetectorKind, Direction, Pattern, Severity};
@@ -66,15 +67,16 @@ pub struct Published {
 }
 
 /// The detector with the state of every series.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ZScoreDetector {
+    #[serde(skip)]
     config: ZScoreConfig,
     states: Vec<State>,
     /// Anomalies that were open when the process ended, until their series is seen again.
-    restored: HashMap<SeriesKey, Anomaly>,
+    restored: BTreeMap<SeriesKey, Anomaly>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     model: models::ZScore,
     began: Option<UnixNanos>,
@@ -84,7 +86,7 @@ struct State {
 }
 
 /// An anomaly that has not ended.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Open {
     anomaly: Anomaly,
     /// Score when it was last said.
@@ -107,7 +109,20 @@ impl ZScoreDetector {
     /// A detector that knows nothing.
     #[must_use]
     pub fn new(config: ZScoreConfig) -> Self {
-        Self { config, states: Vec::new(), restored: HashMap::new() }
+        Self { config, states: Vec::new(), restored: BTreeMap::new() }
+    }
+
+    /// The same, deciding by `config` from now on. `key_of` says which series has a number: what was
+    /// written down does not.
+    #[must_use]
+    pub(crate) fn with_config(mut self, config: ZScoreConfig, key_of: impl Fn(SeriesId) -> Option<SeriesKey>) -> Self {
+        for (id, state) in (0..).map(SeriesId).zip(&mut self.states) {
+            if let Some(open) = &mut state.open {
+                open.anomaly.series_key = key_of(id);
+            }
+        }
+        self.restored.iter_mut().for_each(|(key, anomaly)| anomaly.series_key = Some(*key));
+        Self { config, ..self }
     }
 
     /// Takes back the anomalies that were open when the process ended. They stay open until their

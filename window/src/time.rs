@@ -70,6 +70,14 @@ impl UnixNanos {
             w => Self(self.0.saturating_sub(self.0.rem_euclid(w))),
         }
     }
+
+    /// The first start of a bucket of `width` that is not before this time; a zero width returns the time
+    /// itself.
+    #[must_use]
+    pub fn ceil_to(self, width: Duration) -> Self {
+        let floor = self.floor_to(width);
+        if floor == self { self } else { floor.plus(width) }
+    }
 }
 
 fn nanos_of(d: Duration) -> i64 {

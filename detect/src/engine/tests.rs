@@ -168,6 +168,73 @@ fn decisions_are_the_same_in_every_run() {
     assert_eq!(said, go());
 }
 
+/// `engine` as it is after it was written down and read again.
+fn restarted(engine: &Engine, snapshot: Snapshot) -> Engine {
+    let bytes = postcard::to_stdvec(engine).expect("can be written");
+    let read: Engine = postcard::from_bytes(&bytes).expect("can be read");
+    let resumed = read.resume(quick(), snapshot);
+    assert_eq!(postcard::to_stdvec(&resumed).expect("can be written"), bytes);
+    resumed
+}
+
+#[test]
+fn a_run_that_was_interrupted_decides_as_one_that_was_not() {
+    let disturbed = |t: i64, shop: &mut Shop| {
+        let p95 = if (1_000..1_600).contains(&t) { 0.4 } else { 0.1 };
+        let margin = if (1_300..1_700).contains(&t) { 0.8 } else { 1.0 };
+        shop.step(t, p95, margin, !(2_000..2_500).contains(&t));
+    };
+    let mut whole = Shop::new(quick(), Memory::default());
+    (0..3_000).step_by(10).for_each(|t| disturbed(t, &mut whole));
+    for every in [10, 370] {
+        let mut cut = Shop::new(quick(), Memory::default());
+        for t in (0..3_000).step_by(10) {
+            disturbed(t, &mut cut);
+            if t % every == 0 {
+                let snapshot = cut.feed.snapshot();
+                cut.engine = restarted(&cut.engine, snapshot);
+            }
+        }
+        assert!(whole.said.len() > 10 && whole.said == cut.said, "interrupted every {every} s");
+    }
+}
+
+#[test]
+fn an_absence_of_our_own_resolves_nothing_and_misses_nobody() {
+    for away in [20, 300, 7_200, 172_800] {
+        let mut shop = Shop::new(quick(), Memory::default());
+        for t in (0..1_200).step_by(10) {
+            shop.step(t, 0.1, if t >= 1_000 { 0.8 } else { 1.0 }, true);
+        }
+        assert_eq!(shop.alerts(), [(1_000, "MarginLow firing".into())]);
+        let snapshot = shop.feed.snapshot();
+        shop.engine = restarted(&shop.engine, snapshot);
+        shop.engine.was_away(Duration::from_secs(away));
+        let back = 1_200 + i64::try_from(away).expect("is small");
+        for t in (back..back + 600).step_by(10) {
+            // Checkout comes back half a minute later than pricing.
+            shop.step(t, 0.1, if t < back + 300 { 0.8 } else { 1.0 }, t >= back + 30);
+        }
+        let alerts = shop.alerts();
+        assert_eq!(alerts.len(), 2, "{away}: {alerts:?}");
+        assert_eq!(alerts[1], (back + 300, "MarginLow resolved".into()), "{away}");
+    }
+}
+
+#[test]
+fn an_alert_of_a_rule_that_is_gone_resolves_after_a_restart() {
+    let mut shop = Shop::new(quick(), Memory::default());
+    for t in (0..1_200).step_by(10) {
+        shop.step(t, 0.1, if t >= 1_000 { 0.8 } else { 1.0 }, true);
+    }
+    let bytes = postcard::to_stdvec(&shop.engine).expect("can be written");
+    let read: Engine = postcard::from_bytes(&bytes).expect("can be read");
+    let config = EngineConfig { rules: Vec::new(), ..quick() };
+    shop.engine = read.resume(config, shop.feed.snapshot());
+    shop.step(1_200, 0.1, 0.8, true);
+    assert_eq!(shop.alerts(), [(1_000, "MarginLow firing".into()), (1_200, "MarginLow resolved".into())]);
+}
+
 #[test]
 fn after_a_restart_alerts_go_on_and_nothing_resolves_for_lack_of_data() {
     let mut first = Shop::new(quick(), Memory::default());
