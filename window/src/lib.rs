@@ -11,6 +11,7 @@ pub mod columns;
 mod events;
 mod histograms;
 mod labels;
+mod log;
 mod numbers;
 mod rows;
 mod runs;
@@ -23,6 +24,7 @@ mod time;
 pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanColumns, SpanView};
 pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
 pub use labels::Labels;
+pub use log::{Damage, Log, LogConfig, LogError, Position, Record, Recovery, Replay, Torn};
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
 pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, SpanStatus, is_stale};
 pub use series::{

@@ -1,0 +1,160 @@
+//! What lies in the directory: which segments count, up to where, and what is left over.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    LogError,
+    format::{HeaderFault, SEGMENT_HEADER, SegmentHeader, VERSION},
+    read::{Bounds, SegmentReader, Step},
+};
+
+/// A segment that counts.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    /// `None` where it is damaged: nothing in the segment can be read.
+    pub(super) header: Option<SegmentHeader>,
+    pub(super) number: u64,
+    /// Byte at which the valid part ends.
+    pub(super) end: u64,
+    /// Position of the last valid record in it or before it.
+    pub(super) last: u64,
+    /// Whether its header is on disk, so that a later segment may name it.
+    pub(super) is_durable: bool,
+}
+
+/// The directory, as it was found. Nothing is changed by looking.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Oldest first.
+    pub(super) segments: Vec<Segment>,
+    /// Segments that later ones declare withdrawn, and unfinished ones: to be deleted.
+    pub(super) leftovers: Vec<PathBuf>,
+    /// The newest segment, where bytes follow its valid part, and ones that were not even begun.
+    pub(super) torn: Vec<Torn>,
+    /// The greatest number that a file has.
+    pub(super) greatest: u64,
+}
+
+/// A file with bytes that are no whole record at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The segment.
+    pub file: PathBuf,
+    /// Bytes that are kept; 0 when the file is removed because not even its header was finished.
+    pub kept: u64,
+    /// Bytes behind them.
+    pub bytes: u64,
+}
+
+/// The file of the segment with this number.
+pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.log"))
+}
+
+/// Looks through `dir`.
+pub(super) fn survey(dir: &Path) -> Result<Survey, LogError> {
+    let numbers = numbers_in(dir).map_err(|source| LogError::io("list", dir, source))?;
+    let mut survey = Survey { greatest: numbers.last().copied().unwrap_or(0), ..Survey::default() };
+    let mut later: Option<SegmentHeader> = None;
+    for number in numbers.into_iter().rev() {
+        let path = segment_path(dir, number);
+        let Look { header, len, is_unfinished } = look(&path, number)?;
+        if later.is_some_and(|l| number > l.before) && (header.is_some() || is_unfinished) {
+            survey.leftovers.push(path);
+        } else if later.is_none() && is_unfinished {
+            survey.torn.push(Torn { file: path.clone(), kept: 0, bytes: len });
+            survey.leftovers.push(path);
+        } else {
+            let segment = survey.measure(path, number, header, len, later)?;
+            survey.segments.push(segment);
+            later = header.or(later);
+        }
+    }
+    survey.segments.reverse();
+    let mut last = 0;
+    for segment in &mut survey.segments {
+        segment.last = if segment.header.is_some() { segment.last } else { segment.last.max(last) };
+        last = segment.last;
+    }
+    Ok(survey)
+}
+
+impl Survey {
+    /// Finds where the segment's valid part ends: the next one says so, or its records do.
+    fn measure(
+        &mut self,
+        path: PathBuf,
+        number: u64,
+        header: Option<SegmentHeader>,
+        len: u64,
+        later: Option<SegmentHeader>,
+    ) -> Result<Segment, LogError> {
+        let ceiling = later.map_or(u64::MAX, |l| l.before_last);
+        let (end, last) = match (later.filter(|l| l.before == number), header) {
+            (Some(later), _) => (later.before_end, later.before_last),
+            (None, Some(header)) => {
+                let bounds = Bounds { end: len, ceiling };
+                let found =
+                    last_record(&path, &header, bounds).map_err(|source| LogError::io("read", &path, source))?;
+                if later.is_none() && found.0 < len {
+                    self.torn.push(Torn { file: path.clone(), kept: found.0, bytes: len - found.0 });
+                }
+                found
+            }
+            (None, None) => (len, later.map_or(0, |l| l.before_last)),
+        };
+        Ok(Segment { path, header, number, end, last, is_durable: true })
+    }
+}
+
+fn numbers_in(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|n| n.strip_suffix(".log")).filter(|n| n.len() == 20);
+        numbers.extend(number.and_then(|n| n.parse::<u64>().ok()).filter(|n| *n > 0));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The beginning of a file.
+struct Look {
+    /// `None` if it is damaged.
+    header: Option<SegmentHeader>,
+    len: u64,
+    /// Whether its header never reached the disk, so that nothing in it was ever durable.
+    is_unfinished: bool,
+}
+
+fn look(path: &Path, number: u64) -> Result<Look, LogError> {
+    let read = || {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER);
+        file.take(SEGMENT_HEADER as u64).read_to_end(&mut bytes)?;
+        Ok((bytes, len))
+    };
+    let (bytes, len) = read().map_err(|source| LogError::io("read", path, source))?;
+    let header = match SegmentHeader::decode(&bytes, number) {
+        Ok(header) => Some(header),
+        Err(HeaderFault::Damaged) => None,
+        Err(HeaderFault::Newer(version)) => {
+            return Err(LogError::NewerVersion { file: path.to_owned(), version, known: VERSION });
+        }
+    };
+    let is_unfinished = bytes.len() < SEGMENT_HEADER || bytes.iter().all(|b| *b == 0);
+    Ok(Look { header, len, is_unfinished })
+}
+
+/// Byte behind the last sound record, and its position.
+fn last_record(path: &Path, header: &SegmentHeader, bounds: Bounds) -> io::Result<(u64, u64)> {
+    let mut reader = SegmentReader::open(path, header, bounds)?;
+    while !matches!(reader.step()?, Step::End) {}
+    Ok((reader.sound_end(), reader.last()))
+}
