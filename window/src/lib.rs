@@ -9,25 +9,32 @@
 
 pub mod columns;
 mod events;
+pub mod files;
 mod histograms;
 mod labels;
+mod ledger;
 mod numbers;
 mod rows;
 mod runs;
 mod series;
 mod snapshot;
+mod state;
 mod store;
+mod tables;
 
 mod time;
 
 pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanColumns, SpanView};
 pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
 pub use labels::Labels;
+pub use ledger::Budget;
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
 pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, SpanStatus, is_stale};
 pub use series::{
     AMBIGUOUS_LABEL, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit, Temporality,
 };
 pub use snapshot::Snapshot;
+pub use state::{BadState, WindowState};
 pub use store::{Config, Stats, Window};
+pub use tables::Tables;
 pub use time::UnixNanos;
