@@ -13,7 +13,8 @@ use crate::{
 pub struct Config {
     /// Event time kept behind the watermark. Default 2 h.
     pub span: Duration,
-    /// Bytes of sealed rows kept, all tables together; the oldest go first. Default 1 GiB.
+    /// Bytes of sealed chunks kept, all tables together; the oldest rows go first, so that seven
+    /// eighths are rows and the rest is for what chunks take beside them. Default 1 GiB.
     pub max_bytes: usize,
     /// Live series that are sent. Default 1,000,000. As many again may be derived from them, or
     /// published beside them.
@@ -50,6 +51,8 @@ pub struct Stats {
 
 /// Series that there is room for even where few may be sent.
 const ROOM_FOR_OUR_OWN: usize = 10_000;
+/// One part in so many of the byte bound is for what chunks take beside their rows.
+const CHUNK_ROOM: usize = 8;
 /// What a point counts in the byte bound: its columns, and its part of a series' offset in a chunk.
 const POINT_BYTES: usize = BYTES_PER_POINT + 4;
 /// What a span and a log record count beside their texts and attributes.
@@ -359,7 +362,8 @@ impl Window {
     fn evict(&mut self) {
         let by_age = self.floor;
         self.stats.evicted_by_time += self.forget_until(by_age);
-        self.floor = self.ledger.limit(by_age, self.config.max_bytes);
+        let rows = self.config.max_bytes - self.config.max_bytes / CHUNK_ROOM;
+        self.floor = self.ledger.limit(by_age, rows);
         if self.floor > by_age {
             self.stats.evicted_by_bytes += self.forget_until(self.floor);
             self.cut();
@@ -399,8 +403,8 @@ impl Window {
         self.histograms.cut(self.floor);
     }
 
-    /// The last resort, for chunks that take more than their rows count: whole chunks are let go, so
-    /// that what is left depends on where they end.
+    /// The last resort, for chunks that take much more than their rows count: whole chunks are let go,
+    /// so that what is left depends on where they end.
     fn evict_by_bytes(&mut self) {
         let mut bytes = self.bytes();
         while bytes > self.config.max_bytes {

@@ -37,9 +37,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn config(max_bytes: usize) -> Config {
+fn config() -> Config {
     let (span, series_idle) = (Duration::from_secs(40), Duration::from_secs(90));
-    Config { span, series_idle, max_bytes, ..Config::default() }
+    Config { span, series_idle, ..Config::default() }
 }
 
 fn series(key: u128) -> Series {
@@ -144,11 +144,13 @@ struct Saved {
     place: usize,
 }
 
-fn check(ops: &[Op], max_bytes: usize) {
+fn check(ops: &[Op], budget: usize) {
     let dir = TempDir::new().expect("has room");
     let (mut files, _) = ChunkFiles::open(dir.path()).expect("is a directory");
     files.load(0).expect("is empty");
-    let (mut a, mut b) = (Window::new(config(max_bytes)), Window::new(config(max_bytes)));
+    let (mut a, mut b) = (Window::new(config()), Window::new(config()));
+    a.join_budget(Budget::new(budget));
+    b.join_budget(Budget::new(budget));
     b.keep_unsaved();
     let state = bytes(&b.state());
     let mut saved = Saved { dir, files, number: 0, state, place: 0 };
@@ -173,7 +175,8 @@ fn check(ops: &[Op], max_bytes: usize) {
                 let (tables, damages) = saved.files.load(saved.number).expect("can be read");
                 assert_eq!(damages, []);
                 let state = postcard::from_bytes(&saved.state).expect("was written so");
-                b = Window::restore(config(max_bytes), state, tables).expect("is whole");
+                b = Window::restore(config(), state, tables).expect("is whole");
+                b.join_budget(Budget::new(budget));
                 b.keep_unsaved();
                 for (place, op) in ops.iter().enumerate().take(place + 1).skip(saved.place) {
                     apply(&mut b, op, u32::try_from(place).expect("is small"), &mut times[place].clone());
@@ -196,6 +199,6 @@ proptest! {
 
     #[test]
     fn what_is_let_go_for_want_of_room_is_the_same_after_a_restart(ops in prop::collection::vec(op(), 1..160)) {
-        check(&ops, 4_000);
+        check(&ops, 1_500);
     }
 }

@@ -148,7 +148,7 @@ fn exponent(value: f64) -> Option<u8> {
 fn integer(value: f64, e: u8) -> Option<i64> {
     let power = POWERS.get(usize::from(e))?;
     let scaled = (value * power).round();
-    if !(scaled.abs() <= EXACT) || (scaled / power).to_bits() != value.to_bits() {
+    if scaled.is_nan() || scaled.abs() > EXACT || (scaled / power).to_bits() != value.to_bits() {
         return None;
     }
     let integer = as_integer(scaled);
