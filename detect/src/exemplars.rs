@@ -18,11 +18,8 @@ pub(crate) fn of(anomaly: &Anomaly, snapshot: &Snapshot) -> Vec<String> {
     let by_errors = anomaly.metric.contains("errors");
     let (from, until) = (anomaly.starts_at.minus(REACH), anomaly.emitted_at);
     let mut found: Vec<SpanView<'_>> = snapshot
-        .spans
-        .iter()
-        .filter(|chunk| chunk.span.1 >= from && chunk.span.0 <= until)
-        .flat_map(|chunk| chunk.iter())
-        .filter(|s| s.end >= from && s.end <= until && s.service == &*anomaly.service && s.name == operation)
+        .spans_between(from, until)
+        .filter(|s| s.service == &*anomaly.service && s.name == operation)
         .filter(|s| !by_errors || s.failed)
         .collect();
     found.sort_by_key(|s| std::cmp::Reverse((s.failed && by_errors, s.end.since(s.start))));

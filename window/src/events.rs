@@ -14,8 +14,8 @@ mod spans;
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, RecordBatch, StringArray, TimestampNanosecondArray,
-    types::Int32Type,
+    Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeBinaryArray, RecordBatch, StringArray,
+    TimestampNanosecondArray, types::Int32Type,
 };
 use arrow_buffer::Buffer;
 use arrow_schema::{Field, Schema};
@@ -84,6 +84,48 @@ fn ids<const N: usize>(mut ids: Vec<[u8; N]>) -> ArrayRef {
     let width = i32::try_from(N).expect("ids are 8 or 16 bytes");
     let values = Buffer::from_vec(ids.into_flattened());
     Arc::new(FixedSizeBinaryArray::try_new(width, values, None).expect("each id is as wide as the array says"))
+}
+
+/// A batch that was read: whether its columns are those of `expected`, without a null.
+fn is_like(batch: &RecordBatch, expected: &RecordBatch) -> bool {
+    batch.schema().fields() == expected.schema().fields() && batch.columns().iter().all(|c| c.null_count() == 0)
+}
+
+/// Oldest and newest of the times in the first column; `None` without rows.
+fn span_of(batch: &RecordBatch) -> Option<(UnixNanos, UnixNanos)> {
+    let mut range = Times::default();
+    let times: &TimestampNanosecondArray = column(batch, 0);
+    times.values().iter().for_each(|time| range.note(*time));
+    range.get()
+}
+
+/// The service, resource and scope columns of a chunk.
+struct OriginsOf<'a> {
+    service: Texts<'a>,
+    resource: Binaries<'a>,
+    scope: Binaries<'a>,
+}
+
+/// An id column's value as an array.
+fn id<const N: usize>(ids: &FixedSizeBinaryArray, row: usize) -> [u8; N] {
+    ids.value(row).try_into().unwrap_or([0; N])
+}
+
+struct Binaries<'a> {
+    keys: &'a DictionaryArray<Int32Type>,
+    values: &'a BinaryArray,
+}
+
+impl<'a> Binaries<'a> {
+    fn of(batch: &'a RecordBatch, index: usize) -> Self {
+        let keys: &DictionaryArray<Int32Type> = column(batch, index);
+        let values = keys.values().as_any().downcast_ref().expect("dictionary values are binary");
+        Self { keys, values }
+    }
+
+    fn value(&self, row: usize) -> &'a [u8] {
+        self.keys.key(row).map_or(&[], |key| self.values.value(key))
+    }
 }
 
 fn column<A: Array + 'static>(batch: &RecordBatch, index: usize) -> &A {

@@ -46,8 +46,19 @@ impl HistogramTables {
         self.head_weight
     }
 
-    /// Turns the head into chunks and merges small neighbours.
-    pub(crate) fn seal(&mut self) {
+    /// Tables with these chunks, in this order.
+    pub(crate) fn restored(all: Vec<Arc<HistogramChunk>>) -> Self {
+        let mut tables = Self::default();
+        for chunk in all {
+            tables.chunks[chunk.shape() as usize].push_back(chunk);
+        }
+        tables
+    }
+
+    /// Turns the head into chunks, merges small neighbours, and returns the new chunks as they were
+    /// before they were merged.
+    pub(crate) fn seal(&mut self) -> Vec<Arc<HistogramChunk>> {
+        let mut fresh = Vec::new();
         self.head_weight = 0;
         let rows = std::mem::take(&mut self.head);
         for (shape, chunks) in Shape::ALL.into_iter().zip(&mut self.chunks) {
@@ -62,10 +73,13 @@ impl HistogramTables {
                     values += view.values();
                     part.push(view);
                 }
-                chunks.extend(HistogramChunk::seal_shape(shape, part).map(Arc::new));
+                let chunk = HistogramChunk::seal_shape(shape, part).map(Arc::new);
+                fresh.extend(chunk.clone());
+                chunks.extend(chunk);
             }
             merge(chunks);
         }
+        fresh
     }
 
     /// All chunks, shape by shape, oldest seal first.
@@ -73,11 +87,20 @@ impl HistogramTables {
         self.chunks.iter().flatten()
     }
 
-    /// Lets go of chunks that lie wholly before `horizon`, and returns how many.
-    pub(crate) fn evict_before(&mut self, horizon: UnixNanos) -> usize {
+    /// Lets go of chunks without a row after `floor`, and returns how many.
+    pub(crate) fn evict_until(&mut self, floor: UnixNanos) -> usize {
         let before = self.chunks().count();
-        self.chunks.iter_mut().for_each(|chunks| chunks.retain(|c| c.span.1 >= horizon));
+        self.chunks.iter_mut().for_each(|chunks| chunks.retain(|c| c.span.1 > floor));
         before - self.chunks().count()
+    }
+
+    /// Cuts the rows off that are not after `floor`.
+    pub(crate) fn cut(&mut self, floor: UnixNanos) {
+        for chunk in self.chunks.iter_mut().flatten().filter(|c| c.span.0 <= floor) {
+            if let Some(left) = chunk.after(floor) {
+                *chunk = Arc::new(left);
+            }
+        }
     }
 
     /// Event time of the newest row of the chunk that [`Self::pop_oldest`] would let go.

@@ -25,6 +25,20 @@ impl Labels {
         Self(pairs.into())
     }
 
+    /// From pairs by name, as [`Self::shared`] gave them; in another order they are as by
+    /// [`Self::from_pairs`].
+    pub(crate) fn from_sorted(pairs: Vec<(Arc<str>, Arc<str>)>) -> Self {
+        if pairs.is_sorted_by(|a, b| a.0 < b.0) && pairs.iter().all(|(_, v)| !v.is_empty()) {
+            return Self(pairs.into());
+        }
+        Self::from_pairs(pairs)
+    }
+
+    /// The pairs, by name, in the storage that clones share.
+    pub(crate) fn shared(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.0
+    }
+
     /// The value of `name`, if the label is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -9,15 +9,19 @@
 
 pub mod columns;
 mod events;
+pub mod files;
 mod histograms;
 mod labels;
 mod log;
+mod ledger;
 mod numbers;
 mod rows;
 mod runs;
 mod series;
 mod snapshot;
+mod state;
 mod store;
+mod tables;
 
 mod time;
 
@@ -25,11 +29,14 @@ pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanCol
 pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
 pub use labels::Labels;
 pub use log::{Damage, Log, LogConfig, LogError, Position, Record, Recovery, Replay, Torn};
+pub use ledger::Budget;
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
 pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, SpanStatus, is_stale};
 pub use series::{
     AMBIGUOUS_LABEL, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit, Temporality,
 };
 pub use snapshot::Snapshot;
+pub use state::{BadState, WindowState};
 pub use store::{Config, Stats, Window};
+pub use tables::Tables;
 pub use time::UnixNanos;

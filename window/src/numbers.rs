@@ -61,11 +61,44 @@ impl NumberChunk {
     fn from_sorted(points: &[Point]) -> Option<Self> {
         let (runs, span) = Runs::of(points.iter().map(|p| (p.series, p.time)))?;
         let series = UInt32Array::from_iter_values(points.iter().map(|p| p.series.0));
-        let times = TimestampNanosecondArray::from_iter_values(points.iter().map(|p| p.time.0)).with_timezone("UTC");
+        let times = TimestampNanosecondArray::from_iter_values(points.iter().map(|p| p.time.0));
         let values = Float64Array::from_iter_values(points.iter().map(|p| p.value));
+        Some(Self::new(series, times, values, runs, span))
+    }
+
+    fn new(
+        series: UInt32Array,
+        times: TimestampNanosecondArray,
+        values: Float64Array,
+        runs: Runs,
+        span: (UnixNanos, UnixNanos),
+    ) -> Self {
+        let times = times.with_timezone("UTC");
         let arrays: Vec<ArrayRef> = vec![Arc::new(series.clone()), Arc::new(times.clone()), Arc::new(values.clone())];
         let batch = RecordBatch::try_new(schema(), arrays).expect("the columns are built by the schema");
-        Some(Self { batch, series, times, values, runs, span })
+        Self { batch, series, times, values, runs, span }
+    }
+
+    /// Seals columns that are sorted by (series, time), each pair once; `None` when they are not, or
+    /// are empty or of different lengths.
+    pub(crate) fn from_columns(series: Vec<u32>, times: Vec<i64>, values: Vec<f64>) -> Option<Self> {
+        let sorted = series.windows(2).zip(times.windows(2)).all(|(s, t)| (s[0], t[0]) < (s[1], t[1]));
+        if !sorted || series.len() != times.len() || series.len() != values.len() {
+            return None;
+        }
+        let (runs, span) = Runs::of(series.iter().zip(&times).map(|(s, t)| (SeriesId(*s), UnixNanos(*t))))?;
+        Some(Self::new(series.into(), times.into(), values.into(), runs, span))
+    }
+
+    /// The rows that are newer than `floor`; `None` when there are none.
+    pub(crate) fn after(&self, floor: UnixNanos) -> Option<Self> {
+        let points: Vec<Point> = self.iter().filter(|p| p.time > floor).collect();
+        Self::from_sorted(&points)
+    }
+
+    /// Numbers of the series, times and values, row by row.
+    pub(crate) fn columns(&self) -> (&[u32], &[i64], &[f64]) {
+        (self.series.values(), self.times.values(), self.values.values())
     }
 
     /// The rows as Arrow, in the order of [`schema`].

@@ -6,16 +6,16 @@ use crate::{SeriesId, UnixNanos};
 
 /// First row of each series, by series; the next entry (or the end) is one past its last row.
 #[derive(Clone, Debug)]
-pub(crate) struct Runs(Vec<(SeriesId, usize)>);
+pub(crate) struct Runs(Vec<(SeriesId, u32)>);
 
 impl Runs {
     /// The runs of sorted rows, and the oldest and newest time among them; `None` without rows.
     pub(crate) fn of(rows: impl IntoIterator<Item = (SeriesId, UnixNanos)>) -> Option<(Self, (UnixNanos, UnixNanos))> {
-        let mut runs: Vec<(SeriesId, usize)> = Vec::new();
+        let mut runs: Vec<(SeriesId, u32)> = Vec::new();
         let mut span: Option<(UnixNanos, UnixNanos)> = None;
         for (row, (series, time)) in rows.into_iter().enumerate() {
             if runs.last().is_none_or(|(last, _)| *last != series) {
-                runs.push((series, row));
+                runs.push((series, u32::try_from(row).expect("a chunk has fewer than 2^32 rows")));
             }
             let (oldest, newest) = span.unwrap_or((time, time));
             span = Some((oldest.min(time), newest.max(time)));
@@ -26,14 +26,14 @@ impl Runs {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.len() * size_of::<(SeriesId, usize)>()
+        self.0.len() * size_of::<(SeriesId, u32)>()
     }
 
     /// The rows of `series` with `after < time <= until`, in a chunk with these `times`.
     pub(crate) fn between(&self, times: &[i64], series: SeriesId, after: UnixNanos, until: UnixNanos) -> Range<usize> {
         let Ok(i) = self.0.binary_search_by_key(&series, |(s, _)| *s) else { return 0..0 };
-        let first = self.0[i].1;
-        let end = self.0.get(i + 1).map_or(times.len(), |(_, row)| *row);
+        let first = self.0[i].1 as usize;
+        let end = self.0.get(i + 1).map_or(times.len(), |(_, row)| *row as usize);
         let times = &times[first..end];
         let from = times.partition_point(|t| *t <= after.0);
         // A range that ends before it starts holds nothing.

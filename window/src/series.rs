@@ -1,5 +1,7 @@
 //! What a series is, and the registry that gives each one a dense number.
 
+mod saved;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -7,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::saved::SavedRegistry;
 use crate::{Labels, UnixNanos};
 
 /// Dense number of a series; detector state is held in arrays indexed by it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Exemplar, HistogramChunk, HistogramView, LogChunk, NumberChunk, RegistryView, Sample, Series, SeriesId, SpanChunk,
-    UnixNanos,
+    SpanView, UnixNanos, store::MAX_EXEMPLARS,
 };
 
 /// A picture of the window after one seal. Cheap to clone; holds no lock.
@@ -24,6 +24,9 @@ pub struct Snapshot {
     pub exemplars: Arc<[Arc<[Exemplar]>]>,
     /// The greatest event time received; `None` before the first point.
     pub watermark: Option<UnixNanos>,
+    /// Rows at or before this time are not part of the picture, although a chunk may still have some:
+    /// where chunks begin and end must not show.
+    pub floor: UnixNanos,
 }
 
 impl Snapshot {
@@ -37,6 +40,7 @@ impl Snapshot {
     /// per time (the first received). Staleness markers are among them.
     pub fn samples_into(&self, series: SeriesId, after: UnixNanos, until: UnixNanos, out: &mut Vec<Sample>) {
         out.clear();
+        let after = after.max(self.floor);
         for chunk in self.numbers.iter() {
             chunk.samples_into(series, after, until, out);
         }
@@ -51,6 +55,7 @@ impl Snapshot {
     #[must_use]
     pub fn histograms_of(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Vec<HistogramView<'_>> {
         let mut out: Vec<HistogramView<'_>> = Vec::new();
+        let after = after.max(self.floor);
         for chunk in self.histograms.iter() {
             out.extend(chunk.rows_of(series, after, until));
         }
@@ -65,16 +70,32 @@ impl Snapshot {
     #[must_use]
     pub fn last_sample(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Option<Sample> {
         let mut newest: Option<Sample> = None;
+        let after = after.max(self.floor);
         for chunk in self.numbers.iter().rev() {
-            if chunk.span.1 <= newest.map_or(after, |n| n.time) {
+            if newest.is_some_and(|n| chunk.span.1 < n.time) {
                 continue;
             }
+            // Of equal times the first received stays: the one in the oldest chunk.
             if let Some(found) = chunk.last_sample(series, after, until)
-                && newest.is_none_or(|n| found.time > n.time)
+                && newest.is_none_or(|n| found.time >= n.time)
             {
                 newest = Some(found);
             }
         }
         newest
+    }
+
+    /// The spans that ended within `from..=until`, both included, in order of arrival.
+    pub fn spans_between(&self, from: UnixNanos, until: UnixNanos) -> impl Iterator<Item = SpanView<'_>> {
+        let near = self.spans.iter().filter(move |chunk| chunk.span.1 >= from && chunk.span.0 <= until);
+        let kept = move |span: &SpanView<'_>| span.end > self.floor && span.end >= from && span.end <= until;
+        near.flat_map(|chunk| chunk.iter()).filter(kept)
+    }
+
+    /// The newest exemplars, newest arrival first: at most as many as the window keeps, and of them
+    /// those after the floor.
+    pub fn exemplars_kept(&self) -> impl Iterator<Item = &Exemplar> {
+        let newest_first = self.exemplars.iter().rev().flat_map(|rows| rows.iter().rev());
+        newest_first.take(MAX_EXEMPLARS).filter(|row| row.time > self.floor)
     }
 }

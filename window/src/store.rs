@@ -3,8 +3,9 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    Exemplar, HistogramRow, LogChunk, LogColumns, NumberChunk, Point, Registry, SeriesId, Snapshot, SpanChunk,
-    SpanColumns, UnixNanos, histograms::HistogramTables,
+    BYTES_PER_POINT, BadState, Budget, Exemplar, HistogramRow, LogChunk, LogColumns, NumberChunk, Point, Registry,
+    SeriesId, Snapshot, SpanChunk, SpanColumns, Tables, UnixNanos, WindowState, histograms::HistogramTables,
+    ledger::Ledger,
 };
 
 /// How much the window keeps.
@@ -12,7 +13,8 @@ use crate::{
 pub struct Config {
     /// Event time kept behind the watermark. Default 2 h.
     pub span: Duration,
-    /// Bytes of sealed chunks kept, all tables together; the oldest go first. Default 1 GiB.
+    /// Bytes of sealed chunks kept, all tables together; the oldest rows go first, so that seven
+    /// eighths are rows and the rest is for what chunks take beside them. Default 1 GiB.
     pub max_bytes: usize,
     /// Live series that are sent. Default 1,000,000. As many again may be derived from them, or
     /// published beside them.
@@ -49,8 +51,15 @@ pub struct Stats {
 
 /// Series that there is room for even where few may be sent.
 const ROOM_FOR_OUR_OWN: usize = 10_000;
+/// One part in so many of the byte bound is for what chunks take beside their rows.
+const CHUNK_ROOM: usize = 8;
+/// What a point counts in the byte bound: its columns, and its part of a series' offset in a chunk.
+const POINT_BYTES: usize = BYTES_PER_POINT + 4;
+/// What a span and a log record count beside their texts and attributes.
+const SPAN_BYTES: usize = 78;
+const LOG_BYTES: usize = 77;
 /// Exemplars kept, 64 bytes each; the oldest go first.
-const MAX_EXEMPLARS: usize = 1 << 18;
+pub(crate) const MAX_EXEMPLARS: usize = 1 << 18;
 /// How many neighbouring chunks of like size become one.
 const FAN_IN: usize = 8;
 /// Chunks with more rows than this are not merged further, so that eviction stays fine-grained.
@@ -75,6 +84,11 @@ pub struct Window {
     exemplars: VecDeque<Arc<[Exemplar]>>,
     exemplar_rows: Vec<Exemplar>,
     watermark: Option<UnixNanos>,
+    /// Rows at or before this time are gone, whatever chunk they are in. Never goes back.
+    floor: UnixNanos,
+    ledger: Ledger,
+    /// What was sealed since it was last taken; `None` when nobody takes it.
+    unsaved: Option<Tables>,
     stats: Stats,
 }
 
@@ -85,6 +99,7 @@ impl Window {
         Self {
             // Room for what is derived from the series that are sent, and published beside them.
             registry: Registry::new(config.max_series.saturating_mul(2).saturating_add(ROOM_FOR_OUR_OWN)),
+            ledger: Ledger::new(config.span),
             config,
             points: Vec::new(),
             span_head: SpanColumns::default(),
@@ -96,8 +111,72 @@ impl Window {
             exemplars: VecDeque::new(),
             exemplar_rows: Vec::new(),
             watermark: None,
+            floor: UnixNanos::MIN,
+            unsaved: None,
             stats: Stats::default(),
         }
+    }
+
+    /// The window that [`Self::state`] described, with the chunks that were sealed up to then. What
+    /// readers see, which number a series gets and what is let go from now on are those of the
+    /// window that was never interrupted.
+    ///
+    /// # Errors
+    /// [`BadState`] when the state contradicts itself.
+    pub fn restore(config: Config, state: WindowState, mut tables: Tables) -> Result<Self, BadState> {
+        let mut window = Self::new(config);
+        window.registry.restore(state.registry)?;
+        window.floor = state.floor;
+        if let Some(watermark) = state.watermark {
+            window.advance(watermark);
+        }
+        for (start, bytes) in state.bytes_by_time {
+            window.ledger.note(UnixNanos(start), usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+        tables.forget_until(window.floor);
+        window.numbers = tables.numbers.into();
+        window.histograms = HistogramTables::restored(tables.histograms);
+        window.spans = tables.spans.into();
+        window.logs = tables.logs.into();
+        window.exemplars = tables.exemplars.into();
+        window.evict();
+        Ok(window)
+    }
+
+    /// What a window needs to go on after a restart, beside its sealed chunks. Rows of the head are in
+    /// neither, so it is asked for right after a seal. Equal windows give equal bytes.
+    #[must_use]
+    pub fn state(&self) -> WindowState {
+        WindowState {
+            registry: self.registry.saved(),
+            watermark: self.watermark,
+            floor: self.floor,
+            bytes_by_time: self.ledger.steps(),
+        }
+    }
+
+    /// Takes part in a budget of bytes beside other windows.
+    pub fn join_budget(&mut self, budget: Arc<Budget>) {
+        self.ledger.join(budget);
+    }
+
+    /// From now on, remembers sealed chunks until [`Self::take_unsaved`].
+    pub fn keep_unsaved(&mut self) {
+        self.unsaved.get_or_insert_default();
+    }
+
+    /// The chunks sealed since the last call, as they were sealed, without those that have been let go
+    /// since. Merged chunks hold the same rows again, so until they are taken these rows take their
+    /// memory twice.
+    pub fn take_unsaved(&mut self) -> Tables {
+        self.unsaved.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Bytes of the chunks that [`Self::take_unsaved`] would return: a checkpoint is due when they are
+    /// a good part of the bound.
+    #[must_use]
+    pub fn unsaved_bytes(&self) -> usize {
+        self.unsaved.as_ref().map_or(0, Tables::bytes)
     }
 
     /// The registry, to look series up.
@@ -117,28 +196,40 @@ impl Window {
         self.watermark
     }
 
-    /// Appends one point to the head and moves the watermark.
+    /// Appends one point to the head and moves the watermark. A point that is already too old to be
+    /// seen is not kept.
     pub fn push_point(&mut self, point: Point) {
         self.registry.touch(point.series, point.time);
         self.advance(point.time);
-        self.points.push(point);
+        if point.time > self.floor {
+            self.ledger.note(point.time, POINT_BYTES);
+            self.points.push(point);
+        }
     }
 
-    /// Appends one histogram to the head and moves the watermark.
+    /// Appends one histogram to the head and moves the watermark. A row that is already too old to be
+    /// seen is not kept.
     pub fn push_histogram(&mut self, row: HistogramRow) {
         self.registry.touch(row.series, row.time);
         self.advance(row.time);
-        self.histograms.push(row);
+        if row.time > self.floor {
+            self.ledger.note(row.time, row.view().bytes());
+            self.histograms.push(row);
+        }
     }
 
     /// Appends spans to the head and moves the watermark. A head that has become large is sealed.
     pub fn push_spans(&mut self, spans: &SpanColumns) {
         let Some(newest) = spans.newest() else { return };
         self.advance(newest);
+        if newest <= self.floor {
+            return;
+        }
+        self.ledger.note(newest, spans.content() + SPAN_BYTES * spans.len());
         self.span_head.append(spans);
         if self.span_head.content() > HEAD_BYTES {
             self.seal_spans();
-            self.evict_by_bytes();
+            self.evict();
         }
     }
 
@@ -146,21 +237,44 @@ impl Window {
     pub fn push_logs(&mut self, logs: &LogColumns) {
         let Some(newest) = logs.newest() else { return };
         self.advance(newest);
+        if newest <= self.floor {
+            return;
+        }
+        self.ledger.note(newest, logs.content() + LOG_BYTES * logs.len());
         self.log_head.append(logs);
         if self.log_head.content() > HEAD_BYTES {
             self.seal_logs();
-            self.evict_by_bytes();
+            self.evict();
         }
     }
 
     fn seal_spans(&mut self) {
         let next = self.span_head.like();
-        self.spans.extend(SpanChunk::seal(std::mem::replace(&mut self.span_head, next)).map(Arc::new));
+        let chunk = SpanChunk::seal(std::mem::replace(&mut self.span_head, next)).map(Arc::new);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.spans.extend(chunk.clone());
+        }
+        self.spans.extend(chunk);
     }
 
     fn seal_logs(&mut self) {
         let next = self.log_head.like();
-        self.logs.extend(LogChunk::seal(std::mem::replace(&mut self.log_head, next)).map(Arc::new));
+        let chunk = LogChunk::seal(std::mem::replace(&mut self.log_head, next)).map(Arc::new);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.logs.extend(chunk.clone());
+        }
+        self.logs.extend(chunk);
+    }
+
+    fn seal_exemplars(&mut self) {
+        if self.exemplar_rows.is_empty() {
+            return;
+        }
+        let rows: Arc<[Exemplar]> = std::mem::take(&mut self.exemplar_rows).into();
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.exemplars.push(Arc::clone(&rows));
+        }
+        self.exemplars.push_back(rows);
     }
 
     /// Appends one exemplar to the head.
@@ -171,7 +285,10 @@ impl Window {
     }
 
     fn advance(&mut self, time: UnixNanos) {
-        self.watermark = Some(self.watermark.map_or(time, |w| w.max(time)));
+        if self.watermark.is_none_or(|w| time > w) {
+            self.watermark = Some(time);
+            self.floor = self.floor.max(time.minus(self.config.span));
+        }
     }
 
     /// Rows in the head: how much the next seal will take in. A histogram with many buckets counts
@@ -185,16 +302,18 @@ impl Window {
     /// much. Returns what readers may see from now on.
     pub fn seal(&mut self) -> Snapshot {
         let points = std::mem::take(&mut self.points);
-        self.numbers.extend(NumberChunk::seal(points).map(Arc::new));
-        self.histograms.seal();
+        let numbers = NumberChunk::seal(points).map(Arc::new);
+        let histograms = self.histograms.seal();
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.numbers.extend(numbers.clone());
+            unsaved.histograms.extend(histograms);
+        }
+        self.numbers.extend(numbers);
         self.seal_spans();
         self.seal_logs();
-        if !self.exemplar_rows.is_empty() {
-            self.exemplars.push_back(std::mem::take(&mut self.exemplar_rows).into());
-        }
+        self.seal_exemplars();
         self.merge_numbers();
-        self.evict_by_time();
-        self.evict_by_bytes();
+        self.evict();
         self.snapshot()
     }
 
@@ -209,6 +328,7 @@ impl Window {
             logs: self.logs.iter().cloned().collect(),
             exemplars: self.exemplars.iter().cloned().collect(),
             watermark: self.watermark,
+            floor: self.floor,
         }
     }
 
@@ -238,23 +358,53 @@ impl Window {
         }
     }
 
-    fn evict_by_time(&mut self) {
-        let Some(watermark) = self.watermark else { return };
-        let horizon = watermark.minus(self.config.span);
-        let before = self.numbers.len() + self.spans.len() + self.logs.len();
-        self.numbers.retain(|c| c.span.1 >= horizon);
-        self.spans.retain(|c| c.span.1 >= horizon);
-        self.logs.retain(|c| c.span.1 >= horizon);
-        self.exemplars.retain(|rows| rows.iter().any(|row| row.time >= horizon));
-        let mut exemplars: usize = self.exemplars.iter().map(|rows| rows.len()).sum();
-        while exemplars > MAX_EXEMPLARS {
-            exemplars -= self.exemplars.pop_front().map_or(exemplars, |rows| rows.len());
+    /// Lets go of what is too old or too much.
+    fn evict(&mut self) {
+        let by_age = self.floor;
+        self.stats.evicted_by_time += self.forget_until(by_age);
+        let rows = self.config.max_bytes - self.config.max_bytes / CHUNK_ROOM;
+        self.floor = self.ledger.limit(by_age, rows);
+        if self.floor > by_age {
+            self.stats.evicted_by_bytes += self.forget_until(self.floor);
+            self.cut();
         }
-        let after = self.numbers.len() + self.spans.len() + self.logs.len();
-        let histograms = self.histograms.evict_before(horizon);
-        self.stats.evicted_by_time += (before - after + histograms) as u64;
+        self.evict_by_bytes();
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.forget_until(self.floor);
+        }
     }
 
+    /// Lets go of chunks without a row after `floor`, and returns how many.
+    fn forget_until(&mut self, floor: UnixNanos) -> u64 {
+        let before = self.numbers.len() + self.spans.len() + self.logs.len();
+        self.numbers.retain(|c| c.span.1 > floor);
+        self.spans.retain(|c| c.span.1 > floor);
+        self.logs.retain(|c| c.span.1 > floor);
+        // Exemplars are counted from the newest on, so they leave from the oldest on.
+        let mut exemplars: usize = self.exemplars.iter().map(|rows| rows.len()).sum();
+        while let Some(rows) = self.exemplars.front()
+            && (exemplars - rows.len() >= MAX_EXEMPLARS || rows.iter().all(|row| row.time <= floor))
+        {
+            exemplars -= rows.len();
+            self.exemplars.pop_front();
+        }
+        let after = self.numbers.len() + self.spans.len() + self.logs.len();
+        (before - after + self.histograms.evict_until(floor)) as u64
+    }
+
+    /// Cuts rows that are gone off the chunks that others of theirs keep. Spans and logs are sealed
+    /// in order of arrival and not merged, so theirs are few.
+    fn cut(&mut self) {
+        for chunk in self.numbers.iter_mut().filter(|c| c.span.0 <= self.floor) {
+            if let Some(left) = chunk.after(self.floor) {
+                *chunk = Arc::new(left);
+            }
+        }
+        self.histograms.cut(self.floor);
+    }
+
+    /// The last resort, for chunks that take much more than their rows count: whole chunks are let go,
+    /// so that what is left depends on where they end.
     fn evict_by_bytes(&mut self) {
         let mut bytes = self.bytes();
         while bytes > self.config.max_bytes {
@@ -305,3 +455,7 @@ impl Window {
 #[cfg(test)]
 #[path = "store/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "store/restart.rs"]
+mod restart;

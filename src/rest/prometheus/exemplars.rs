@@ -75,7 +75,7 @@ async fn exemplars(asked: Asked, request: axum::extract::Request) -> Response {
 fn of(scope: &Scope, wanted: &BTreeSet<(String, Labels)>) -> Result<Response, Refusal> {
     let mut found: BTreeMap<SeriesId, Vec<Shown>> = BTreeMap::new();
     let in_range = |row: &&Exemplar| row.time >= scope.start.unwrap_or(UnixNanos::MIN) && row.time <= scope.at;
-    let newest_first = scope.snapshot.exemplars.iter().rev().flat_map(|rows| rows.iter().rev()).filter(in_range);
+    let newest_first = scope.snapshot.exemplars_kept().filter(in_range);
     let is_wanted = |row: &&Exemplar| {
         let series = scope.snapshot.series(row.series);
         series.is_some_and(|s| wanted.contains(&(s.name.to_string(), s.labels.clone())))

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, UInt8Array, UInt32Array};
+use arrow_array::{
+    ArrayRef, BinaryArray, FixedSizeBinaryArray, RecordBatch, StringArray, TimestampNanosecondArray, UInt8Array,
+    UInt32Array,
+};
 
 use super::{
-    BatchFull, MAX_BATCH_BYTES, Times, batch_of, bytes::BytesColumn, bytes::Coded, bytes::Dictionary, bytes::keep,
-    bytes::scalars, ids, origins::Origins, times,
+    BatchFull, Binaries, MAX_BATCH_BYTES, OriginsOf, Texts, Times, batch_of, bytes::BytesColumn, bytes::Coded,
+    bytes::Dictionary, bytes::keep, bytes::scalars, column, id, ids, is_like, origins::Origins, span_of, times,
 };
 use crate::{LogRow, UnixNanos, columns};
 
@@ -132,6 +135,43 @@ impl LogColumns {
         self.dropped_attributes.extend_from_slice(&other.dropped_attributes);
     }
 
+    /// Appends all records of a sealed chunk.
+    ///
+    /// # Errors
+    /// [`BatchFull`] when it would hold more than a gibibyte of texts and bytes; some rows are in then.
+    pub(crate) fn push_chunk(&mut self, chunk: &LogChunk) -> Result<(), BatchFull> {
+        let batch = &chunk.batch;
+        let from = OriginsOf {
+            service: Texts::of(batch, 2),
+            resource: Binaries::of(batch, 12),
+            scope: Binaries::of(batch, 13),
+        };
+        let (times, observed): (&TimestampNanosecondArray, &TimestampNanosecondArray) =
+            (column(batch, 0), column(batch, 1));
+        let severities: &UInt8Array = column(batch, 3);
+        let (severity_texts, event_names) = (Texts::of(batch, 4), Texts::of(batch, 5));
+        let (bodies, attributes): (&StringArray, &BinaryArray) = (column(batch, 6), column(batch, 10));
+        let (traces, spans): (&FixedSizeBinaryArray, &FixedSizeBinaryArray) = (column(batch, 7), column(batch, 8));
+        let (flags, dropped): (&UInt32Array, &UInt32Array) = (column(batch, 9), column(batch, 11));
+        for row in 0..batch.num_rows() {
+            self.set_origin(from.service.value(row), from.resource.value(row), from.scope.value(row));
+            self.push(&LogRow {
+                time: UnixNanos(times.value(row)),
+                observed: UnixNanos(observed.value(row)),
+                severity: severities.value(row),
+                severity_text: severity_texts.value(row),
+                event_name: event_names.value(row),
+                body: bodies.value(row),
+                trace_id: id(traces, row),
+                span_id: id(spans, row),
+                flags: flags.value(row),
+                attributes: attributes.value(row),
+                dropped_attributes: dropped.value(row),
+            })?;
+        }
+        Ok(())
+    }
+
     /// Drops the records whose time is after `limit` and returns how many they were.
     pub fn refuse_after(&mut self, limit: UnixNanos) -> usize {
         if self.newest().is_none_or(|newest| newest <= limit) {
@@ -238,6 +278,17 @@ impl LogChunk {
             (columns::SCOPE, scopes.into_binaries()),
         ];
         Some(Self { batch: batch_of(columns), span })
+    }
+
+    /// A chunk of columns that were read; `None` when they are not those of this table, or empty.
+    pub(crate) fn from_batch(batch: RecordBatch) -> Option<Self> {
+        let mut expected = LogColumns::default();
+        expected.push(&LogRow::default()).ok()?;
+        if !is_like(&batch, Self::seal(expected)?.batch()) {
+            return None;
+        }
+        let span = span_of(&batch)?;
+        Some(Self { batch, span })
     }
 
     /// The rows as Arrow.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, TimestampNanosecondArray, UInt8Array, UInt32Array};
+use arrow_array::{
+    ArrayRef, BinaryArray, FixedSizeBinaryArray, RecordBatch, TimestampNanosecondArray, UInt8Array, UInt32Array,
+};
 
 use super::{
-    BatchFull, MAX_BATCH_BYTES, Texts, Times, batch_of, bytes::BytesColumn, bytes::Coded, bytes::Dictionary,
-    bytes::keep, bytes::scalars, column, ids, origins::Origins, times,
+    BatchFull, Binaries, MAX_BATCH_BYTES, OriginsOf, Texts, Times, batch_of, bytes::BytesColumn, bytes::Coded,
+    bytes::Dictionary, bytes::keep, bytes::scalars, column, id, ids, is_like, origins::Origins, span_of, times,
 };
 use crate::{SpanKind, SpanRow, SpanStatus, UnixNanos, columns};
 
@@ -129,6 +131,40 @@ impl SpanColumns {
         self.flags.extend_from_slice(&other.flags);
         self.attributes.append(&other.attributes);
         self.rest.append(&other.rest);
+    }
+
+    /// Appends all spans of a sealed chunk.
+    ///
+    /// # Errors
+    /// [`BatchFull`] when it would hold more than a gibibyte of texts and bytes; some rows are in then.
+    pub(crate) fn push_chunk(&mut self, chunk: &SpanChunk) -> Result<(), BatchFull> {
+        let batch = &chunk.batch;
+        let from = OriginsOf {
+            service: Texts::of(batch, 2),
+            resource: Binaries::of(batch, 12),
+            scope: Binaries::of(batch, 13),
+        };
+        let (attributes, rest): (&BinaryArray, &BinaryArray) = (column(batch, 10), column(batch, 11));
+        let (span_ids, parents): (&FixedSizeBinaryArray, &FixedSizeBinaryArray) = (column(batch, 7), column(batch, 8));
+        let (traces, flags): (&FixedSizeBinaryArray, &UInt32Array) = (column(batch, 6), column(batch, 9));
+        let statuses: &UInt8Array = column(batch, 5);
+        for (row, view) in chunk.iter().enumerate() {
+            self.set_origin(from.service.value(row), from.resource.value(row), from.scope.value(row));
+            self.push(&SpanRow {
+                start: view.start,
+                end: view.end,
+                name: view.name,
+                kind: view.kind,
+                status: SpanStatus::from_wire(i32::from(statuses.value(row))),
+                trace_id: id(traces, row),
+                span_id: id(span_ids, row),
+                parent_span_id: id(parents, row),
+                flags: flags.value(row),
+                attributes: attributes.value(row),
+                rest: rest.value(row),
+            })?;
+        }
+        Ok(())
     }
 
     /// Drops the spans that end after `limit` and returns how many they were.
@@ -279,6 +315,17 @@ impl SpanChunk {
             (columns::SCOPE, scopes.into_binaries()),
         ];
         Some(Self { batch: batch_of(columns), span })
+    }
+
+    /// A chunk of columns that were read; `None` when they are not those of this table, or empty.
+    pub(crate) fn from_batch(batch: RecordBatch) -> Option<Self> {
+        let mut expected = SpanColumns::default();
+        expected.push(&SpanRow::default()).ok()?;
+        if !is_like(&batch, Self::seal(expected)?.batch()) {
+            return None;
+        }
+        let span = span_of(&batch)?;
+        Some(Self { batch, span })
     }
 
     /// The rows as Arrow.

@@ -81,9 +81,31 @@ impl HistogramChunk {
         rows.sort_by_key(|r| (r.series, r.time));
         rows.dedup_by_key(|r| (r.series, r.time));
         let (runs, span) = Runs::of(rows.iter().map(|row| (row.series, row.time)))?;
-        let batch = build::batch(shape, &rows);
+        Some(Self::new(shape, build::batch(shape, &rows), runs, span))
+    }
+
+    /// A chunk of the shape that `batch` has; `None` when it has neither's schema, no rows, or rows
+    /// that are not sorted by (series, time), each pair once.
+    pub(crate) fn from_batch(batch: RecordBatch) -> Option<Self> {
+        let shape = Shape::ALL.into_iter().find(|s| build::batch(*s, &[]).schema() == batch.schema())?;
+        let series: UInt32Array = column(&batch, columns::SERIES);
+        let times: TimestampNanosecondArray = column(&batch, columns::TIME);
+        let rows = || series.values().iter().zip(times.values());
+        if !rows().is_sorted_by(|a, b| a < b) {
+            return None;
+        }
+        let (runs, span) = Runs::of(rows().map(|(s, t)| (SeriesId(*s), UnixNanos(*t))))?;
+        Some(Self::new(shape, batch, runs, span))
+    }
+
+    /// The rows that are newer than `floor`; `None` when there are none.
+    pub(super) fn after(&self, floor: UnixNanos) -> Option<Self> {
+        Self::seal_shape(self.shape(), self.iter().filter(|row| row.time > floor).collect())
+    }
+
+    fn new(shape: Shape, batch: RecordBatch, runs: Runs, span: (UnixNanos, UnixNanos)) -> Self {
         let bytes = batch.get_array_memory_size() + runs.bytes();
-        Some(Self {
+        Self {
             series: column(&batch, columns::SERIES),
             times: column(&batch, columns::TIME),
             starts: column(&batch, columns::START),
@@ -96,21 +118,26 @@ impl HistogramChunk {
             runs,
             bytes,
             span,
-        })
+        }
     }
 
     /// One chunk with the rows of all `parts`, which must be of one shape; where they overlap, the
     /// earlier part's row stays.
-    pub(super) fn merge(parts: &[Arc<Self>]) -> Option<Self> {
+    pub(crate) fn merge(parts: &[Arc<Self>]) -> Option<Self> {
         let shape = parts.first()?.shape();
         Self::seal_shape(shape, parts.iter().flat_map(|c| c.iter()).collect())
     }
 
-    fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> Shape {
         match self.shaped {
             Shaped::Explicit { .. } => Shape::Explicit,
             Shaped::Exponential { .. } => Shape::Exponential,
         }
+    }
+
+    /// Whether the rows are exponential histograms.
+    pub(crate) fn is_exponential(&self) -> bool {
+        self.shape() == Shape::Exponential
     }
 
     /// The rows as Arrow; `window/README.md` has the schema of each shape.

@@ -161,6 +161,17 @@ impl HistogramView<'_> {
         }
     }
 
+    /// Bytes that the row takes in a chunk, its share of what is kept once a chunk left out.
+    pub(crate) fn bytes(&self) -> usize {
+        match self.buckets {
+            BucketsView::Explicit { counts, .. } => 69 + 8 * counts.len(),
+            BucketsView::Ended => 69,
+            BucketsView::Exponential { positive, negative, .. } => {
+                97 + 8 * (positive.counts.len() + negative.counts.len())
+            }
+        }
+    }
+
     /// How many list values the row holds, 8 bytes each.
     #[must_use]
     pub fn values(&self) -> usize {

@@ -1,0 +1,157 @@
+//! Chunks as the bytes of Arrow IPC files, and back.
+
+use std::{io::Cursor, sync::Arc};
+
+use arrow_array::{
+    Array, FixedSizeBinaryArray, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array,
+    cast::AsArray,
+    types::{Float64Type, TimestampNanosecondType, UInt32Type},
+};
+use arrow_buffer::Buffer;
+use arrow_ipc::{
+    CompressionType,
+    reader::FileReader,
+    writer::{FileWriter, IpcWriteOptions},
+};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use super::{name::Table, numbers};
+use crate::{
+    Exemplar, HistogramChunk, LogChunk, LogColumns, NumberChunk, SeriesId, SpanChunk, SpanColumns, Tables, UnixNanos,
+    columns,
+};
+
+/// Texts and attributes of one file of spans or logs.
+const PART_BYTES: usize = 256 << 20;
+
+/// One file's content.
+pub(super) struct Encoded {
+    pub(super) bytes: Vec<u8>,
+    pub(super) rows: usize,
+    pub(super) newest: UnixNanos,
+}
+
+impl Encoded {
+    fn of(batch: &RecordBatch, newest: UnixNanos) -> Result<Self, ArrowError> {
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?;
+        let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
+        writer.write(batch)?;
+        Ok(Self { bytes: writer.into_inner()?, rows: batch.num_rows(), newest })
+    }
+}
+
+/// The files that hold all rows of one table, each row of numbers and histograms once.
+pub(super) fn encode(table: Table, all: &Tables) -> Result<Vec<Encoded>, ArrowError> {
+    let histograms = |exponential: bool| -> Result<Vec<Encoded>, ArrowError> {
+        let parts: Vec<Arc<HistogramChunk>> =
+            all.histograms.iter().filter(|c| c.is_exponential() == exponential).cloned().collect();
+        HistogramChunk::merge(&parts).iter().map(|c| Encoded::of(c.batch(), c.span.1)).collect()
+    };
+    match table {
+        Table::Numbers => {
+            let merged = NumberChunk::merge(&all.numbers);
+            merged.iter().map(|c| Encoded::of(&numbers::encode(c), c.span.1)).collect()
+        }
+        Table::Histograms => histograms(false),
+        Table::ExpHistograms => histograms(true),
+        Table::Spans => spans(&all.spans),
+        Table::Logs => logs(&all.logs),
+        Table::Exemplars => {
+            let rows: Vec<Exemplar> = all.exemplars.iter().flat_map(|rows| rows.iter().copied()).collect();
+            let newest = rows.iter().map(|row| row.time).max();
+            newest.iter().map(|newest| Encoded::of(&exemplars(&rows), *newest)).collect()
+        }
+    }
+}
+
+fn spans(chunks: &[Arc<SpanChunk>]) -> Result<Vec<Encoded>, ArrowError> {
+    let mut files = Vec::new();
+    let mut part = SpanColumns::default();
+    for chunk in chunks {
+        part.push_chunk(chunk).map_err(|full| ArrowError::ExternalError(Box::new(full)))?;
+        if part.content() > PART_BYTES {
+            files.extend(SpanChunk::seal(std::mem::take(&mut part)));
+        }
+    }
+    files.extend(SpanChunk::seal(part));
+    files.iter().map(|c| Encoded::of(c.batch(), c.span.1)).collect()
+}
+
+fn logs(chunks: &[Arc<LogChunk>]) -> Result<Vec<Encoded>, ArrowError> {
+    let mut files = Vec::new();
+    let mut part = LogColumns::default();
+    for chunk in chunks {
+        part.push_chunk(chunk).map_err(|full| ArrowError::ExternalError(Box::new(full)))?;
+        if part.content() > PART_BYTES {
+            files.extend(LogChunk::seal(std::mem::take(&mut part)));
+        }
+    }
+    files.extend(LogChunk::seal(part));
+    files.iter().map(|c| Encoded::of(c.batch(), c.span.1)).collect()
+}
+
+fn exemplar_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new(columns::SERIES, DataType::UInt32, false),
+        Field::new(columns::TIME, DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), false),
+        Field::new(columns::VALUE, DataType::Float64, false),
+        Field::new(columns::TRACE_ID, DataType::FixedSizeBinary(16), false),
+        Field::new(columns::SPAN_ID, DataType::FixedSizeBinary(8), false),
+    ]))
+}
+
+fn exemplars(rows: &[Exemplar]) -> RecordBatch {
+    let ids = |width, bytes: Vec<u8>| {
+        FixedSizeBinaryArray::try_new(width, Buffer::from_vec(bytes), None).expect("each id is of this width")
+    };
+    let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.time.0)).with_timezone("UTC");
+    let arrays: Vec<Arc<dyn Array>> = vec![
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.series.0))),
+        Arc::new(times),
+        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.value))),
+        Arc::new(ids(16, rows.iter().flat_map(|row| row.trace_id).collect())),
+        Arc::new(ids(8, rows.iter().flat_map(|row| row.span_id).collect())),
+    ];
+    RecordBatch::try_new(exemplar_schema(), arrays).expect("every column has a value for each row")
+}
+
+fn exemplars_of(batch: &RecordBatch) -> Option<Arc<[Exemplar]>> {
+    if batch.schema().fields() != exemplar_schema().fields() {
+        return None;
+    }
+    let series = batch.column(0).as_primitive_opt::<UInt32Type>()?;
+    let times = batch.column(1).as_primitive_opt::<TimestampNanosecondType>()?;
+    let values = batch.column(2).as_primitive_opt::<Float64Type>()?;
+    let (traces, spans) = (batch.column(3).as_fixed_size_binary_opt()?, batch.column(4).as_fixed_size_binary_opt()?);
+    (0..batch.num_rows())
+        .map(|row| {
+            Some(Exemplar {
+                series: SeriesId(series.value(row)),
+                time: UnixNanos(times.value(row)),
+                value: values.value(row),
+                trace_id: traces.value(row).try_into().ok()?,
+                span_id: spans.value(row).try_into().ok()?,
+            })
+        })
+        .collect()
+}
+
+/// Appends the rows of a file to `out`; says what is wrong with a file that [`encode`] did not make.
+/// The checksum of `bytes` was right, so this is about versions, not about damage.
+pub(super) fn decode(table: Table, bytes: &[u8], out: &mut Tables) -> Result<(), String> {
+    let reader = FileReader::try_new(Cursor::new(bytes), None).map_err(|e| e.to_string())?;
+    for batch in reader {
+        let batch = batch.map_err(|e| e.to_string())?;
+        let known = match table {
+            Table::Numbers => numbers::decode(&batch).map(|c| out.numbers.push(Arc::new(c))),
+            Table::Histograms | Table::ExpHistograms => {
+                HistogramChunk::from_batch(batch).map(|c| out.histograms.push(Arc::new(c)))
+            }
+            Table::Spans => SpanChunk::from_batch(batch).map(|c| out.spans.push(Arc::new(c))),
+            Table::Logs => LogChunk::from_batch(batch).map(|c| out.logs.push(Arc::new(c))),
+            Table::Exemplars => exemplars_of(&batch).map(|rows| out.exemplars.push(rows)),
+        };
+        known.ok_or("the columns are not those of this table in this version")?;
+    }
+    Ok(())
+}

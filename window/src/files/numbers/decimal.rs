@@ -1,0 +1,170 @@
+//! Values as decimals where that is exact.
+
+/// How a value is written, one byte a row:
+/// `e` below 32: the integer `i` with `value == i / 10^e`, zigzag;
+/// 32 + `e`: its difference to the last integer of the series with the same `e`, zigzag;
+/// [`RAW`]: the bits;
+/// [`XOR`]: the bits that differ from those of the last value of the series.
+const DELTA: u8 = 32;
+const RAW: u8 = 64;
+const XOR: u8 = 65;
+
+/// Powers of ten that a double holds exactly: dividing by them rounds once.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
+/// Integers up to here are doubles.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+/// So many rows of a series share the choice of an exponent.
+const BLOCK: usize = 512;
+/// So many exponents are tried for a block.
+const CANDIDATES: usize = 4;
+
+/// Values row by row, as modes and integers.
+pub(super) struct Values {
+    pub(super) modes: Vec<u8>,
+    pub(super) numbers: Vec<u64>,
+}
+
+/// What came before in the series.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    /// Exponent and integer of the last decimal.
+    decimal: Option<(u8, i64)>,
+    bits: u64,
+}
+
+impl Values {
+    /// The values of rows that are sorted by series.
+    pub(super) fn of(series: &[u32], values: &[f64]) -> Self {
+        let mut all = Self { modes: Vec::with_capacity(values.len()), numbers: Vec::with_capacity(values.len()) };
+        let mut rest = values;
+        for run in series.chunk_by(|a, b| a == b) {
+            let (of_run, others) = rest.split_at(run.len());
+            rest = others;
+            let mut last = Last::default();
+            of_run.chunks(BLOCK).for_each(|block| last = all.push_block(block, last));
+        }
+        all
+    }
+
+    /// Writes the block in the way that takes the fewest bits.
+    fn push_block(&mut self, block: &[f64], last: Last) -> Last {
+        let least: Vec<Option<u8>> = block.iter().map(|value| exponent(*value)).collect();
+        let mut frequent = [0_usize; POWERS.len()];
+        least.iter().flatten().for_each(|e| frequent[usize::from(*e)] += 1);
+        let mut candidates: Vec<u8> = (0_u8..).zip(frequent).filter(|(_, n)| *n > 0).map(|(e, _)| e).collect();
+        let greatest = candidates.last().copied();
+        candidates.sort_by_key(|e| std::cmp::Reverse(frequent[usize::from(*e)]));
+        candidates.truncate(CANDIDATES);
+        candidates.extend(greatest);
+        let ways = candidates
+            .into_iter()
+            .flat_map(|e| [Way { common: Some(e), delta: true }, Way { common: Some(e), delta: false }]);
+        let ways = ways.chain([Way { common: None, delta: false }]);
+        let cost = |way: &Way| {
+            let mut last = last;
+            let rows = block.iter().zip(&least);
+            rows.map(|(value, least)| way.code(*value, *least, &mut last).2).sum::<u32>()
+        };
+        let best = ways.min_by_key(cost).unwrap_or(Way { common: None, delta: false });
+        let mut last = last;
+        for (value, least) in block.iter().zip(&least) {
+            let (mode, number, _) = best.code(*value, *least, &mut last);
+            self.modes.push(mode);
+            self.numbers.push(number);
+        }
+        last
+    }
+
+    /// The values again; `None` for a mode that there is not.
+    pub(super) fn floats(self, series: &[u32]) -> Option<Vec<f64>> {
+        let mut values = Vec::with_capacity(series.len());
+        let mut last = Last::default();
+        for (row, (mode, number)) in self.modes.into_iter().zip(self.numbers).enumerate() {
+            if row > 0 && series.get(row) != series.get(row - 1) {
+                last = Last::default();
+            }
+            let value = match mode {
+                RAW => f64::from_bits(number),
+                XOR => f64::from_bits(number ^ last.bits),
+                _ => {
+                    let e = mode % DELTA;
+                    let power = POWERS.get(usize::from(e)).filter(|_| mode < 2 * DELTA)?;
+                    let before = if mode < DELTA { 0 } else { before(last, e) };
+                    let integer = super::unzigzag(number).wrapping_add(before);
+                    last.decimal = Some((e, integer));
+                    as_float(integer) / power
+                }
+            };
+            last.bits = value.to_bits();
+            values.push(value);
+        }
+        Some(values)
+    }
+}
+
+fn before(last: Last, e: u8) -> i64 {
+    last.decimal.filter(|(exponent, _)| *exponent == e).map_or(0, |(_, integer)| integer)
+}
+
+/// One way to write a block.
+#[derive(Clone, Copy)]
+struct Way {
+    /// The exponent of all values that have it; each its own least one without.
+    common: Option<u8>,
+    delta: bool,
+}
+
+impl Way {
+    /// Mode, number and a cost in bits.
+    fn code(self, value: f64, least: Option<u8>, last: &mut Last) -> (u8, u64, u32) {
+        const MODE_BITS: u32 = 1;
+        let common = self.common.filter(|e| least.is_some_and(|least| least <= *e));
+        let decimal = common.and_then(|e| Some((e, integer(value, e)?)));
+        let is_common = decimal.is_some();
+        let decimal = decimal.or_else(|| least.and_then(|e| Some((e, integer(value, e)?))));
+        let xor = value.to_bits() ^ last.bits;
+        last.bits = value.to_bits();
+        let Some((e, integer)) = decimal else {
+            let mode = if xor.leading_zeros() >= 16 { XOR } else { RAW };
+            return (mode, if mode == XOR { xor } else { value.to_bits() }, 64 + MODE_BITS);
+        };
+        let delta = self.delta && is_common;
+        let number = super::zigzag(if delta { integer.wrapping_sub(before(*last, e)) } else { integer });
+        last.decimal = Some((e, integer));
+        let extra = if is_common { 0 } else { 2 * MODE_BITS };
+        (if delta { DELTA + e } else { e }, number, u64::BITS - number.leading_zeros() + extra)
+    }
+}
+
+/// The least exponent with which `value` is a decimal.
+fn exponent(value: f64) -> Option<u8> {
+    (0_u8..).zip(POWERS).map(|(e, _)| e).find(|e| integer(value, *e).is_some())
+}
+
+/// The integer `i` with `value == i / 10^e`, bit by bit.
+fn integer(value: f64, e: u8) -> Option<i64> {
+    let power = POWERS.get(usize::from(e))?;
+    let scaled = (value * power).round();
+    if scaled.is_nan() || scaled.abs() > EXACT || (scaled / power).to_bits() != value.to_bits() {
+        return None;
+    }
+    let integer = as_integer(scaled);
+    // Minus zero is not an integer's.
+    (as_float(integer) / power).to_bits().eq(&value.to_bits()).then_some(integer)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "only integers up to 2^53 are asked for")]
+fn as_integer(float: f64) -> i64 {
+    float as i64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "written integers are at most 2^53; others come from damage and give any value"
+)]
+fn as_float(integer: i64) -> f64 {
+    integer as f64
+}

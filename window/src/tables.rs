@@ -1,0 +1,62 @@
+//! Sealed chunks of every table: what goes to the disk and comes back.
+
+use std::sync::Arc;
+
+use crate::{Exemplar, HistogramChunk, LogChunk, NumberChunk, SpanChunk, UnixNanos};
+
+/// Sealed chunks by table, in the order in which they were sealed. Cloning copies pointers.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Numbers.
+    pub numbers: Vec<Arc<NumberChunk>>,
+    /// Explicit and exponential histograms.
+    pub histograms: Vec<Arc<HistogramChunk>>,
+    /// Spans.
+    pub spans: Vec<Arc<SpanChunk>>,
+    /// Log records.
+    pub logs: Vec<Arc<LogChunk>>,
+    /// Exemplars.
+    pub exemplars: Vec<Arc<[Exemplar]>>,
+}
+
+impl Tables {
+    /// Whether there is no chunk.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+            && self.histograms.is_empty()
+            && self.spans.is_empty()
+            && self.logs.is_empty()
+            && self.exemplars.is_empty()
+    }
+
+    /// Bytes held by all chunks.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.numbers.iter().map(|c| c.bytes()).sum::<usize>()
+            + self.histograms.iter().map(|c| c.bytes()).sum::<usize>()
+            + self.spans.iter().map(|c| c.bytes()).sum::<usize>()
+            + self.logs.iter().map(|c| c.bytes()).sum::<usize>()
+            + self.exemplars.iter().map(|rows| size_of_val::<[Exemplar]>(rows)).sum::<usize>()
+    }
+
+    /// Appends what was sealed later: for a checkpoint that has to be taken again.
+    pub fn extend(&mut self, later: Self) {
+        self.numbers.extend(later.numbers);
+        self.histograms.extend(later.histograms);
+        self.spans.extend(later.spans);
+        self.logs.extend(later.logs);
+        self.exemplars.extend(later.exemplars);
+    }
+
+    /// Lets go of chunks without a row after `floor`. Exemplars are let go from the front only, since
+    /// they are counted from the back.
+    pub(crate) fn forget_until(&mut self, floor: UnixNanos) {
+        self.numbers.retain(|c| c.span.1 > floor);
+        self.histograms.retain(|c| c.span.1 > floor);
+        self.spans.retain(|c| c.span.1 > floor);
+        self.logs.retain(|c| c.span.1 > floor);
+        let dead = self.exemplars.iter().take_while(|rows| rows.iter().all(|row| row.time <= floor)).count();
+        self.exemplars.drain(..dead);
+    }
+}
