@@ -11,6 +11,9 @@ mod interval;
 mod kept;
 mod quantile;
 
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
 use window::{Buckets, BucketsView, HistogramRow, SeriesId, Temporality, UnixNanos};
 
 pub use check::{HistogramFault, MAX_BUCKETS, check_histogram};
@@ -18,7 +21,7 @@ pub use interval::{Derived, Interval};
 use kept::{Difference, Kept, Scratch};
 
 /// What is remembered of a series: for a cumulative one its newest point.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Stream {
     time: UnixNanos,
     count: u64,
@@ -31,10 +34,11 @@ struct Stream {
 /// A series takes 8 bytes, once it has been seen about 200 bytes more, and if it is cumulative
 /// another 8 bytes per bucket: 330 bytes for 16 buckets, 1.5 KB for 160. The length of a list in a
 /// row is the caller's to bound, with [`check_histogram`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Histograms {
     streams: Vec<Option<Box<Stream>>>,
     /// Where differences are computed; as large as the largest histogram so far.
+    #[serde(skip)]
     scratch: Scratch,
 }
 
@@ -68,6 +72,12 @@ impl Histograms {
         let stream = stream.get_or_insert_with(|| Box::new(Stream::new(row.time)));
         stream.remember(row, keeps);
         interval
+    }
+
+    /// After reading from disk: bounds that many series share are held once.
+    pub(crate) fn share_bounds(&mut self) {
+        let mut seen = HashSet::new();
+        self.streams.iter_mut().flatten().for_each(|stream| stream.kept.share(&mut seen));
     }
 
     /// Forgets `series`, whose number may come back as another series.

@@ -4,6 +4,7 @@ mod overflow;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use window::{Exemplar, HistogramRow, Point, Series, SeriesId, SeriesKind, UnixNanos, Window, is_stale};
 
 use self::overflow::Overflow;
@@ -56,7 +57,7 @@ pub struct Applied {
 pub struct Outdated;
 
 /// Rows that were taken but not judged, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passed {
     /// Older than the newest point of their series: in the window, not judged.
     pub late: u64,
@@ -83,7 +84,7 @@ enum Origin {
 }
 
 /// What is known of one series, by its number.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct State {
     kind: Option<SeriesKind>,
     is_sent: bool,
@@ -97,15 +98,24 @@ struct State {
 pub struct Intake {
     config: IntakeConfig,
     known: Arc<KnownSeries>,
+    /// Numbers that were taken back last, and the epoch that began with it.
+    expired: (u64, Vec<SeriesId>),
+    state: IntakeState,
+}
+
+/// Everything in an [`Intake`] that what comes next depends on, besides its configuration and the
+/// registry of its window. Equal states are serialised to equal bytes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct IntakeState {
+    /// By number of the series.
     states: Vec<State>,
     /// How many series are there that were sent.
     sent: usize,
     histograms: Histograms,
     /// By histogram: its series of [`STATISTICS`], where there are any yet.
+    #[serde(with = "crate::sorted")]
     statistics: HashMap<SeriesId, [Option<SeriesId>; STATISTICS.len()]>,
     overflow: Overflow,
-    /// Numbers that were taken back last, and the epoch that began with it.
-    expired: (u64, Vec<SeriesId>),
     red: Red,
     passed: Passed,
 }
@@ -114,26 +124,39 @@ impl Intake {
     /// An intake without state, which tells decoders what it knows through `known`.
     #[must_use]
     pub fn new(config: IntakeConfig, known: Arc<KnownSeries>) -> Self {
-        let red = Red::new(config.red.clone());
-        Self {
-            config,
-            known,
+        let state = IntakeState {
             states: Vec::new(),
             sent: 0,
             histograms: Histograms::default(),
             statistics: HashMap::new(),
             overflow: Overflow::default(),
-            expired: (0, Vec::new()),
-            red,
+            red: Red::new(config.red.clone()),
             passed: Passed::default(),
-        }
+        };
+        Self { config, known, expired: (0, Vec::new()), state }
+    }
+
+    /// What has to be kept to go on later with [`Intake::restore`].
+    #[must_use]
+    pub fn state(&self) -> &IntakeState {
+        &self.state
+    }
+
+    /// An intake that goes on where another one was when `state` was taken of it. The window's registry
+    /// must be the one of that time as well, since series are remembered by number. Nothing needs to be
+    /// `known` to decoders: a series that one of them does not know is found by its identity.
+    #[must_use]
+    pub fn restore(config: IntakeConfig, known: Arc<KnownSeries>, mut state: IntakeState) -> Self {
+        state.histograms.share_bounds();
+        state.red = state.red.configured(config.red.clone());
+        Self { config, known, expired: (0, Vec::new()), state }
     }
 
     /// What was taken without being judged, since the start.
     #[must_use]
     pub fn passed(&self) -> Passed {
-        let (late_events, unsummed_events) = (self.red.late, self.red.unsummed);
-        Passed { late_events, unsummed_events, folded: self.overflow.folded, ..self.passed }
+        let (late_events, unsummed_events) = (self.state.red.late, self.state.red.unsummed);
+        Passed { late_events, unsummed_events, folded: self.state.overflow.folded, ..self.state.passed }
     }
 
     /// Puts `batch` into `window`. `now` is the wall clock, against which the future is refused and
@@ -148,7 +171,7 @@ impl Intake {
         now: Option<UnixNanos>,
     ) -> Result<Applied, Outdated> {
         self.check(&batch.numbers)?;
-        self.passed.repeated_attributes += batch.repeated_attributes;
+        self.state.passed.repeated_attributes += batch.repeated_attributes;
         let mut applied = Applied { rejected: batch.rejected, ..Applied::default() };
         let limit = now.map(|n| n.plus(self.config.max_ahead));
         let mut newest = self.numbers(batch.numbers, limit.unwrap_or(UnixNanos::MAX), window, &mut applied);
@@ -163,9 +186,9 @@ impl Intake {
             }
         }
         newest = newest.max(batch.spans.newest()).max(batch.logs.newest());
-        self.red.add_spans(&batch.spans, arrived);
+        self.state.red.add_spans(&batch.spans, arrived);
         window.push_spans(&batch.spans);
-        self.red.add_logs(&batch.logs, arrived);
+        self.state.red.add_logs(&batch.logs, arrived);
         window.push_logs(&batch.logs);
         if let Some(newest) = newest {
             applied.feeds = batch.feeds.into_iter().map(|feed| (feed, newest)).collect();
@@ -214,7 +237,7 @@ impl Intake {
                 Ok(id) => self.take(id, row.time, row.start, row.value, Origin::Sent, window, applied),
                 Err(place) => match places.get(place) {
                     Some(Ok(id)) => self.take(*id, row.time, row.start, row.value, Origin::Sent, window, applied),
-                    _ => self.overflow.fold(&numbers.strangers, place, row),
+                    _ => self.state.overflow.fold(&numbers.strangers, place, row),
                 },
             }
         }
@@ -274,7 +297,7 @@ impl Intake {
         let is_sent = origin == Origin::Sent;
         let id = match registry.find(series.key) {
             Some(id) => id,
-            None if is_sent && self.sent >= self.config.max_series => {
+            None if is_sent && self.state.sent >= self.config.max_series => {
                 return Err(format!("limit of {} series", self.config.max_series));
             }
             None if is_sent && registry.named(&series.name).len() >= self.config.max_series_per_metric => {
@@ -282,20 +305,20 @@ impl Intake {
             }
             None => registry.find_or_add(series.key, || series.clone()).map_err(|e| format!("limit of {}", e.limit))?,
         };
-        if self.states.len() <= id.index() {
-            self.states.resize(id.index() + 1, State::default());
+        if self.state.states.len() <= id.index() {
+            self.state.states.resize(id.index() + 1, State::default());
         }
-        let state = &mut self.states[id.index()];
+        let state = &mut self.state.states[id.index()];
         if state.kind.is_none() {
             *state = State { kind: Some(series.kind), is_sent, ..State::default() };
-            self.sent += usize::from(is_sent);
+            self.state.sent += usize::from(is_sent);
         }
         Ok(id)
     }
 
     /// Writes down what exceeded the limits in this batch.
     fn close_overflow(&mut self, window: &mut Window, applied: &mut Applied) {
-        for (series, time, value) in self.overflow.close() {
+        for (series, time, value) in self.state.overflow.close() {
             if let Ok(id) = self.register(&series, Origin::Derived, window) {
                 self.take(id, time, UnixNanos::MIN, value, Origin::Sent, window, applied);
             }
@@ -315,17 +338,17 @@ impl Intake {
             return;
         }
         for id in expired {
-            if let Some(state) = self.states.get_mut(id.index()) {
-                self.sent -= usize::from(state.is_sent);
+            if let Some(state) = self.state.states.get_mut(id.index()) {
+                self.state.sent -= usize::from(state.is_sent);
                 *state = State::default();
             }
         }
         let is_live = |id: &SeriesId| expired.binary_search(id).is_err();
-        for state in &mut self.states {
+        for state in &mut self.state.states {
             state.rate = state.rate.filter(is_live);
         }
-        expired.iter().for_each(|id| self.histograms.forget(*id));
-        self.statistics.retain(|of, ids| {
+        expired.iter().for_each(|id| self.state.histograms.forget(*id));
+        self.state.statistics.retain(|of, ids| {
             ids.iter_mut().for_each(|id| *id = id.filter(is_live));
             is_live(of)
         });
@@ -334,14 +357,14 @@ impl Intake {
 
     fn close_buckets(&mut self, window: &mut Window, now: Option<UnixNanos>, applied: &mut Applied) {
         let mut derived = Vec::new();
-        self.red.close(now, &mut derived);
+        self.state.red.close(now, &mut derived);
         for DerivedPoint { series, time, value } in derived {
             match self.register(&series, Origin::Derived, window) {
                 Ok(id) => self.take(id, time, UnixNanos::MIN, value, Origin::Derived, window, applied),
                 Err(limit) => applied.rejected.warn(|| format!("{}: {limit} reached", series.name)),
             }
         }
-        for (key, exemplar) in std::mem::take(&mut self.red.exemplars) {
+        for (key, exemplar) in std::mem::take(&mut self.state.red.exemplars) {
             if let Some(series) = window.registry().find(key) {
                 window.push_exemplar(Exemplar { series, ..exemplar });
             }
@@ -362,14 +385,14 @@ impl Intake {
     ) {
         let last = window.registry().last_seen(id);
         if time == last {
-            self.passed.repeated += 1;
+            self.state.passed.repeated += 1;
             return;
         }
         let forward = time > last;
         if !forward {
-            self.passed.late += 1;
+            self.state.passed.late += 1;
         }
-        let Some(state) = self.states.get_mut(id.index()) else { return };
+        let Some(state) = self.state.states.get_mut(id.index()) else { return };
         let Some(kind) = state.kind else { return };
         let SeriesKind::Sum { temporality, monotonic } = kind else {
             window.push_point(Point { series: id, time, value });
@@ -383,7 +406,7 @@ impl Intake {
             if temporality == window::Temporality::Cumulative || is_stale(value) {
                 window.push_point(Point { series: id, time, value });
             }
-            self.passed.not_finite += u64::from(forward && !is_stale(value));
+            self.state.passed.not_finite += u64::from(forward && !is_stale(value));
             return;
         }
         let start = Some(start).filter(|s| *s != UnixNanos::MIN);
@@ -401,14 +424,16 @@ impl Intake {
     /// Puts a histogram's row into the window, and what it says of its interval beside it.
     fn take_histogram(&mut self, row: HistogramRow, window: &mut Window, applied: &mut Applied) {
         let (id, time) = (row.series, row.time);
-        let Some(&State { kind: Some(SeriesKind::Histogram { temporality }), .. }) = self.states.get(id.index()) else {
+        let Some(&State { kind: Some(SeriesKind::Histogram { temporality }), .. }) = self.state.states.get(id.index())
+        else {
             return;
         };
         let last = window.registry().last_seen(id);
         if time == last {
             return;
         }
-        let derived = (time > last).then(|| self.histograms.advance(&row, temporality).map(|i| i.derived())).flatten();
+        let derived =
+            (time > last).then(|| self.state.histograms.advance(&row, temporality).map(|i| i.derived())).flatten();
         window.push_histogram(row);
         let Some(Derived { mean, p50, p95, p99, .. }) = derived else { return };
         for (place, value) in [mean, p50, p95, p99].into_iter().enumerate() {
@@ -425,25 +450,25 @@ impl Intake {
 
     /// The series of one of a histogram's statistics, registered when it is first needed.
     fn statistic(&mut self, of: SeriesId, place: usize, window: &mut Window) -> Option<SeriesId> {
-        if let Some(id) = self.statistics.get(&of).and_then(|ids| ids[place]) {
+        if let Some(id) = self.state.statistics.get(&of).and_then(|ids| ids[place]) {
             return Some(id);
         }
         let (suffix, kind) = STATISTICS[place];
         let series = window.registry().get(of).map(|series| derived_from(series, suffix, kind))?;
         // Without room for it there is no statistic; the histogram itself stays.
         let id = self.register(&series, Origin::Derived, window).ok()?;
-        self.statistics.entry(of).or_default()[place] = Some(id);
+        self.state.statistics.entry(of).or_default()[place] = Some(id);
         Some(id)
     }
 
     fn take_rate(&mut self, of: SeriesId, time: UnixNanos, value: f64, window: &mut Window, applied: &mut Applied) {
-        let rate = match self.states[of.index()].rate {
+        let rate = match self.state.states[of.index()].rate {
             Some(rate) => rate,
             None => {
                 let Some(series) = window.registry().get(of).map(|series| rate_of(series)) else { return };
                 // Without room for it there is no rate; the sum itself stays.
                 let Ok(rate) = self.register(&series, Origin::Derived, window) else { return };
-                self.states[of.index()].rate = Some(rate);
+                self.state.states[of.index()].rate = Some(rate);
                 rate
             }
         };
@@ -457,7 +482,7 @@ impl Intake {
         if point.value.is_finite() {
             applied.judged.push(point);
         } else if !is_stale(point.value) {
-            self.passed.not_finite += 1;
+            self.state.passed.not_finite += 1;
         }
     }
 }
@@ -494,6 +519,8 @@ fn rate_of(series: &Series) -> Series {
     }
 }
 
+#[cfg(test)]
+mod going_on;
 #[cfg(test)]
 #[path = "intake/tests.rs"]
 mod tests;

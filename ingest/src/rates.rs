@@ -4,10 +4,11 @@
 //! zero; one that falls without saying so has started anew all the same; a first point of unknown
 //! start contributes nothing; a delta is a change over its own interval.
 
+use serde::{Deserialize, Serialize};
 use window::{Temporality, UnixNanos};
 
 /// State of one sum.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sum {
     seen: bool,
     time: UnixNanos,

@@ -6,6 +6,7 @@
 //! goes into the window but no longer into the numbers, and is counted.
 
 mod exemplars;
+mod saved;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use window::{
     Dictionary, Exemplar, Labels, LogColumns, Series, SeriesId, SeriesKey, SeriesKind, SpanColumns, SpanKind,
     SpanStatus, Temporality, UnixNanos,
@@ -93,14 +95,15 @@ struct Operations {
     index: [HashMap<Arc<str>, u32>; KINDS],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Bucket {
     /// By number of the operation. Boxed, because a sender may open many buckets with a call each.
+    #[serde(with = "crate::sorted")]
     calls: HashMap<u32, Box<Calls>, foldhash::fast::FixedState>,
     logs: [u64; SEVERITIES.len()],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Calls {
     ok: u64,
     failed: u64,
@@ -113,6 +116,8 @@ struct Calls {
 /// Series and totals of one operation.
 #[derive(Debug)]
 struct Operation {
+    name: Arc<str>,
+    kind: SpanKind,
     calls_ok: Counter,
     calls_failed: Counter,
     duration_sum: Counter,
@@ -336,10 +341,13 @@ impl Operations {
         if let Some(number) = self.index[kind as usize].get(name) {
             return *number;
         }
-        let name: Arc<str> = name.into();
+        self.add(Operation::new(service, &name.into(), kind))
+    }
+
+    fn add(&mut self, operation: Operation) -> u32 {
         let number = u32::try_from(self.list.len()).expect("operations of a service are limited");
-        self.list.push(Operation::new(service, &name, kind));
-        self.index[kind as usize].insert(name, number);
+        self.index[operation.kind as usize].insert(Arc::clone(&operation.name), number);
+        self.list.push(operation);
         number
     }
 
@@ -378,8 +386,8 @@ impl Calls {
 }
 
 impl Operation {
-    fn new(service: &str, name: &str, kind: SpanKind) -> Self {
-        let labels = [("span_name", name), ("span_kind", kind.as_str())];
+    fn new(service: &str, name: &Arc<str>, kind: SpanKind) -> Self {
+        let labels = [("span_name", &**name), ("span_kind", kind.as_str())];
         let derived = |metric: &str, unit: &str| derived_series(service, metric, unit, &labels);
         let duration = "traces_span_metrics_duration_seconds";
         let quantile = |name: &str| derived(&format!("{duration}:{name}"), "s");
@@ -388,6 +396,8 @@ impl Operation {
             Counter::new(service, "traces_span_metrics_calls_total", "", &labels)
         };
         Self {
+            name: Arc::clone(name),
+            kind,
             calls_ok: calls("STATUS_CODE_UNSET"),
             calls_failed: calls("STATUS_CODE_ERROR"),
             duration_sum: Counter::new(service, &format!("{duration}_sum"), "s", &labels),

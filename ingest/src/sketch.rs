@@ -9,6 +9,8 @@
 //! Counts lie in pages of [`PAGE`] neighbouring bins, made when a value falls into them: a service's
 //! durations touch a few of them, and two durations that are far apart do not cost all between.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 /// Relative error of a quantile; [`BINS_PER_OCTAVE`] follows from it.
 #[cfg(test)]
 const RELATIVE_ERROR: f64 = 0.01;
@@ -41,6 +43,28 @@ pub(crate) struct Sketch {
 impl Default for Sketch {
     fn default() -> Self {
         Self { places: [NONE; PAGES], pages: Vec::new(), count: 0 }
+    }
+}
+
+/// By page, whatever the order in which pages were made: equal histograms are equal bytes.
+impl Serialize for Sketch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let page = |(index, place): (u8, &u8)| Some((index, self.pages.get(usize::from(*place))?));
+        serializer.collect_seq((0..).zip(&self.places).filter_map(page).collect::<Vec<_>>())
+    }
+}
+
+impl<'de> Deserialize<'de> for Sketch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut sketch = Self::default();
+        for (index, counts) in Vec::<(u8, [u32; PAGE])>::deserialize(deserializer)? {
+            if usize::from(index) >= PAGES {
+                return Err(D::Error::custom(format!("page {index} of a sketch, expected less than {PAGES}")));
+            }
+            sketch.count += counts.iter().map(|count| u64::from(*count)).sum::<u64>();
+            *sketch.page(index.into()) = counts;
+        }
+        Ok(sketch)
     }
 }
 

@@ -89,7 +89,7 @@ impl SeriesKind {
 }
 
 /// Description of one series.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Series {
     /// Identity.
     pub key: SeriesKey,

@@ -1,26 +1,31 @@
 //! The buckets of the last point of a series, and what has been added to them since.
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
+use serde::{Deserialize, Serialize};
 use window::{Buckets, BucketsView, ExpBuckets, ExpBucketsView};
 
 use super::quantile::log2_bound;
 
 /// The buckets of the newest point of a cumulative series. Lists keep their room from point to point.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Kept {
     Nothing,
     Explicit(Explicit),
     Exponential(Exponential),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Explicit {
     bounds: Arc<[f64]>,
     counts: Vec<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Exponential {
     scale: i32,
     zero_count: u64,
@@ -30,10 +35,34 @@ pub(super) struct Exponential {
 }
 
 /// Buckets side by side, as in [`ExpBuckets`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Run {
     offset: i32,
     counts: Vec<u64>,
+}
+
+/// Bounds as a key: the same bits are the same bounds.
+#[derive(Debug)]
+pub(super) struct Bounds(Arc<[f64]>);
+
+impl Bounds {
+    fn bits(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|bound| bound.to_bits())
+    }
+}
+
+impl PartialEq for Bounds {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits().eq(other.bits())
+    }
+}
+
+impl Eq for Bounds {}
+
+impl Hash for Bounds {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bits().for_each(|bits| bits.hash(state));
+    }
 }
 
 /// Where differences are computed.
@@ -54,6 +83,16 @@ pub(super) enum Difference<'a> {
 }
 
 impl Kept {
+    /// Shares the bounds among series that have the same ones; `seen` holds those of the others.
+    pub(super) fn share(&mut self, seen: &mut HashSet<Bounds>) {
+        let Self::Explicit(kept) = self else { return };
+        let bounds = Bounds(Arc::clone(&kept.bounds));
+        match seen.get(&bounds) {
+            Some(shared) => kept.bounds = Arc::clone(&shared.0),
+            None => drop(seen.insert(bounds)),
+        }
+    }
+
     pub(super) fn set(&mut self, buckets: &Buckets) {
         match buckets {
             Buckets::Explicit { bounds, counts } => {

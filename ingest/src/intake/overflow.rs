@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use window::{Labels, Series, SeriesKey, SeriesKind, Temporality, UnixNanos};
 
 use crate::{NumberRow, Stranger};
@@ -20,14 +21,14 @@ const MAX_METRICS: usize = 1_000;
 const OTHERS: &str = "otel.overflow";
 
 /// Totals per metric and service.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Overflow {
     metrics: BTreeMap<(Arc<str>, Arc<str>), Totals>,
     /// Points folded since the start.
     pub(super) folded: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Totals {
     points: u64,
     counted: Arc<Series>,

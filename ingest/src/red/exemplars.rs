@@ -1,10 +1,12 @@
 //! Trace ids worth looking at: of the slowest and of the failed calls of a bucket.
 
+use serde::{Deserialize, Serialize};
+
 /// Trace ids kept of each sort.
 const KEPT: usize = 3;
 
 /// The traces of the longest calls so far, longest first; those of equal length in the order seen.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Longest {
     /// Nanoseconds plus one, so that a free place is shorter than every call.
     kept: [(u64, [u8; 16]); KEPT],
