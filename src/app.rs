@@ -1,10 +1,10 @@
 //! The service put together: sockets bound, ledger opened, pipeline, deliverer and API started.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, thread::JoinHandle, time::Duration};
 
 use alerting::Deliverer;
 use detect::{Decision, rules::RuleGroup, yaml::Fault};
-use ingest::{KnownTenants, Queue, Receivers, Submission, Tenant};
+use ingest::{Decoder, KnownTenants, Queue, Receivers, Submission, Tenant};
 use tokio::{
     net::TcpListener,
     runtime::Handle,
@@ -12,16 +12,23 @@ use tokio::{
     task::JoinSet,
 };
 
+use window::{Log, LogConfig, LogError};
+
 use crate::{
     config::Config,
     faces::Faces,
-    pipeline::{self, Inlets, LineError, Maker, Pipeline},
+    journal::{Durability, Inlets, Journal, LogStatus, Step},
+    pipeline::{self, Keeper, LineError, Maker, Pipeline},
     rest::{self, Api, Info},
     view::View,
 };
 
 /// Commands that may wait for the pipeline.
 const COMMANDS_WAITING: usize = 64;
+/// Steps that may wait between the log and the pipeline. Their bytes are bounded with the queue's.
+const STEPS_WAITING: usize = 1_024;
+/// Where in the data directory the log is.
+const LOG: &str = "log";
 /// How long requests to the API have to end once the service is shutting down.
 const API_DRAIN: Duration = Duration::from_secs(5);
 /// How long the deliverer has to finish requests in flight.
@@ -44,6 +51,9 @@ pub(crate) enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The log cannot be opened.
+    #[error("data_dir: {0}")]
+    Log(#[from] LogError),
     /// There is no memory for an empty ledger.
     #[error("{0}")]
     Faces(#[from] alerting::LedgerError),
@@ -61,6 +71,7 @@ pub(crate) struct App {
     api_listener: TcpListener,
     api: Api,
     queue: Queue,
+    journal: Journal,
     pipeline: Pipeline,
     inlets: Inlets,
     pipeline_stop: watch::Sender<bool>,
@@ -81,7 +92,7 @@ impl App {
         let api_address = api_listener.local_addr().unwrap_or(config.api_listen);
         let external_url = config.external_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
         let rules = config.rules(&external_url).map_err(StartError::Faults)?;
-        let (pipeline, queue, submissions, faces) = pipeline(&config, rules.clone(), &external_url)?;
+        let Line { journal, pipeline, queue, submissions, faces, log } = line(&config, rules.clone(), &external_url)?;
         let info = Arc::new(Info {
             version: env!("CARGO_PKG_VERSION"),
             started_at: pipeline::now(),
@@ -104,9 +115,10 @@ impl App {
             info: Arc::clone(&info),
             access: doors.access(),
             ingest: doors.counters(),
+            log,
         };
         let inlets = Inlets { submissions, commands, stop };
-        Ok(Self { doors, api_listener, api, queue, pipeline, inlets, pipeline_stop, faces, info })
+        Ok(Self { doors, api_listener, api, queue, journal, pipeline, inlets, pipeline_stop, faces, info })
     }
 
     /// Where it listens and what it has loaded.
@@ -141,7 +153,7 @@ impl App {
             // An error means that the sender is gone, which means the same.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        let pipeline = pipeline_thread(self.pipeline, self.inlets);
+        let pipeline = pipeline_thread(self.journal, self.pipeline, self.inlets);
         let doors = tokio::spawn(self.doors.run(self.queue, wait(stopped.clone())));
         let router = rest::router(self.api);
         let serve = axum::serve(self.api_listener, router).with_graceful_shutdown(wait(stopped.clone()));
@@ -164,31 +176,60 @@ impl App {
     }
 }
 
-/// Judging is work for a processor and writing blocks on the disk, so the pipeline has a thread of its own.
-fn pipeline_thread(pipeline: Pipeline, inlets: Inlets) -> std::thread::JoinHandle<Vec<Deliverer>> {
-    let work = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        match runtime {
-            Ok(runtime) => runtime.block_on(pipeline.run(inlets)),
-            Err(error) => {
-                tracing::error!(%error, "the pipeline could not start");
-                Vec::new()
-            }
+/// Judging is work for a processor and writing blocks on the disk, so each has a thread of its own; without
+/// a log there is nothing to write.
+fn pipeline_thread(journal: Journal, pipeline: Pipeline, inlets: Inlets) -> JoinHandle<Vec<Deliverer>> {
+    if !journal.is_durable() {
+        return thread("pipeline", move || async move {
+            let mut pipeline = pipeline;
+            journal.run(inlets, async |step| pipeline.step(step)).await;
+            pipeline.finish()
+        });
+    }
+    let (sender, mut steps) = mpsc::channel::<Step>(STEPS_WAITING);
+    let log = thread("log", move || async move {
+        // The pipeline ends after the log; if it has died, its own message has explained that.
+        journal.run(inlets, async |step| drop(sender.send(step).await)).await;
+        Vec::new()
+    });
+    thread("pipeline", move || async move {
+        let mut pipeline = pipeline;
+        while let Some(step) = steps.recv().await {
+            pipeline.step(step);
         }
-    };
-    std::thread::Builder::new()
-        .name("pipeline".into())
-        .spawn(work)
-        .expect("a thread can be started while the process starts")
+        // It has ended before: the channel is closed.
+        let _ = log.join();
+        pipeline.finish()
+    })
 }
 
-/// The pipeline with the lines that there are from the start, the queue in front of it, and what its
-/// readers see.
-fn pipeline(
-    config: &Config,
-    rules: Vec<RuleGroup>,
-    external_url: &str,
-) -> Result<(Pipeline, Queue, mpsc::Receiver<Submission>, Arc<Faces>), StartError> {
+fn thread<F>(name: &'static str, work: impl FnOnce() -> F + Send + 'static) -> JoinHandle<Vec<Deliverer>>
+where
+    F: Future<Output = Vec<Deliverer>>,
+{
+    let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime.block_on(work()),
+        Err(error) => {
+            tracing::error!(%error, name, "a thread could not start");
+            Vec::new()
+        }
+    };
+    std::thread::Builder::new().name(name.into()).spawn(run).expect("a thread can be started while the process starts")
+}
+
+/// What requests go through, one behind the other.
+struct Line {
+    queue: Queue,
+    submissions: mpsc::Receiver<Submission>,
+    journal: Journal,
+    pipeline: Pipeline,
+    faces: Arc<Faces>,
+    log: Arc<LogStatus>,
+}
+
+/// The pipeline as it was when it was written down last and with what the log says since, the queue in
+/// front of it, and what its readers see.
+fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Line, StartError> {
     let known = KnownTenants::new(config.ingest.admission.max_tenants);
     let (queue, submissions) = Queue::new(config.queue_bytes, known.clone());
     let (faces, nothing) = Faces::new()?;
@@ -207,6 +248,24 @@ fn pipeline(
         _nothing: nothing,
         runtime: Handle::current(),
     };
+    let log = Arc::new(LogStatus::default());
+    let is_durable = config.durability != Durability::Memory;
+    let mut journal = if is_durable { journal(config, &log)? } else { Journal::in_memory() };
     let with_credential = config.ingest.access.credentials.iter().flat_map(|c| c.tenants.iter().cloned());
-    Ok((Pipeline::new(maker, with_credential)?, queue, submissions, faces))
+    let keeper = is_durable.then(|| Keeper::start(Arc::clone(&log)));
+    let mut pipeline = Pipeline::new(maker, with_credential, keeper)?;
+    pipeline.recover(&mut journal, &Decoder::new(config.ingest.limits.clone()));
+    let queue = if is_durable { queue.with_requests() } else { queue };
+    Ok(Line { queue, submissions, journal, pipeline, faces, log })
+}
+
+fn journal(config: &Config, status: &Arc<LogStatus>) -> Result<Journal, StartError> {
+    // Rows take less than the request that brought them, and a head a few bytes.
+    let max_record_bytes = config.ingest.max_request_bytes.saturating_mul(2).max(LogConfig::default().max_record_bytes);
+    let log_config = LogConfig { max_record_bytes, ..LogConfig::default() };
+    let (log, recovery) = Log::open(&config.data_dir.join(LOG), log_config)?;
+    for torn in recovery.torn {
+        tracing::info!(?torn, "an end of the log, which was being written when the process ended, was cut off");
+    }
+    Ok(Journal::durable(log, &config.data_dir, config.durability, Arc::clone(status)))
 }

@@ -70,6 +70,10 @@ pub(crate) struct DemoArgs {
     /// Port of the page and the API; 0 takes a free one. The OTLP doors take free ports always.
     #[arg(long, value_name = "PORT", default_value_t = 4320)]
     pub port: u16,
+    /// Keep everything in this directory. A demonstration that was ended in whatever way goes on from
+    /// there when it is started again with the same duration and seed [default: a temporary one].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Keep serving when the script is over, to look around, until Ctrl-C.
     #[arg(long)]
     pub stay: bool,

@@ -12,6 +12,8 @@ use alerting::Receiver;
 use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::IntakeConfig;
 
+use crate::journal::Durability;
+
 pub(crate) use file::{read, read_rules, read_text};
 
 /// The rules that are in force when the configuration names no rule files.
@@ -32,8 +34,10 @@ pub(crate) struct Config {
     pub api_listen: SocketAddr,
     /// How this service is reached from where its links are read. Default `http://<api_listen>`.
     pub external_url: Option<String>,
-    /// Where the ledgers are. Default `bellwether-data` in the working directory.
+    /// Where ledgers, the log and checkpoints are. Default `bellwether-data` in the working directory.
     pub data_dir: PathBuf,
+    /// When a request is answered. Default [`Durability::Acknowledged`].
+    pub durability: Durability,
     /// How long ended anomalies, resolved alerts and delivered notifications are kept. Default 30 d.
     pub keep: Duration,
     /// Who is told about alerts.
@@ -59,6 +63,7 @@ impl Default for Config {
             api_listen: SocketAddr::from(([127, 0, 0, 1], 4320)),
             external_url: None,
             data_dir: PathBuf::from("bellwether-data"),
+            durability: Durability::default(),
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
             detect: true,

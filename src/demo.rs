@@ -3,6 +3,7 @@
 //! Nothing is staged between the two: the shop sends OTLP/gRPC to the doors, alerts arrive at a real
 //! HTTP receiver, and the report is made of decisions and deliveries.
 
+mod diary;
 mod fast;
 mod report;
 mod script;
@@ -13,7 +14,7 @@ mod telemetry;
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -23,7 +24,12 @@ use anyhow::Context;
 use detect::{AnomalyEvent, Decision};
 use tokio::sync::{broadcast, watch};
 
-use self::{report::Report, script::Script, shop::Shop};
+use self::{
+    diary::Diary,
+    report::Report,
+    script::Script,
+    shop::{Heard, Shop},
+};
 use crate::{app::App, cli::DemoArgs, serve::announce, telemetry::Telemetry};
 
 /// How long after the script's end open alerts may take to resolve and be delivered.
@@ -36,20 +42,28 @@ const SETTLE: Duration = Duration::from_secs(30);
 pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let script = Script::scaled(Duration::from_secs(args.duration), args.seed)?;
     let telemetry = Telemetry::start("warn");
-    let sink = sink::Sink::open().await.context("cannot open the webhook receiver")?;
-    let directory = ScratchDirectory::new();
-    let config = fast::config(&script, args.port, &sink.url(), &directory.0)?;
+    let directory = Directory::of(args);
+    let diary = Diary::open(directory.path(), args.seed, args.duration)?;
+    let sink = sink::Sink::open(&diary).await.context("cannot open the webhook receiver")?;
+    let config = fast::config(&script, args.port, &sink.url(), directory.path())?;
     let app = App::build(config).await?;
     telemetry.observe(&app.faces());
     introduce(&app, &script, args);
+    let begin = diary.before.map_or_else(SystemTime::now, |before| before.begin());
+    if diary.before.is_none() {
+        diary.begins(args.seed, args.duration, begin)?;
+    }
     let (stop, stopped) = watch::channel(false);
     let grpc = format!("http://{}", app.info().grpc_address);
     let (decisions, view) = (app.decisions(), app.view());
-    let service = tokio::spawn(app.run(wait(stopped.clone())));
-    let begin = SystemTime::now();
-    let shop = Shop::start(&grpc, script.clone(), args.seed, begin)?;
-    let sent = shop.ledger();
     let mut report = Report::new(script.clone(), begin);
+    if diary.before.is_some() {
+        goes_on(&app, &mut report, begin).await?;
+    }
+    let heard = Heard::of(&view.borrow().services);
+    let service = tokio::spawn(app.run(wait(stopped.clone())));
+    let shop = Shop::start(&grpc, script.clone(), args.seed, begin)?.after(heard);
+    let sent = shop.ledger();
     let mut shop = tokio::spawn(shop.run(wait(stopped.clone())));
     let mut follow = Follow { decisions, report: &mut report, sent, begin, total: script.total };
     let interrupted = tokio::select! {
@@ -58,6 +72,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     };
     if !interrupted {
         follow.settle(&view, &sink).await;
+        diary.ends();
     }
     let sent = follow.sent.sent();
     report.take_deliveries(&sink.received());
@@ -71,6 +86,23 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let _ = service.await;
     telemetry.stop().await;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tells what an earlier process found, and that this one goes on.
+async fn goes_on(app: &App, report: &mut Report, begin: SystemTime) -> anyhow::Result<()> {
+    let ledger = app.faces().of(&ingest::Tenant::default()).ledger;
+    let decided = ledger.ask(diary::decided).await?;
+    for decision in &decided {
+        // It was told when it was found.
+        report.note(decision);
+    }
+    let _ = report.begun(begin.elapsed().unwrap_or_default());
+    print(&format!(
+        "The shop goes on where it was {:.0} s after it opened; {} decisions were made before.\n\n",
+        begin.elapsed().unwrap_or_default().as_secs_f64(),
+        decided.len(),
+    ));
+    Ok(())
 }
 
 async fn wait(mut stopped: watch::Receiver<bool>) {
@@ -173,19 +205,32 @@ impl Follow<'_> {
     }
 }
 
-/// A data directory that goes away with the demonstration.
-struct ScratchDirectory(PathBuf);
+/// Where a demonstration keeps its data.
+enum Directory {
+    /// Goes away with the demonstration.
+    Scratch(PathBuf),
+    /// Was asked for, and stays.
+    Given(PathBuf),
+}
 
-impl ScratchDirectory {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("bellwether-demo-{}", std::process::id())))
+impl Directory {
+    fn of(args: &DemoArgs) -> Self {
+        let scratch = || Self::Scratch(std::env::temp_dir().join(format!("bellwether-demo-{}", std::process::id())));
+        args.data_dir.clone().map_or_else(scratch, Self::Given)
+    }
+
+    fn path(&self) -> &Path {
+        let (Self::Scratch(path) | Self::Given(path)) = self;
+        path
     }
 }
 
-impl Drop for ScratchDirectory {
+impl Drop for Directory {
     fn drop(&mut self) {
-        // What cannot be removed is left to the system's own cleaning of temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
+        if let Self::Scratch(path) = self {
+            // What cannot be removed is left to the system's own cleaning of temporary files.
+            let _ = std::fs::remove_dir_all(path);
+        }
     }
 }
 

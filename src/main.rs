@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod demo;
 mod faces;
+mod journal;
 mod metrics;
 mod pipeline;
 mod rest;

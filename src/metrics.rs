@@ -7,7 +7,10 @@
 mod process;
 mod text;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use alerting::DeliveryState;
 use axum::{
@@ -23,6 +26,7 @@ use proto::otlp::Signal;
 use self::text::{Format, Text};
 use crate::{
     faces::Face,
+    journal::LogStatus,
     pipeline::now,
     rest::{Asked, Problem, Shared},
     view::{Counts, View},
@@ -52,6 +56,7 @@ async fn metrics(asked: Asked, headers: HeaderMap) -> Result<Response, Problem> 
         text.gauge("bellwether_tenants", "Tenants that have windows and a ledger.");
         text.size(&[], faces.len());
         window(&mut text, &counts.window);
+        log(&mut text, &shared.api.log);
         detection(&mut text, &counts, &views);
         event_time(&mut text, &view);
         levels(&mut text, &view);
@@ -108,6 +113,34 @@ fn doors(text: &mut Text, counters: &ingest::Counters) {
     text.counter("bellwether_ingest_bytes_total", "Bytes of request bodies that were taken, as they came.");
     for signal in Signal::ALL {
         text.count(&[("signal", signal.as_str())], counters.taken().bytes(signal));
+    }
+}
+
+fn log(text: &mut Text, log: &LogStatus) {
+    text.gauge("bellwether_log_bytes", "Bytes of the write-ahead log.");
+    text.count(&[], log.bytes.load(Relaxed));
+    text.gauge("bellwether_log_failing", "1 while the log cannot be written and nothing is taken in, else 0.");
+    text.count(&[], u64::from(log.is_failing.load(Relaxed)));
+    let counters = [
+        ("bellwether_log_records_total", "Records written to the log.", &log.records),
+        (
+            "bellwether_log_syncs_total",
+            "Waits for the disk, each for all records written since the one before.",
+            &log.syncs,
+        ),
+        ("bellwether_log_failures_total", "Writes to the log, or waits for the disk, that failed.", &log.failures),
+        ("bellwether_log_lost_total", "Damaged or missing parts of the log, found at the start.", &log.lost),
+        (
+            "bellwether_log_retries_total",
+            "Requests that came again after a restart and had been taken in before it.",
+            &log.retries,
+        ),
+        ("bellwether_checkpoints_total", "Checkpoints written.", &log.checkpoints),
+        ("bellwether_checkpoint_failures_total", "Checkpoints that could not be written.", &log.checkpoint_failures),
+    ];
+    for (name, help, count) in counters {
+        text.counter(name, help);
+        text.count(&[], count.load(Relaxed));
     }
 }
 

@@ -1,31 +1,33 @@
-//! The one thread that owns windows and detectors: batches in, decisions out.
+//! The one thread that owns windows and detectors: steps in, decisions out.
 //!
 //! Everything that must happen in order happens here, one step after the other, so that the same
 //! input gives the same decisions. Each tenant has a [`Line`](line::Line) of its own, and no line knows
 //! of another. Doors wait for their batch's turn; readers get a [`Face`](crate::faces::Face).
 
+mod keeper;
 mod line;
 mod maker;
 mod place;
+mod vault;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use alerting::Deliverer;
 use detect::{Pin, UnixNanos};
-use ingest::{Submission, Tenant};
-use tokio::sync::{mpsc, oneshot, watch};
+use ingest::{Decoder, Refused, Submission, Tenant};
+use tokio::sync::oneshot;
+use window::Position;
 
-use self::line::Line;
-pub(crate) use self::maker::{LineError, Maker};
-
-/// How often idle buckets are closed, heads are sealed and views renewed.
-const TICK: Duration = Duration::from_secs(1);
-/// Ticks between searches for series that have expired and decisions that are too old.
-const HOUSEKEEPING_TICKS: u64 = 60;
+pub(crate) use self::{
+    keeper::Keeper,
+    maker::{LineError, Maker},
+};
+use self::{line::Line, maker::Made};
+use crate::journal::{Journal, Step, Work};
 
 /// A request to the pipeline from the API.
 #[derive(Debug)]
@@ -43,23 +45,15 @@ pub(crate) enum Command {
     },
 }
 
-/// Where the pipeline's work comes from.
-#[derive(Debug)]
-pub(crate) struct Inlets {
-    /// From the doors.
-    pub submissions: mpsc::Receiver<Submission>,
-    /// From the API.
-    pub commands: mpsc::Receiver<Command>,
-    /// Turns true when the doors have closed.
-    pub stop: watch::Receiver<bool>,
-}
-
 /// The pipeline's state: a line for each tenant that is known.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     maker: Maker,
     lines: BTreeMap<Tenant, Line>,
-    ticks: u64,
+    /// Writes down how things stand, where that is wanted.
+    keeper: Option<Keeper>,
+    /// Whether steps come from the log, of which lines have seen a part before.
+    replays: bool,
 }
 
 /// The wall clock.
@@ -70,87 +64,115 @@ pub(crate) fn now() -> UnixNanos {
 }
 
 impl Pipeline {
-    /// A pipeline that has not begun, with lines for the default tenant, for those in `expected`, and
-    /// for those that the data directory remembers.
+    /// A pipeline with lines for the default tenant, for those in `expected`, and for those that the data
+    /// directory remembers, each as it was when it was written down last.
     ///
     /// # Errors
     /// [`LineError`] of the first line that could not be made.
-    pub(crate) fn new(maker: Maker, expected: impl IntoIterator<Item = Tenant>) -> Result<Self, LineError> {
+    pub(crate) fn new(
+        maker: Maker,
+        expected: impl IntoIterator<Item = Tenant>,
+        keeper: Option<Keeper>,
+    ) -> Result<Self, LineError> {
         let remembered = maker.remembered()?;
-        let mut pipeline = Self { maker, lines: BTreeMap::new(), ticks: 0 };
+        let mut pipeline = Self { maker, lines: BTreeMap::new(), keeper, replays: false };
         for tenant in [Tenant::default()].into_iter().chain(remembered).chain(expected) {
-            pipeline.line(&tenant)?;
+            pipeline.line(&tenant, Position(0))?;
         }
         Ok(pipeline)
     }
 
-    /// Works until told to stop; then does what is still waiting, seals and shows all. Deliveries are
-    /// left to the caller to end.
-    pub(crate) async fn run(mut self, mut inlets: Inlets) -> Vec<Deliverer> {
+    /// Does again what was done since the lines were written down, and goes on from there. To be called
+    /// before anything else is done.
+    pub(crate) fn recover(&mut self, journal: &mut Journal, decoder: &Decoder) {
+        let seen = self.lines.values().map(Line::position);
+        let after = seen.min().unwrap_or_default();
+        self.replays = true;
+        journal.replay(after, decoder, |step| self.step(step));
+        self.replays = false;
+        let start = journal.start();
+        self.step(start);
         for line in self.lines.values_mut() {
+            line.reconcile();
             line.show();
         }
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                _ = tick.tick() => self.tick(now()),
-                Some(command) = inlets.commands.recv() => self.command(command),
-                _ = inlets.stop.wait_for(|stop| *stop) => break,
-                submission = inlets.submissions.recv() => match submission {
-                    Some(submission) => self.submission(submission),
-                    None => break,
-                },
-            }
-        }
-        inlets.submissions.close();
-        while let Ok(submission) = inlets.submissions.try_recv() {
-            self.submission(submission);
-        }
-        self.lines.into_values().map(Line::finish).collect()
     }
 
-    /// The tenant's line, made if it is not there.
-    fn line(&mut self, tenant: &Tenant) -> Result<&mut Line, LineError> {
+    /// Does one step.
+    pub(crate) fn step(&mut self, Step { position, now, work }: Step) {
+        match work {
+            Work::Rows(submission) => self.submission(*submission, position, now),
+            Work::Tick { cleans } => self.each(position, |line| line.tick(now, cleans)),
+            Work::Start => self.each(position, |line| line.starts(now)),
+            Work::Command(Command::Pin { tenant, service, pin, done }) => {
+                if let Some(line) = self.lines.get_mut(&tenant) {
+                    let is_new = !self.replays || line.position() < position;
+                    if is_new {
+                        line.pin(service, pin, now);
+                    }
+                    // The asker may have gone away.
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    /// Ends it: seals and shows all, and writes down how things stand. Deliveries are left to the caller to
+    /// end.
+    pub(crate) fn finish(self) -> Vec<Deliverer> {
+        let mut keeper = self.keeper;
+        let finish = |line: Line| line.finish(keeper.as_mut());
+        let deliverers = self.lines.into_values().map(finish).collect();
+        if let Some(keeper) = keeper {
+            keeper.finish();
+        }
+        deliverers
+    }
+
+    /// Does `work` with each line for which the step at `position` is new.
+    fn each(&mut self, position: Position, mut work: impl FnMut(&mut Line)) {
+        for line in self.lines.values_mut() {
+            if self.replays && position <= line.position() {
+                continue;
+            }
+            work(line);
+            line.done(position, self.keeper.as_mut().filter(|_| !self.replays));
+        }
+    }
+
+    /// The tenant's line, made if it is not there, for which the step at `position` is the first.
+    fn line(&mut self, tenant: &Tenant, position: Position) -> Result<&mut Line, LineError> {
         match self.lines.entry(tenant.clone()) {
             Entry::Occupied(line) => Ok(line.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(self.maker.make(tenant)?)),
+            Entry::Vacant(place) => {
+                let Made { line, vault } = self.maker.make(tenant, position, self.keeper.is_some())?;
+                if let (Some(keeper), Some(vault)) = (&mut self.keeper, vault) {
+                    keeper.take_on(tenant, vault, line.position());
+                }
+                Ok(place.insert(line))
+            }
         }
     }
 
-    fn submission(&mut self, submission: Submission) {
-        if submission.is_abandoned() {
-            return;
-        }
-        let Submission { tenant, batch, reply, .. } = submission;
-        let line = match self.line(&tenant) {
+    fn submission(&mut self, submission: Submission, position: Position, now: UnixNanos) {
+        let (replays, tenant) = (self.replays, submission.tenant.clone());
+        let line = match self.line(&tenant, Position(position.0.saturating_sub(1))) {
             Ok(line) => line,
             Err(error) => {
-                // Without an answer the sender is told to come again.
                 tracing::error!(%tenant, %error, "a tenant could not be set up");
-                return;
+                return submission.answer(Err(Refused::Again));
             }
         };
-        let Ok(rejected) = line.take(batch, now()) else { return };
-        // The sender may have gone away meanwhile; its rows are kept all the same.
-        let _ = reply.send(rejected);
-    }
-
-    fn tick(&mut self, now: UnixNanos) {
-        self.ticks += 1;
-        let cleans = self.ticks.is_multiple_of(HOUSEKEEPING_TICKS);
-        for line in self.lines.values_mut() {
-            line.tick(now, cleans);
+        if replays && position <= line.position() {
+            return;
         }
-    }
-
-    fn command(&mut self, command: Command) {
-        let Command::Pin { tenant, service, pin, done } = command;
-        let Some(line) = self.lines.get_mut(&tenant) else { return };
-        line.pin(service, pin);
-        // The asker may have gone away.
-        let _ = done.send(());
+        let Submission { batch, reply, .. } = submission;
+        let answer = line.take(batch, now).map_err(|_outdated| Refused::Again);
+        // The sender may have gone away meanwhile; its rows are kept all the same.
+        let _ = reply.send(answer);
+        if let Some(line) = self.lines.get_mut(&tenant) {
+            line.done(position, self.keeper.as_mut().filter(|_| !replays));
+        }
     }
 }
 

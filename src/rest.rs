@@ -35,7 +35,7 @@ use axum::{
 use detect::{UnixNanos, rules::RuleGroup};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::{faces::Faces, metrics, pipeline::Command, ui};
+use crate::{faces::Faces, journal::LogStatus, metrics, pipeline::Command, ui};
 
 pub(crate) use self::{
     anomalies::find as anomaly,
@@ -68,6 +68,8 @@ pub(crate) struct Api {
     pub access: Arc<ingest::Access>,
     /// Counts of the doors.
     pub ingest: Arc<ingest::Counters>,
+    /// Counts of the log; all zero without one.
+    pub log: Arc<LogStatus>,
 }
 
 /// What was settled when the service started.

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use window::{HistogramRow, LogColumns, Series, SeriesId, SpanColumns, UnixNanos};
 
 use crate::known::WireKey;
 
 /// The numbers of one request.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Numbers {
     /// Values, in the order sent.
     pub rows: Vec<NumberRow>,
@@ -25,7 +26,7 @@ pub struct Numbers {
 }
 
 /// One value.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NumberRow {
     /// Whose value it is.
     pub series: SeriesRef,
@@ -40,7 +41,7 @@ pub struct NumberRow {
 }
 
 /// An exemplar of a point.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExemplarRow {
     /// The point's series.
     pub series: SeriesRef,
@@ -55,7 +56,7 @@ pub struct ExemplarRow {
 }
 
 /// A series of a request: by number, or by its place among [`Numbers::strangers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeriesRef(u32);
 
 /// Numbers of series stay below it: a registry of more would take hundreds of gigabytes.
@@ -87,7 +88,7 @@ impl SeriesRef {
 }
 
 /// A series that may have to be registered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stranger {
     /// How it was sent.
     pub wire: WireKey,
@@ -109,14 +110,17 @@ pub struct DerivedPoint {
     pub value: f64,
 }
 
-/// The rows of one request.
-#[derive(Debug, Default)]
+/// The rows of one request. Written down it is all but spans and log records: those stand in the request
+/// itself, in fewer bytes and in a format that outlives ours.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Batch {
     /// Numbers.
     pub numbers: Numbers,
     /// Spans.
+    #[serde(skip)]
     pub spans: SpanColumns,
     /// Log records.
+    #[serde(skip)]
     pub logs: LogColumns,
     /// The sender's resources as (service, instance) pairs seen in this request: who is alive.
     pub feeds: Vec<Feed>,
@@ -127,7 +131,7 @@ pub struct Batch {
 }
 
 /// One sender: a service instance, as its resource says.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Feed {
     /// `service.namespace/service.name`.
     pub service: Arc<str>,
@@ -167,7 +171,7 @@ impl Batch {
 }
 
 /// How many items were refused, and the first reasons in words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejections {
     /// Items refused: the count that partial success reports.
     pub count: u64,

@@ -19,6 +19,7 @@ mod values;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use proto::otlp::{self, DecodeError, Encoding, Load, Signal};
 
 use self::senders::Senders;
@@ -96,6 +97,17 @@ pub struct Measured<'b> {
     request: Cow<'b, [u8]>,
     /// What it will cost.
     pub load: Load,
+}
+
+impl Measured<'_> {
+    /// The request in protobuf. `body` is what was measured: its bytes are shared where they are that already.
+    #[must_use]
+    pub fn into_body(self, body: &Bytes) -> Bytes {
+        match self.request {
+            Cow::Borrowed(_) => body.clone(),
+            Cow::Owned(request) => request.into(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) use self::{
     refusal::{Refusal, unknown_coding},
 };
 use crate::{
-    Access, Config, Denied, KnownSeries, Queue, Refused, Tenant,
+    Access, Config, Denied, KnownSeries, Queue, Refused, Request, Tenant,
     admission::{Admission, Ticket},
     decode::{Decoded, Decoder},
 };
@@ -55,6 +55,9 @@ pub(crate) struct Body {
     /// Keeps the room that the bytes take.
     pub(crate) _held: Option<OwnedSemaphorePermit>,
 }
+
+/// What was read of a request, the request itself where it is to be kept, and leave to go on with it.
+type Read = (Decoded, Option<Request>, Ticket);
 
 /// The way in, shared by both doors. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -138,13 +141,13 @@ impl Door {
         let known = self.queue.known(&tenant).map_err(not_now)?;
         let at_least = Load { items: 0, bytes: wire_bytes };
         let ticket = self.admission.enter(&tenant, at_least, self.queue.is_short(), self.started.elapsed())?;
-        let (decoded, ticket) = self.decode(signal, body, known, ticket).await?;
+        let (decoded, request, ticket) = self.decode(signal, body, known, ticket).await?;
         let items = decoded.items;
         let is_empty = decoded.batch.is_empty() && decoded.batch.feeds.is_empty();
         let rejected = if is_empty {
             decoded.batch.rejected
         } else {
-            let rejected = self.queue.submit(tenant.clone(), decoded.batch).await.map_err(not_now)?;
+            let rejected = self.queue.submit(tenant.clone(), decoded.batch, request).await.map_err(not_now)?;
             self.counters.meet(&tenant);
             rejected
         };
@@ -159,7 +162,7 @@ impl Door {
         body: Body,
         known: Arc<KnownSeries>,
         ticket: Ticket,
-    ) -> Result<(Decoded, Ticket), Refusal> {
+    ) -> Result<Read, Refusal> {
         let inline = if body.coding == Coding::Identity { INLINE_BYTES } else { INLINE_PACKED_BYTES };
         if body.bytes.len() < inline {
             return self.decode_body(signal, &body, &known, ticket);
@@ -191,9 +194,9 @@ impl Door {
         body: &Body,
         known: &KnownSeries,
         mut ticket: Ticket,
-    ) -> Result<(Decoded, Ticket), Refusal> {
+    ) -> Result<Read, Refusal> {
         let limit = self.max_request_bytes;
-        let plain = match body.coding {
+        let plain: Bytes = match body.coding {
             Coding::Identity => body.bytes.clone(),
             coding => expand::expand(coding, &body.bytes, limit)?.into(),
         };
@@ -207,7 +210,9 @@ impl Door {
         let measured = self.decoder.measure(signal, body.encoding, &plain).map_err(refused)?;
         ticket.weigh(measured.load, self.started.elapsed())?;
         let decoded = self.decoder.decode(&measured, known).map_err(refused)?;
-        Ok((decoded, ticket))
+        let is_kept = self.queue.keeps_requests() && signal != Signal::Metrics;
+        let request = is_kept.then(|| Request { signal, body: measured.into_body(&plain) });
+        Ok((decoded, request, ticket))
     }
 }
 
@@ -228,7 +233,7 @@ impl Drop for Counted<'_> {
 fn not_now(refused: Refused) -> Refusal {
     let refusal = |outcome| Refusal::new(outcome, refused.to_string());
     match refused {
-        Refused::Full { .. } | Refused::Again | Refused::Tenants { .. } => refusal(Outcome::Busy),
+        Refused::Full { .. } | Refused::Again | Refused::Storage | Refused::Tenants { .. } => refusal(Outcome::Busy),
         Refused::Closed => refusal(Outcome::Busy).not_before(RESTART),
     }
 }

@@ -74,7 +74,7 @@ impl Service {
                 let rejected = submission.batch.rejected.clone();
                 taken.lock().expect("no test panics with the lock").push(submission.batch);
                 // Whoever sent it may have gone.
-                let _ = submission.reply.send(rejected);
+                let _ = submission.reply.send(Ok(rejected));
             }
         });
         service

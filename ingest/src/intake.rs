@@ -98,8 +98,6 @@ struct State {
 pub struct Intake {
     config: IntakeConfig,
     known: Arc<KnownSeries>,
-    /// Numbers that were taken back last, and the epoch that began with it.
-    expired: (u64, Vec<SeriesId>),
     state: IntakeState,
 }
 
@@ -109,6 +107,8 @@ pub struct Intake {
 pub struct IntakeState {
     /// By number of the series.
     states: Vec<State>,
+    /// Numbers that were taken back last, and the epoch that began with it.
+    expired: (u64, Vec<SeriesId>),
     /// How many series are there that were sent.
     sent: usize,
     histograms: Histograms,
@@ -126,6 +126,7 @@ impl Intake {
     pub fn new(config: IntakeConfig, known: Arc<KnownSeries>) -> Self {
         let state = IntakeState {
             states: Vec::new(),
+            expired: (0, Vec::new()),
             sent: 0,
             histograms: Histograms::default(),
             statistics: HashMap::new(),
@@ -133,7 +134,7 @@ impl Intake {
             red: Red::new(config.red.clone()),
             passed: Passed::default(),
         };
-        Self { config, known, expired: (0, Vec::new()), state }
+        Self { config, known, state }
     }
 
     /// What has to be kept to go on later with [`Intake::restore`].
@@ -149,7 +150,8 @@ impl Intake {
     pub fn restore(config: IntakeConfig, known: Arc<KnownSeries>, mut state: IntakeState) -> Self {
         state.histograms.share_bounds();
         state.red = state.red.configured(config.red.clone());
-        Self { config, known, expired: (0, Vec::new()), state }
+        known.goes_on(state.expired.0);
+        Self { config, known, state }
     }
 
     /// What was taken without being judged, since the start.
@@ -203,7 +205,7 @@ impl Intake {
 
     /// Whether the numbers in `numbers` still mean what they did when it was decoded.
     fn check(&self, numbers: &Numbers) -> Result<(), Outdated> {
-        let (epoch, expired) = &self.expired;
+        let (epoch, expired) = &self.state.expired;
         if numbers.epoch == *epoch {
             return Ok(());
         }
@@ -352,7 +354,7 @@ impl Intake {
             ids.iter_mut().for_each(|id| *id = id.filter(is_live));
             is_live(of)
         });
-        self.expired = (self.known.forget(expired), expired.to_vec());
+        self.state.expired = (self.known.forget(expired), expired.to_vec());
     }
 
     fn close_buckets(&mut self, window: &mut Window, now: Option<UnixNanos>, applied: &mut Applied) {

@@ -14,6 +14,7 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use serde::{Deserialize, Serialize};
 use window::SeriesId;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -24,7 +25,7 @@ const WAYS: usize = 2;
 
 /// What was sent for a series: its metric's identity and its attributes' bytes, hashed. Of ten million
 /// series any two have the same key with a probability of 10^-15.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WireKey {
     low: u64,
     high: u32,
@@ -140,6 +141,11 @@ impl KnownSeries {
         let mut inner = self.write();
         let room = self.limit.saturating_sub(inner.entries.len());
         inner.entries.extend(entries.take(room));
+    }
+
+    /// Lets epochs go on from `epoch`, as in the process that knew the series before.
+    pub(crate) fn goes_on(&self, epoch: u64) {
+        self.write().epoch = epoch;
     }
 
     /// Forgets series whose numbers will be used again; `gone` is sorted. Returns the new epoch.

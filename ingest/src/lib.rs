@@ -31,7 +31,7 @@ pub use door::{Counters, Outcome, Taken, Transport};
 pub use histograms::{Derived, HistogramFault, Histograms, Interval, MAX_BUCKETS, check_histogram};
 pub use intake::{Applied, Intake, IntakeConfig, IntakeState, Outdated, Passed};
 pub use known::{KnownSeries, KnownTenants, WireKey};
-pub use queue::{Queue, Refused, Submission};
+pub use queue::{Queue, Refused, Request, Submission};
 pub use red::RedConfig;
 pub use server::{BindError, Config, ConnectionLimits, ReceiverError, Receivers, TlsConfig, TlsError};
 pub use tenant::{Tenant, TenantError};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use proto::otlp::Signal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::{Batch, KnownSeries, KnownTenants, Rejections, Tenant};
@@ -17,12 +19,40 @@ pub struct Submission {
     pub tenant: Tenant,
     /// The rows.
     pub batch: Batch,
-    /// Takes the final account of what was refused, once the rows are in the window and judged.
-    pub reply: oneshot::Sender<Rejections>,
-    _held: OwnedSemaphorePermit,
+    /// The request that they were read from, where it has to be written down to read them again.
+    pub request: Option<Request>,
+    /// Takes the final account of what was refused, once the rows are in the window and judged; or why
+    /// they were not taken.
+    pub reply: oneshot::Sender<Result<Rejections, Refused>>,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+/// A request as it was read: spans or log records, uncompressed, in protobuf.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What it brings.
+    pub signal: Signal,
+    /// An `Export…ServiceRequest`.
+    pub body: Bytes,
 }
 
 impl Submission {
+    /// Rows that were taken in before: nobody waits for an answer.
+    #[must_use]
+    pub fn of(tenant: Tenant, batch: Batch) -> Self {
+        Self { tenant, batch, request: None, reply: oneshot::channel().0, _held: None }
+    }
+
+    /// Bytes that it occupies, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        weight(&self.batch, self.request.as_ref())
+    }
+
+    /// Ends it with this answer. The sender may have gone away meanwhile.
+    pub fn answer(self, answer: Result<Rejections, Refused>) {
+        let _ = self.reply.send(answer);
+    }
     /// Whether nobody waits for the answer any more, because the sender's time has passed or it has
     /// gone. It was told nothing, so it will send the same again.
     #[must_use]
@@ -40,6 +70,9 @@ pub enum Refused {
         /// The configured bound.
         limit: usize,
     },
+    /// The log cannot be written, so that nothing would survive.
+    #[error("data_dir cannot be written now: nothing is taken in before it can")]
+    Storage,
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Closed,
@@ -61,6 +94,7 @@ pub struct Queue {
     bytes: Arc<Semaphore>,
     limit: usize,
     known: KnownTenants,
+    keeps_requests: bool,
 }
 
 impl Queue {
@@ -69,7 +103,20 @@ impl Queue {
     #[must_use]
     pub fn new(limit: usize, known: KnownTenants) -> (Self, mpsc::Receiver<Submission>) {
         let (sender, receiver) = mpsc::channel(MAX_REQUESTS);
-        (Self { sender, bytes: Arc::new(Semaphore::new(limit / KIB)), limit, known }, receiver)
+        let bytes = Arc::new(Semaphore::new(limit / KIB));
+        (Self { sender, bytes, limit, known, keeps_requests: false }, receiver)
+    }
+
+    /// The same queue, which keeps with the rows the requests that have to be written down.
+    #[must_use]
+    pub fn with_requests(self) -> Self {
+        Self { keeps_requests: true, ..self }
+    }
+
+    /// Whether requests of spans and log records go with their rows.
+    #[must_use]
+    pub fn keeps_requests(&self) -> bool {
+        self.keeps_requests
     }
 
     /// The series that the pipeline knows of `tenant`.
@@ -86,25 +133,30 @@ impl Queue {
         self.bytes.available_permits().saturating_mul(4) < self.limit / KIB
     }
 
-    /// Hands `batch` of `tenant` to the pipeline and waits until it has been processed.
+    /// Hands `batch` of `tenant` to the pipeline, with the request that it was read from if that has to be
+    /// written down, and waits until it has been processed.
     ///
     /// A batch larger than the whole queue is taken when the queue is empty.
     ///
     /// # Errors
     /// [`Refused`], at once, when there is no room or the pipeline has stopped, or when it could not take
     /// the batch.
-    pub async fn submit(&self, tenant: Tenant, batch: Batch) -> Result<Rejections, Refused> {
-        let wanted = (batch.bytes() / KIB + 1).min(self.limit / KIB);
+    pub async fn submit(&self, tenant: Tenant, batch: Batch, request: Option<Request>) -> Result<Rejections, Refused> {
+        let wanted = (weight(&batch, request.as_ref()) / KIB + 1).min(self.limit / KIB);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let full = Refused::Full { limit: self.limit };
         let held = Arc::clone(&self.bytes).try_acquire_many_owned(wanted).map_err(|_| full)?;
         let (reply, answer) = oneshot::channel();
-        self.sender.try_send(Submission { tenant, batch, reply, _held: held }).map_err(|e| match e {
+        self.sender.try_send(Submission { tenant, batch, request, reply, _held: Some(held) }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => full,
             mpsc::error::TrySendError::Closed(_) => Refused::Closed,
         })?;
-        answer.await.map_err(|_| if self.sender.is_closed() { Refused::Closed } else { Refused::Again })
+        answer.await.unwrap_or(Err(if self.sender.is_closed() { Refused::Closed } else { Refused::Again }))
     }
+}
+
+fn weight(batch: &Batch, request: Option<&Request>) -> usize {
+    batch.bytes() + request.map_or(0, |request| request.body.len())
 }
 
 #[cfg(test)]
@@ -116,14 +168,14 @@ mod tests {
         let (queue, mut receiver) = Queue::new(KIB, KnownTenants::new(1));
         let waiting = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.submit(Tenant::default(), Batch::default()).await }
+            async move { queue.submit(Tenant::default(), Batch::default(), None).await }
         });
         let first = receiver.recv().await.expect("was sent");
         assert!(queue.is_short() && !first.is_abandoned());
-        assert_eq!(queue.submit(Tenant::default(), Batch::default()).await, Err(Refused::Full { limit: KIB }));
+        assert_eq!(queue.submit(Tenant::default(), Batch::default(), None).await, Err(Refused::Full { limit: KIB }));
         let mut refused = Rejections::default();
         refused.add(2, || "because".into());
-        first.reply.send(refused.clone()).expect("someone waits");
+        first.reply.send(Ok(refused.clone())).expect("someone waits");
         assert_eq!(waiting.await.expect("no panic"), Ok(refused));
     }
 
@@ -131,7 +183,7 @@ mod tests {
     async fn a_stopped_pipeline_is_said() {
         let (queue, receiver) = Queue::new(KIB, KnownTenants::new(1));
         drop(receiver);
-        assert_eq!(queue.submit(Tenant::default(), Batch::default()).await, Err(Refused::Closed));
+        assert_eq!(queue.submit(Tenant::default(), Batch::default(), None).await, Err(Refused::Closed));
     }
 
     #[tokio::test]
@@ -140,13 +192,13 @@ mod tests {
         let acme = Tenant::new("acme").expect("is a name");
         let waiting = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.submit(acme, Batch::default()).await }
+            async move { queue.submit(acme, Batch::default(), None).await }
         });
         let submission = receiver.recv().await.expect("was sent");
         assert_eq!(submission.tenant.as_str(), "acme");
         drop(submission);
         assert_eq!(waiting.await.expect("no panic"), Err(Refused::Again));
-        let waiting = tokio::spawn(async move { queue.submit(Tenant::default(), Batch::default()).await });
+        let waiting = tokio::spawn(async move { queue.submit(Tenant::default(), Batch::default(), None).await });
         let submission = receiver.recv().await.expect("was sent");
         waiting.abort();
         assert!(waiting.await.is_err_and(|e| e.is_cancelled()) && submission.is_abandoned());

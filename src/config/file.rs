@@ -13,6 +13,7 @@ use detect::{
 };
 
 use super::{Config, doors};
+use crate::journal::Durability;
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
 const MAX_FILE: u64 = 16 << 20;
@@ -57,6 +58,7 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
     section(&mut top, "listen", &mut faults, |m, f| listen(m, &mut config, f));
     set(&mut top, "external_url", &mut faults, |v, f| url(v, f).map(Some), &mut config.external_url);
     set(&mut top, "data_dir", &mut faults, |v, f| Some(PathBuf::from(v.text(f)?)), &mut config.data_dir);
+    set(&mut top, "durability", &mut faults, durability, &mut config.durability);
     set(&mut top, "keep", &mut faults, positive, &mut config.keep);
     doors::tls(&mut top, &mut config, directory, &mut faults);
     doors::credentials(&mut top, &mut config.ingest.access, directory, &mut faults);
@@ -160,6 +162,15 @@ pub(super) fn set<T>(
     if let Some(value) = m.get(key).and_then(|v| read(&v, faults)) {
         *target = value;
     }
+}
+
+fn durability(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Durability> {
+    let text = value.text(faults)?;
+    let found = Durability::NAMES.into_iter().find(|(name, _)| *name == text);
+    if found.is_none() {
+        value.expected("acknowledged, interval or memory", faults);
+    }
+    found.map(|(_, durability)| durability)
 }
 
 fn address(value: &Value<'_, '_>, faults: &mut Faults) -> Option<SocketAddr> {

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use detect::UnixNanos;
 use opentelemetry::{
     Context, KeyValue,
     logs::{LogRecord as _, Logger as _, LoggerProvider as _, Severity},
@@ -64,6 +65,36 @@ pub(crate) struct Shop {
     spans_begun: u64,
     quotes_served: u64,
     ledger: Arc<Ledger>,
+    /// What the service has heard before, of a shop that goes on.
+    heard: Heard,
+    /// When this shop's process took over; until then things happened without it.
+    took_over: SystemTime,
+}
+
+/// Up to when each service was heard by an earlier process. What ended before is not told again, and what
+/// ended since is: the shop did not stop because its watcher was killed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard([Option<SystemTime>; Service::ALL.len()]);
+
+impl Heard {
+    /// From the names of services as `job` says them, and the event time up to which each was heard.
+    #[must_use]
+    pub(crate) fn of(services: &[(Arc<str>, UnixNanos)]) -> Self {
+        Self(Service::ALL.map(|service| {
+            let is_it = |job: &str| job.rsplit('/').next() == Some(service.name());
+            let (_, at) = services.iter().find(|(job, _)| is_it(job))?;
+            Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(at.0).ok()?))
+        }))
+    }
+
+    /// Whether a span of `service` that ended at `end` was heard.
+    fn knows(&self, service: Service, end: SystemTime) -> bool {
+        self.0[service as usize].is_some_and(|heard| end <= heard)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
 }
 
 /// One service's tools.
@@ -112,7 +143,21 @@ impl Shop {
             spans_begun: 0,
             quotes_served: 0,
             ledger,
+            heard: Heard::default(),
+            took_over: begin,
         })
+    }
+
+    /// The same shop, of which `heard` was told before.
+    #[must_use]
+    pub(crate) fn after(self, heard: Heard) -> Self {
+        let took_over = if heard.is_empty() { self.begin } else { SystemTime::now() };
+        Self { heard, took_over, ..self }
+    }
+
+    /// Whether counters and gauges of this process have anything to do with what happens now.
+    fn is_live(&self) -> bool {
+        self.begin + self.simulation.now() >= self.took_over
     }
 
     /// The account of what is sent, readable while the shop runs and after it.
@@ -144,14 +189,18 @@ impl Shop {
         for quote in &tick.quotes {
             self.begin_quote(quote);
         }
-        self.instruments.set(&tick.gauges);
+        if self.is_live() {
+            self.instruments.set(&tick.gauges);
+        }
         self.end_spans(self.begin + self.simulation.now());
     }
 
     /// Starts the spans of a quote: `POST /quotes` with pricing and analysis inside, then the
     /// message to the customer and, for some, the order.
     fn begin_quote(&mut self, quote: &Quote) {
-        self.instruments.requests.add(1, &[KeyValue::new("tenant", quote.tenant)]);
+        if self.is_live() {
+            self.instruments.requests.add(1, &[KeyValue::new("tenant", quote.tenant)]);
+        }
         let start = self.begin + quote.start;
         let priced_at = start + quote.overhead + quote.price;
         let end = quote.priced.as_ref().map_or(priced_at, |priced| priced_at + priced.analyze);
@@ -222,6 +271,10 @@ impl Shop {
         failure: Option<&'static str>,
         effect: Effect,
     ) -> SpanContext {
+        if self.heard.knows(stage.service, stage.end) {
+            // Its children may be news: they get a trace of their own.
+            return parent.cloned().unwrap_or(SpanContext::NONE);
+        }
         let tracer = &self.desks[stage.service as usize].tracer;
         let builder = tracer.span_builder(stage.name).with_kind(stage.kind.clone()).with_start_time(stage.start);
         let context = Context::new();
@@ -249,6 +302,7 @@ impl Shop {
 
     fn end_span(&mut self, at: SystemTime, Ending { mut span, effect }: Ending) {
         let context = span.span_context().clone();
+        let effect = if at >= self.took_over { effect } else { Effect::None };
         match effect {
             Effect::None => {}
             Effect::Served { seconds, status } => {

@@ -1,15 +1,22 @@
 //! One tenant's line: what comes in is admitted, judged and recorded here, apart from all others'.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use alerting::{Deliverer, Ledger, Receiver};
 use detect::{AnomalyEvent, Decision, Engine, Output, Pin, UnixNanos};
 use ingest::{Applied, Intake, Outdated, Rejections, Tenant};
 use tokio::sync::{broadcast, watch};
-use window::{Labels, Point, Series, SeriesKey, SeriesKind, Window};
+use window::{Labels, Point, Position, Series, SeriesKey, SeriesKind, Window};
 
-use super::{TICK, now};
-use crate::view::{Counts, View};
+use super::{
+    keeper::Keeper,
+    now,
+    vault::{Checkpoint, Standing},
+};
+use crate::{
+    journal::TICK,
+    view::{Counts, View},
+};
 
 /// Rows in the head that cause a seal before the next tick.
 const SEAL_ROWS: usize = 200_000;
@@ -47,23 +54,103 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub(super) struct Line {
     parts: Parts,
+    /// The last step that it has done.
+    position: Position,
+    /// Wall time of that step.
+    last_step: Option<UnixNanos>,
     last_arrival: Option<UnixNanos>,
+    /// Whether rules and levels were evaluated in this step, or never will be: the moment to write down how
+    /// things stand, since what the core has seen of the window is then all there is.
+    is_settled: bool,
     counts: Counts,
     rule_failures: Vec<(String, String)>,
     unrecorded: Vec<Decision>,
 }
 
 impl Line {
-    /// A line into which nothing has come.
+    /// A line that has done all steps up to `position`, and stood as `standing` says.
     #[must_use]
-    pub(super) fn new(parts: Parts) -> Self {
-        Self { parts, last_arrival: None, counts: Counts::default(), rule_failures: Vec::new(), unrecorded: Vec::new() }
+    pub(super) fn new(parts: Parts, position: Position, standing: Standing) -> Self {
+        Self {
+            parts,
+            position,
+            last_step: standing.last_step,
+            last_arrival: standing.last_arrival,
+            is_settled: false,
+            counts: Counts::default(),
+            rule_failures: Vec::new(),
+            unrecorded: Vec::new(),
+        }
+    }
+
+    /// The last step that it has done.
+    #[must_use]
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Notes that the step at `position` is done, and writes down how things stand if it is time.
+    pub(super) fn done(&mut self, position: Position, keeper: Option<&mut Keeper>) {
+        self.position = position;
+        let is_settled = std::mem::take(&mut self.is_settled);
+        if let Some(keeper) = keeper.filter(|keeper| is_settled && keeper.is_due(&self.parts.tenant)) {
+            self.write_down(keeper);
+        }
+    }
+
+    fn write_down(&mut self, keeper: &mut Keeper) {
+        let began = std::time::Instant::now();
+        self.parts.window.seal();
+        let standing = Standing { last_step: self.last_step, last_arrival: self.last_arrival };
+        let Parts { tenant, intake, window, engine, .. } = &self.parts;
+        match Checkpoint::new(self.position, &standing, intake, window, engine) {
+            Ok(checkpoint) => {
+                let checkpoint = checkpoint.with_rows(self.parts.window.take_unsaved());
+                keeper.keep(&self.parts.tenant, checkpoint, began.elapsed());
+            }
+            Err(error) => tracing::error!(tenant = tenant.as_str(), %error, "how things stand cannot be written down"),
+        }
+    }
+
+    /// Notes that the process has started (again) at `now`. The time in which it was not there is no silence.
+    pub(super) fn starts(&mut self, now: UnixNanos) {
+        if let Some(last) = self.last_step {
+            self.parts.engine.was_away(now.since(last));
+        }
+        self.last_arrival = self.last_arrival.map(|_| now);
+        self.last_step = Some(now);
+    }
+
+    /// Takes up what the ledger remembers and the log did not say: alerts of another configuration, and
+    /// pins that were on disk but not yet in force.
+    pub(super) fn reconcile(&mut self) {
+        let reader = self.parts.ledger.reader();
+        let remembered = reader.active_alerts().and_then(|alerts| Ok((alerts, reader.pins()?)));
+        let (alerts, pins) = match remembered {
+            Ok(remembered) => remembered,
+            Err(error) => return tracing::error!(%error, "the ledger cannot be read"),
+        };
+        self.parts.engine.take_back(alerts);
+        let mut wanted: BTreeMap<Option<Arc<str>>, Pin> =
+            pins.into_iter().map(|p| (p.service.map(Into::into), p.pin)).collect();
+        for status in self.parts.engine.levels() {
+            let pin = wanted.remove(&status.service);
+            if pin != status.pin {
+                self.pin(status.service, pin, now());
+            }
+        }
+        for (service, pin) in wanted {
+            self.pin(service, Some(pin), now());
+        }
     }
 
     /// Ends it: seals, shows all and writes what was not written. What is left are deliveries.
-    pub(super) fn finish(mut self) -> Deliverer {
+    pub(super) fn finish(mut self, keeper: Option<&mut Keeper>) -> Deliverer {
         self.seal_and_show();
         self.record();
+        if let Some(keeper) = keeper {
+            self.write_down(keeper);
+        }
         if !self.unrecorded.is_empty() {
             let (tenant, decisions) = (self.parts.tenant.as_str(), self.unrecorded.len());
             tracing::error!(tenant, decisions, "stopping with decisions that could not be written");
@@ -76,6 +163,7 @@ impl Line {
     /// # Errors
     /// [`Outdated`], with nothing done.
     pub(super) fn take(&mut self, batch: ingest::Batch, now: UnixNanos) -> Result<Rejections, Outdated> {
+        self.last_step = Some(now);
         let empty = batch.is_empty();
         let applied = self.parts.intake.apply(batch, &mut self.parts.window, Some(now))?;
         if !empty {
@@ -103,6 +191,7 @@ impl Line {
     /// Closes what is idle, seals, shows and writes. `cleans` says that it is time to search for series
     /// that have expired and for decisions that are too old.
     pub(super) fn tick(&mut self, now: UnixNanos, cleans: bool) {
+        self.last_step = Some(now);
         let applied = self.parts.intake.tick(&mut self.parts.window, now);
         self.judge(applied);
         self.advance(now);
@@ -134,10 +223,10 @@ impl Line {
 
     /// Evaluates rules and levels if event time has come far enough.
     fn advance(&mut self, now: UnixNanos) {
-        if !self.parts.detect {
+        let Some(event_time) = self.event_time(now).filter(|_| self.parts.detect) else {
+            self.is_settled = true;
             return;
-        }
-        let Some(event_time) = self.event_time(now) else { return };
+        };
         if self.parts.engine.next_due().is_some_and(|due| event_time < due) {
             return;
         }
@@ -154,6 +243,7 @@ impl Line {
             self.rule_failures.clone_from(&out.failures);
         }
         self.absorb(out);
+        self.is_settled = true;
         drop(span);
         self.show();
     }
@@ -242,8 +332,8 @@ impl Line {
     }
 
     /// Sets or clears the pin of a scope.
-    pub(super) fn pin(&mut self, service: Option<Arc<str>>, pin: Option<Pin>) {
-        let at = self.event_time(now()).unwrap_or_else(now);
+    pub(super) fn pin(&mut self, service: Option<Arc<str>>, pin: Option<Pin>, now: UnixNanos) {
+        let at = self.event_time(now).unwrap_or(now);
         let change = self.parts.engine.pin(service, pin, at);
         self.absorb(Output { decisions: change.into_iter().map(Decision::Level).collect(), ..Output::default() });
         self.show();

@@ -9,11 +9,12 @@ use tokio::{
     runtime::Handle,
     sync::{broadcast, watch},
 };
-use window::Window;
+use window::{Position, Window};
 
 use super::{
     line::{Line, Parts},
     place,
+    vault::{Kept, Standing, Vault, VaultError},
 };
 use crate::{
     faces::{Face, Faces},
@@ -35,6 +36,9 @@ pub(crate) enum LineError {
     /// Its deliverer cannot be built.
     #[error("{0}")]
     Delivery(#[from] alerting::DeliveryError),
+    /// What was written down of it cannot be used.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
     /// The directory of tenants cannot be read.
     #[error("data_dir: the tenants in {path} cannot be read: {source}")]
     Directory {
@@ -74,6 +78,15 @@ pub(crate) struct Maker {
     pub runtime: Handle,
 }
 
+/// A line, and where it is written down if it is.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The line.
+    pub(super) line: Line,
+    /// Where how it stands is written down.
+    pub(super) vault: Option<Vault>,
+}
+
 impl Maker {
     /// The tenants whose ledgers are in the data directory, except the default one.
     ///
@@ -83,11 +96,12 @@ impl Maker {
         place::tenants(&self.data_dir).map_err(|source| LineError::Directory { path: self.data_dir.clone(), source })
     }
 
-    /// A line for `tenant`, known to the doors and to readers from now on.
+    /// A line for `tenant`, known to the doors and to readers from now on. One that `is_kept` goes on as it
+    /// was written down last; one that was not has done all steps up to `position`.
     ///
     /// # Errors
     /// [`LineError`]; nobody knows of it then.
-    pub(super) fn make(&self, tenant: &Tenant) -> Result<Line, LineError> {
+    pub(super) fn make(&self, tenant: &Tenant, position: Position, is_kept: bool) -> Result<Made, LineError> {
         // Before anything is written: a tenant too many leaves no file.
         self.known.of(tenant)?;
         let mut ledger = Ledger::open(place::ledger(&self.data_dir, tenant))?.with_external_url(&self.external_url);
@@ -95,12 +109,19 @@ impl Maker {
             ledger = ledger.with_tenant(tenant.as_str());
         }
         let reader = ledger.reader();
-        let engine = Engine::new(self.engine.clone(), memory(&reader)?);
         let deliverer = {
             let _runtime = self.runtime.enter();
             Deliverer::start(&ledger.outbox(), self.receivers.clone(), &DeliveryConfig::default())?
         };
         let known = Arc::new(KnownSeries::new(self.intake.max_series));
+        let (vault, kept) = match is_kept.then(|| Vault::open(&place::directory(&self.data_dir, tenant))).transpose()? {
+            Some((vault, kept)) => (Some(vault), kept),
+            None => (None, None),
+        };
+        let (mut state, position, standing) = self.state(&reader, &known, kept, position)?;
+        if vault.is_some() {
+            state.window.keep_unsaved();
+        }
         let (view_sender, view) = watch::channel(Arc::new(View::default()));
         let (decisions, _) = broadcast::channel(DECISIONS_KEPT);
         let face = Face {
@@ -114,10 +135,11 @@ impl Maker {
         };
         self.known.add(tenant, Arc::clone(&known))?;
         self.faces.add(face);
-        Ok(Line::new(Parts {
+        let State { intake, window, engine } = state;
+        let parts = Parts {
             tenant: tenant.clone(),
-            intake: Intake::new(self.intake.clone(), known),
-            window: Window::new(self.window.clone()),
+            intake,
+            window,
             engine,
             detect: self.detect,
             receivers: self.receivers.clone(),
@@ -126,8 +148,47 @@ impl Maker {
             decisions,
             ledger,
             deliverer,
-        }))
+        };
+        Ok(Made { line: Line::new(parts, position, standing), vault })
     }
+
+    /// The state of a line as it was `kept`; one that begins with what the ledger remembers if it was not.
+    fn state(
+        &self,
+        reader: &alerting::Reader,
+        known: &Arc<KnownSeries>,
+        kept: Option<Kept>,
+        position: Position,
+    ) -> Result<(State, Position, Standing), LineError> {
+        let restored = kept.and_then(|kept| {
+            let Kept { position, standing, intake, window, engine, tables } = kept;
+            match Window::restore(self.window.clone(), window, tables) {
+                Ok(window) => Some((position, standing, intake, window, engine)),
+                Err(error) => {
+                    tracing::error!(%error, "the state cannot be used: detectors warm up again");
+                    None
+                }
+            }
+        });
+        let Some((position, standing, intake, window, engine)) = restored else {
+            let state = State {
+                intake: Intake::new(self.intake.clone(), Arc::clone(known)),
+                window: Window::new(self.window.clone()),
+                engine: Engine::new(self.engine.clone(), memory(reader)?),
+            };
+            return Ok((state, position, Standing::default()));
+        };
+        let engine = engine.resume(self.engine.clone(), window.snapshot());
+        let intake = Intake::restore(self.intake.clone(), Arc::clone(known), intake);
+        Ok((State { intake, window, engine }, position, standing))
+    }
+}
+
+/// What of a line decides.
+struct State {
+    intake: Intake,
+    window: Window,
+    engine: Engine,
 }
 
 /// What the ledger remembers from before.

@@ -16,12 +16,17 @@ const TENANTS: &str = "tenants";
 /// The ledger's file.
 const LEDGER: &str = "bellwether.db";
 
+/// Where everything of `tenant` is.
+pub(super) fn directory(data_dir: &Path, tenant: &Tenant) -> PathBuf {
+    if *tenant == Tenant::default() {
+        return data_dir.to_owned();
+    }
+    data_dir.join(TENANTS).join(directory_name(tenant))
+}
+
 /// Where the ledger of `tenant` is.
 pub(super) fn ledger(data_dir: &Path, tenant: &Tenant) -> PathBuf {
-    if *tenant == Tenant::default() {
-        return data_dir.join(LEDGER);
-    }
-    data_dir.join(TENANTS).join(directory(tenant)).join(LEDGER)
+    directory(data_dir, tenant).join(LEDGER)
 }
 
 /// The tenants whose ledgers are there, by name; the default one is left out. What else is there is
@@ -49,7 +54,7 @@ pub(super) fn tenants(data_dir: &Path) -> io::Result<Vec<Tenant>> {
     Ok(found)
 }
 
-fn directory(tenant: &Tenant) -> String {
+fn directory_name(tenant: &Tenant) -> String {
     let name = tenant.as_str();
     let mut out = name.to_ascii_lowercase();
     if name.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -73,7 +78,7 @@ fn tenant(directory_name: &str) -> Option<Tenant> {
     let name: String = letters.map(|(i, c)| if bit(i) { c.to_ascii_uppercase() } else { c }).collect();
     // There is one name for each tenant: another spelling would be another file.
     let found = Tenant::new(&name).ok().filter(|found| *found != Tenant::default())?;
-    (directory(&found) == directory_name).then_some(found)
+    (self::directory_name(&found) == directory_name).then_some(found)
 }
 
 #[cfg(test)]
@@ -88,8 +93,8 @@ mod tests {
     fn no_two_tenants_share_a_directory_even_where_capitals_are_small() {
         let longest = "Z".repeat(150);
         let names = ["acme", "Acme", "aCme", "ACME", "acme8", "Default", "...", "a'(b)*!.-_", &longest];
-        let mut seen: Vec<String> = names.iter().map(|name| directory(&named(name)).to_lowercase()).collect();
-        assert_eq!(directory(&named("Acme")), "acme=8");
+        let mut seen: Vec<String> = names.iter().map(|name| directory_name(&named(name)).to_lowercase()).collect();
+        assert_eq!(directory_name(&named("Acme")), "acme=8");
         for (name, directory) in names.iter().zip(&seen) {
             assert!(directory.len() <= 255 && !directory.contains('/'), "{directory}");
             assert_eq!(tenant(directory), Some(named(name)));

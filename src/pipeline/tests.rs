@@ -1,13 +1,16 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use detect::EngineConfig;
 use ingest::{Decoder, IntakeConfig, KnownTenants, Limits, Queue, Refused};
 use proto::otlp::{Encoding, Signal};
 use tempfile::TempDir;
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 
 use super::*;
-use crate::{faces::Faces, view::View};
+use crate::{faces::Faces, journal::Inlets, view::View};
 
 /// A pipeline for at most three tenants, and the queue in front of it.
 struct Fixture {
@@ -46,10 +49,15 @@ impl Fixture {
         let (faces, nothing) = Faces::new().expect("there is memory");
         let faces = Arc::new(faces);
         let maker = maker(directory.path(), known, (Arc::clone(&faces), nothing));
-        let pipeline = Pipeline::new(maker, expected.iter().map(|name| tenant(name)))?;
+        let mut pipeline = Pipeline::new(maker, expected.iter().map(|name| tenant(name)), None)?;
         let (_, commands) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
-        let running = tokio::spawn(pipeline.run(Inlets { submissions, commands, stop: stopped }));
+        let inlets = Inlets { submissions, commands, stop: stopped };
+        let runtime = Handle::current();
+        let running = tokio::task::spawn_blocking(move || {
+            runtime.block_on(Journal::in_memory().run(inlets, async |step| pipeline.step(step)));
+            pipeline.finish()
+        });
         Ok(Self { directory, queue, faces, stop, running })
     }
 
@@ -68,7 +76,7 @@ impl Fixture {
             let decoder = Decoder::new(Limits::default());
             let measured = decoder.measure(Signal::Metrics, Encoding::Json, body.as_bytes()).expect("is a request");
             let decoded = decoder.decode(&measured, &known).expect("is a request");
-            let rejected = self.queue.submit(tenant(name), decoded.batch).await?;
+            let rejected = self.queue.submit(tenant(name), decoded.batch, None).await?;
             assert_eq!(rejected.count, 0, "{rejected:?}");
         }
         Ok(())
@@ -120,7 +128,11 @@ async fn a_tenant_too_many_is_refused_and_leaves_nothing() {
     fixture.send("acme").await.expect("is taken");
     assert_eq!(fixture.send("bank").await, Err(Refused::Tenants { limit: 3 }));
     let decoded = ingest::Batch::default();
-    assert_eq!(fixture.queue.submit(tenant("bank"), decoded).await, Err(Refused::Again), "a race for the last place");
+    assert_eq!(
+        fixture.queue.submit(tenant("bank"), decoded, None).await,
+        Err(Refused::Again),
+        "a race for the last place"
+    );
     fixture.send("shop").await.expect("the others go on");
     assert_eq!(fixture.known(), ["acme", "default", "shop"]);
     let (directory, _) = fixture.stop().await;

@@ -108,6 +108,7 @@ impl Fixture {
             info: Arc::new(info),
             access: Arc::new(ingest::Access::new(access)),
             ingest: Arc::default(),
+            log: Arc::default(),
         });
         Self { router, ledger, view, decisions, commands, _nothing: nothing, _directory: directory }
     }

@@ -51,7 +51,7 @@ impl Tables {
 
     /// Lets go of chunks without a row after `floor`. Exemplars are let go from the front only, since
     /// they are counted from the back.
-    pub(crate) fn forget_until(&mut self, floor: UnixNanos) {
+    pub fn forget_until(&mut self, floor: UnixNanos) {
         self.numbers.retain(|c| c.span.1 > floor);
         self.histograms.retain(|c| c.span.1 > floor);
         self.spans.retain(|c| c.span.1 > floor);

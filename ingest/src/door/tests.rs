@@ -146,7 +146,7 @@ async fn while_the_pipeline_does_not_move_every_refusal_can_be_sent_again_and_sa
     // The pipeline moves again: all that were let in are answered.
     let pipeline = tokio::spawn(async move {
         while let Some(submission) = submissions.recv().await {
-            let _ = submission.reply.send(Rejections::default());
+            let _ = submission.reply.send(Ok(Rejections::default()));
         }
     });
     while let Some(answered) = asking.join_next().await {
@@ -186,7 +186,7 @@ async fn a_tenant_that_fills_the_service_does_not_keep_others_out() {
     }
     assert_eq!(waiting.iter().filter(|s| s.tenant.as_str() == "bank").count(), 100);
     for submission in waiting {
-        submission.reply.send(Rejections::default()).expect("is waited for");
+        submission.reply.send(Ok(Rejections::default())).expect("is waited for");
     }
     while let Some(status) = asking.join_next().await {
         assert_eq!(status.expect("no panic"), 200);

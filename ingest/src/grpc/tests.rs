@@ -138,7 +138,8 @@ async fn unknown_methods_types_and_compressions_are_said() {
 async fn a_full_queue_is_unavailable_with_a_delay() {
     let (queue, _never_drained) = Queue::new(1024, fake::nothing_known());
     let service = Service::start_with(queue.clone()).await;
-    let waiting = tokio::spawn(async move { queue.submit(crate::Tenant::default(), crate::Batch::default()).await });
+    let waiting =
+        tokio::spawn(async move { queue.submit(crate::Tenant::default(), crate::Batch::default(), None).await });
     tokio::task::yield_now().await;
     let answer = send(&service, call(METRICS, &fake::metrics(1, 0))).await;
     assert_eq!(answer.grpc_status(), 14);

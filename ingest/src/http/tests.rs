@@ -199,7 +199,8 @@ async fn a_body_of_unknown_length_is_bounded_too() {
 async fn a_full_queue_asks_to_come_again() {
     let (queue, _never_drained) = Queue::new(1024, fake::nothing_known());
     let service = Service::start_with(queue.clone()).await;
-    let waiting = tokio::spawn(async move { queue.submit(crate::Tenant::default(), crate::Batch::default()).await });
+    let waiting =
+        tokio::spawn(async move { queue.submit(crate::Tenant::default(), crate::Batch::default(), None).await });
     tokio::task::yield_now().await;
     let answer = fake::http(service.http, post("/v1/metrics", PROTOBUF, fake::metrics(1, 0))).await;
     assert_eq!(answer.status.as_u16(), 503);

@@ -27,7 +27,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     while tokio::net::TcpStream::connect(service.http).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    submission.reply.send(crate::Rejections::default()).expect("someone waits");
+    submission.reply.send(Ok(crate::Rejections::default())).expect("someone waits");
     assert_eq!(sending.await.expect("no panic").status.as_u16(), 200);
     service.running.await.expect("no panic");
     assert!(submissions.recv().await.is_none(), "the queue's last sender is gone");

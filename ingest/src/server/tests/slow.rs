@@ -84,7 +84,7 @@ async fn an_idle_connection_is_closed_but_not_a_busy_one() {
     stream.write_all(&[head.as_bytes(), &fake::logs(1, 0)].concat()).await.expect("is taken");
     let submission = submissions.recv().await.expect("comes through");
     tokio::time::sleep(Duration::from_secs(200)).await;
-    submission.reply.send(crate::Rejections::default()).expect("is still waited for");
+    submission.reply.send(Ok(crate::Rejections::default())).expect("is still waited for");
     let answered = Instant::now();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.expect("is closed in order");
