@@ -252,7 +252,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
     let is_durable = config.durability != Durability::Memory;
     let mut journal = if is_durable { journal(config, &log)? } else { Journal::in_memory() };
     let with_credential = config.ingest.access.credentials.iter().flat_map(|c| c.tenants.iter().cloned());
-    let keeper = is_durable.then(|| Keeper::start(Arc::clone(&log)));
+    let keeper = is_durable.then(|| Keeper::start(config.checkpoint_every, Arc::clone(&log)));
     let mut pipeline = Pipeline::new(maker, with_credential, keeper)?;
     pipeline.recover(&mut journal, &Decoder::new(config.ingest.limits.clone()));
     let queue = if is_durable { queue.with_requests() } else { queue };

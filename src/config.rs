@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub data_dir: PathBuf,
     /// When a request is answered. Default [`Durability::Acknowledged`].
     pub durability: Durability,
+    /// Time between two checkpoints of a tenant. Default 1 min; longer where making one takes long.
+    pub checkpoint_every: Duration,
     /// How long ended anomalies, resolved alerts and delivered notifications are kept. Default 30 d.
     pub keep: Duration,
     /// Who is told about alerts.
@@ -64,6 +66,7 @@ impl Default for Config {
             external_url: None,
             data_dir: PathBuf::from("bellwether-data"),
             durability: Durability::default(),
+            checkpoint_every: Duration::from_mins(1),
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
             detect: true,

@@ -54,6 +54,8 @@ pub(crate) struct Pipeline {
     keeper: Option<Keeper>,
     /// Whether steps come from the log, of which lines have seen a part before.
     replays: bool,
+    /// Whether it has taken up what was there before.
+    is_recovered: bool,
 }
 
 /// The wall clock.
@@ -75,7 +77,7 @@ impl Pipeline {
         keeper: Option<Keeper>,
     ) -> Result<Self, LineError> {
         let remembered = maker.remembered()?;
-        let mut pipeline = Self { maker, lines: BTreeMap::new(), keeper, replays: false };
+        let mut pipeline = Self { maker, lines: BTreeMap::new(), keeper, replays: false, is_recovered: false };
         for tenant in [Tenant::default()].into_iter().chain(remembered).chain(expected) {
             pipeline.line(&tenant, Position(0))?;
         }
@@ -92,6 +94,7 @@ impl Pipeline {
         self.replays = false;
         let start = journal.start();
         self.step(start);
+        self.is_recovered = true;
         for line in self.lines.values_mut() {
             line.reconcile();
             line.show();
@@ -149,7 +152,11 @@ impl Pipeline {
                 if let (Some(keeper), Some(vault)) = (&mut self.keeper, vault) {
                     keeper.take_on(tenant, vault, line.position());
                 }
-                Ok(place.insert(line))
+                let line = place.insert(line);
+                if self.is_recovered {
+                    line.reconcile();
+                }
+                Ok(line)
             }
         }
     }

@@ -162,7 +162,7 @@ const INCIDENT_MEMORY: Duration = Duration::from_hours(1);
 impl Engine {
     /// A core that goes on from `memory`.
     #[must_use]
-    pub fn new(config: EngineConfig, memory: Memory) -> Self {
+    pub fn new(config: EngineConfig, mut memory: Memory) -> Self {
         let mut engine = Self {
             zscore: ZScoreDetector::new(config.zscore.clone()),
             feeds: Feeds::new(config.gap.clone()),
@@ -170,26 +170,17 @@ impl Engine {
             incidents: Incidents::default(),
             book: Book::default(),
             scopes: BTreeMap::new(),
-            last_seq: memory.last_seq,
+            last_seq: 0,
             next_group: never_evaluated(&config.rules),
             next_assessment: None,
             settles: false,
             snapshot: Snapshot::default(),
             config,
         };
-        engine.take_back(memory.alerts);
-        for anomaly in &memory.anomalies {
-            if let Some(id) = &anomaly.incident_id {
-                engine.incidents.restore(&anomaly.service, id, anomaly.starts_at);
-            }
-        }
-        engine.zscore.restore(memory.anomalies);
-        for (service, level) in memory.levels {
-            engine.scope(service).machine = LevelMachine::at(level);
-        }
-        for (service, pin) in memory.pins {
+        for (service, pin) in std::mem::take(&mut memory.pins) {
             engine.scope(service).machine.set_pin(Some(pin));
         }
+        engine.remember(memory);
         engine
     }
 
@@ -215,13 +206,29 @@ impl Engine {
         engine
     }
 
-    /// Takes back alerts that were active when the process ended, except those that are known.
-    pub fn take_back(&mut self, alerts: Vec<Alert>) {
-        for alert in alerts {
+    /// Takes back of `memory` what is not known already: alerts, open anomalies, levels and the number of the
+    /// last anomaly. Pins are set with [`Engine::pin`].
+    pub fn remember(&mut self, memory: Memory) {
+        self.last_seq = self.last_seq.max(memory.last_seq);
+        for alert in memory.alerts {
             if !self.book.has_episode(&alert.episode) {
                 let owner = self.owner_of(&alert);
                 self.symptoms.restore(&alert.labels);
                 self.book.restore(&owner, alert);
+            }
+        }
+        let open: BTreeSet<String> = self.zscore.open().map(|anomaly| anomaly.id.clone()).collect();
+        let anomalies: Vec<Anomaly> = memory.anomalies.into_iter().filter(|a| !open.contains(&a.id)).collect();
+        for anomaly in &anomalies {
+            if let Some(id) = &anomaly.incident_id {
+                self.incidents.restore(&anomaly.service, id, anomaly.starts_at);
+            }
+        }
+        self.zscore.restore(anomalies);
+        for (service, level) in memory.levels {
+            let scope = self.scope(service);
+            if scope.machine == LevelMachine::default() {
+                scope.machine = LevelMachine::at(level);
             }
         }
     }

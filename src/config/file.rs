@@ -59,6 +59,7 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
     set(&mut top, "external_url", &mut faults, |v, f| url(v, f).map(Some), &mut config.external_url);
     set(&mut top, "data_dir", &mut faults, |v, f| Some(PathBuf::from(v.text(f)?)), &mut config.data_dir);
     set(&mut top, "durability", &mut faults, durability, &mut config.durability);
+    set(&mut top, "checkpoint_every", &mut faults, positive, &mut config.checkpoint_every);
     set(&mut top, "keep", &mut faults, positive, &mut config.keep);
     doors::tls(&mut top, &mut config, directory, &mut faults);
     doors::credentials(&mut top, &mut config.ingest.access, directory, &mut faults);

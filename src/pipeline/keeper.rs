@@ -20,8 +20,6 @@ use window::Position;
 use super::vault::{Checkpoint, Vault};
 use crate::journal::LogStatus;
 
-/// Shortest time between two checkpoints of a line.
-const EVERY: Duration = Duration::from_secs(60);
 /// Bytes of the log from which on a checkpoint is due sooner.
 const LOG_BYTES: u64 = 256 << 20;
 /// How long a line waits at least in this case.
@@ -39,6 +37,8 @@ enum Job {
 pub(crate) struct Keeper {
     jobs: mpsc::Sender<Job>,
     is_busy: Arc<AtomicBool>,
+    /// Shortest time between two checkpoints of a line.
+    every: Duration,
     /// When each line is due.
     due: BTreeMap<Tenant, Due>,
     status: Arc<LogStatus>,
@@ -52,9 +52,10 @@ struct Due {
 }
 
 impl Keeper {
-    /// A keeper with nothing to keep yet, which tells `status` what is needless.
+    /// A keeper with nothing to keep yet, which writes lines down `every` so often and tells `status` what is
+    /// needless.
     #[must_use]
-    pub(crate) fn start(status: Arc<LogStatus>) -> Self {
+    pub(crate) fn start(every: Duration, status: Arc<LogStatus>) -> Self {
         let (jobs, inbox) = mpsc::channel();
         let is_busy = Arc::new(AtomicBool::new(false));
         let work = Work { vaults: BTreeMap::new(), is_busy: Arc::clone(&is_busy), status: Arc::clone(&status) };
@@ -62,13 +63,13 @@ impl Keeper {
             .name("keeper".into())
             .spawn(move || work.run(&inbox))
             .expect("a thread can be started while the process starts");
-        Self { jobs, is_busy, due: BTreeMap::new(), status, thread }
+        Self { jobs, is_busy, every, due: BTreeMap::new(), status, thread }
     }
 
     /// Keeps `tenant` in `vault`, which has it up to `position`.
     pub(super) fn take_on(&mut self, tenant: &Tenant, vault: Vault, position: Position) {
         // Until its first checkpoint all of the log that it has not seen is needed.
-        self.due.insert(tenant.clone(), Due { last: Instant::now(), every: EVERY });
+        self.due.insert(tenant.clone(), Due { last: Instant::now(), every: self.every });
         self.send(Job::TakeOn(tenant.clone(), Box::new(vault.at(position))));
     }
 
@@ -85,7 +86,7 @@ impl Keeper {
 
     /// Writes `checkpoint`, which took the pipeline `took` to make.
     pub(super) fn keep(&mut self, tenant: &Tenant, checkpoint: Checkpoint, took: Duration) {
-        let due = Due { last: Instant::now(), every: EVERY.max(took * SHARE) };
+        let due = Due { last: Instant::now(), every: self.every.max(took * SHARE) };
         self.due.insert(tenant.clone(), due);
         self.is_busy.store(true, Relaxed);
         self.send(Job::Keep(tenant.clone(), Box::new(checkpoint)));

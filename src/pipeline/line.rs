@@ -10,6 +10,7 @@ use window::{Labels, Point, Position, Series, SeriesKey, SeriesKind, Window};
 
 use super::{
     keeper::Keeper,
+    maker::memory,
     now,
     vault::{Checkpoint, Standing},
 };
@@ -121,18 +122,15 @@ impl Line {
         self.last_step = Some(now);
     }
 
-    /// Takes up what the ledger remembers and the log did not say: alerts of another configuration, and
-    /// pins that were on disk but not yet in force.
+    /// Takes up what the ledger remembers and neither a checkpoint nor the log has said: all of it when there
+    /// is neither, alerts of another configuration, and pins that were on disk but not yet in force.
     pub(super) fn reconcile(&mut self) {
-        let reader = self.parts.ledger.reader();
-        let remembered = reader.active_alerts().and_then(|alerts| Ok((alerts, reader.pins()?)));
-        let (alerts, pins) = match remembered {
-            Ok(remembered) => remembered,
+        let mut memory = match memory(&self.parts.ledger.reader()) {
+            Ok(memory) => memory,
             Err(error) => return tracing::error!(%error, "the ledger cannot be read"),
         };
-        self.parts.engine.take_back(alerts);
-        let mut wanted: BTreeMap<Option<Arc<str>>, Pin> =
-            pins.into_iter().map(|p| (p.service.map(Into::into), p.pin)).collect();
+        let mut wanted: BTreeMap<Option<Arc<str>>, Pin> = std::mem::take(&mut memory.pins).into_iter().collect();
+        self.parts.engine.remember(memory);
         for status in self.parts.engine.levels() {
             let pin = wanted.remove(&status.service);
             if pin != status.pin {

@@ -118,7 +118,7 @@ impl Maker {
             Some((vault, kept)) => (Some(vault), kept),
             None => (None, None),
         };
-        let (mut state, position, standing) = self.state(&reader, &known, kept, position)?;
+        let (mut state, position, standing) = self.state(&known, kept, position);
         if vault.is_some() {
             state.window.keep_unsaved();
         }
@@ -152,14 +152,8 @@ impl Maker {
         Ok(Made { line: Line::new(parts, position, standing), vault })
     }
 
-    /// The state of a line as it was `kept`; one that begins with what the ledger remembers if it was not.
-    fn state(
-        &self,
-        reader: &alerting::Reader,
-        known: &Arc<KnownSeries>,
-        kept: Option<Kept>,
-        position: Position,
-    ) -> Result<(State, Position, Standing), LineError> {
+    /// The state of a line as it was `kept`; one that knows nothing yet if it was not.
+    fn state(&self, known: &Arc<KnownSeries>, kept: Option<Kept>, position: Position) -> (State, Position, Standing) {
         let restored = kept.and_then(|kept| {
             let Kept { position, standing, intake, window, engine, tables } = kept;
             match Window::restore(self.window.clone(), window, tables) {
@@ -174,13 +168,13 @@ impl Maker {
             let state = State {
                 intake: Intake::new(self.intake.clone(), Arc::clone(known)),
                 window: Window::new(self.window.clone()),
-                engine: Engine::new(self.engine.clone(), memory(reader)?),
+                engine: Engine::new(self.engine.clone(), Memory::default()),
             };
-            return Ok((state, position, Standing::default()));
+            return (state, position, Standing::default());
         };
         let engine = engine.resume(self.engine.clone(), window.snapshot());
         let intake = Intake::restore(self.intake.clone(), Arc::clone(known), intake);
-        Ok((State { intake, window, engine }, position, standing))
+        (State { intake, window, engine }, position, standing)
     }
 }
 
@@ -192,7 +186,7 @@ struct State {
 }
 
 /// What the ledger remembers from before.
-fn memory(reader: &alerting::Reader) -> Result<Memory, alerting::LedgerError> {
+pub(super) fn memory(reader: &alerting::Reader) -> Result<Memory, alerting::LedgerError> {
     Ok(Memory {
         alerts: reader.active_alerts()?,
         anomalies: reader.open_anomalies()?,

@@ -1,0 +1,234 @@
+//! A run that is killed again and again decides as one that is left alone: the same anomalies to the last
+//! digit, the same alerts, the same rows in the window.
+//!
+//! The telemetry is of the past and comes step by step, so that both runs get the same input. A request
+//! that was not answered is sent again, as exporters do.
+
+use std::{collections::BTreeSet, ffi::OsStr, path::Path, time::Duration};
+
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
+
+use crate::{
+    api::{Api, eventually},
+    binary::Binary,
+};
+
+#[path = "support/api.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod api;
+#[path = "support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod binary;
+
+const RULES: &str = "
+groups:
+  - name: resume
+    interval: 10s
+    rules:
+      - {alert: MarginLow, expr: margin < 0.9, for: 30s, labels: {severity: critical}}
+      - {record: 'job:requests:rate', expr: 'sum by (job) (rate(requests_total[1m]))'}
+";
+/// 2026-03-01T00:00:00Z.
+const BEGIN: u64 = 1_772_323_200;
+/// Event time between two steps, in seconds.
+const STEP: u64 = 10;
+const STEPS: u64 = 360;
+
+/// How often the second run is killed.
+fn kills() -> u64 {
+    if std::env::var("BELLWETHER_TORTURE").is_ok_and(|v| v == "full") { 200 } else { 12 }
+}
+
+fn start(directory: &Path, webhook: &str, checkpoint_every: &str) -> Binary {
+    let config = format!(
+        "listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n\
+         rule_files: [rules.yaml]\n\
+         checkpoint_every: {checkpoint_every}\n\
+         detect: {{symptoms: {{for: 20s, keep_firing_for: 20s}}}}\n\
+         receivers: [{{name: test, webhook_configs: [{{url: '{webhook}'}}]}}]\n"
+    );
+    std::fs::write(directory.join("rules.yaml"), RULES).expect("the directory is writable");
+    std::fs::write(directory.join("bellwether.yaml"), config).expect("the directory is writable");
+    let (config, data) = (directory.join("bellwether.yaml"), directory.join("data"));
+    Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()])
+}
+
+fn noise(step: u64, salt: u64) -> f64 {
+    (step.wrapping_mul(2_654_435_761).wrapping_add(salt * 40_503) % 1_000) as f64 / 1_000.0 - 0.5
+}
+
+fn resource(service: &str) -> Value {
+    json!({"attributes": [{"key": "service.name", "value": {"stringValue": service}}]})
+}
+
+/// Metrics of a step: a gauge with a spike and a margin that falls for a while, a counter, a histogram.
+fn metrics(step: u64) -> Value {
+    let time = ((BEGIN + step * STEP) * 1_000_000_000).to_string();
+    let point = |value: f64| json!([{"timeUnixNano": time, "asDouble": value}]);
+    let depth = if (150..155).contains(&step) { 900.0 } else { 100.0 + 10.0 * noise(step, 1) };
+    let margin = if (200..230).contains(&step) { 0.8 } else { 1.0 + 0.01 * noise(step, 2) };
+    let total = (step * 50) as f64 + (0..step).filter(|s| (250..260).contains(s)).count() as f64 * 400.0;
+    let counts = [step * 30, step * 60, step * 10];
+    let data = json!([{"timeUnixNano": time, "startTimeUnixNano": (BEGIN * 1_000_000_000).to_string(),
+        "count": (step * 100).to_string(), "sum": step as f64 * 9.5, "explicitBounds": [0.05, 0.2],
+        "bucketCounts": counts.map(|c| c.to_string())}]);
+    let list = json!([
+        {"name": "queue.depth", "gauge": {"dataPoints": point(depth)}},
+        {"name": "margin", "gauge": {"dataPoints": point(margin)}},
+        {"name": "requests", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": point(total)}},
+        {"name": "latency", "histogram": {"aggregationTemporality": 2, "dataPoints": data}},
+    ]);
+    json!({"resourceMetrics": [{"resource": resource("shop"), "scopeMetrics": [{"metrics": list}]}]})
+}
+
+/// Spans of a step: twenty calls, slow for a while.
+fn spans(step: u64) -> Value {
+    let spans: Vec<Value> = (0..20)
+        .map(|i| {
+            let start = (BEGIN + step * STEP) * 1_000_000_000 + i * 400_000_000;
+            let slow = if (300..330).contains(&step) { 8 } else { 1 };
+            let micros = 45_000 + (step * 20 + i).wrapping_mul(2_654_435_761) % 10_000;
+            let nanos = micros * slow * 1_000;
+            json!({"traceId": format!("{:032x}", step * 100 + i + 1), "spanId": format!("{:016x}", i + 1),
+                "name": "GET /quote", "kind": 2, "startTimeUnixNano": start.to_string(),
+                "endTimeUnixNano": (start + nanos).to_string()})
+        })
+        .collect();
+    json!({"resourceSpans": [{"resource": resource("api"), "scopeSpans": [{"spans": spans}]}]})
+}
+
+/// Sends a request until it is answered with success.
+async fn send(client: &reqwest::Client, http: &str, path: &str, body: &Value) -> bool {
+    let request = client.post(format!("{http}{path}")).header("content-type", "application/json");
+    let answer = request.body(body.to_string()).send().await;
+    answer.is_ok_and(|answer| answer.status().as_u16() == 200)
+}
+
+/// What a run came to.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    anomalies: Vec<Value>,
+    alerts: BTreeSet<(String, String, String)>,
+    rows: Vec<Value>,
+}
+
+async fn run(kills: u64, checkpoint_every: &str) -> Outcome {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("is bound"));
+    let mut received = receive(listener);
+    // An error says that another test has installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("the defaults are valid");
+    let mut binary = start(directory.path(), &url, checkpoint_every);
+    let mut killed = 0;
+    for step in 0..STEPS {
+        let requests = [("/v1/metrics", metrics(step)), ("/v1/traces", spans(step))];
+        for (path, body) in &requests {
+            // In one half of the cases while the request is on its way, whose fate is open then.
+            let due = killed < step * kills / STEPS;
+            if due {
+                killed += 1;
+                if killed % 2 == 0 {
+                    let sending = send(&client, &binary.http, path, body);
+                    let _ = tokio::time::timeout(Duration::from_millis(killed % 5), sending).await;
+                }
+                binary.kill();
+                binary = start(directory.path(), &url, checkpoint_every);
+            }
+            let mut tries = 0;
+            while !send(&client, &binary.http, path, body).await {
+                tries += 1;
+                assert!(tries < 20, "step {step}: {}", binary.log());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    assert_eq!(killed, (STEPS - 1) * kills / STEPS);
+    assert_eq!(directory.path().join("data/state").exists(), checkpoint_every == "100ms", "checkpoints were taken");
+    let api = Api::new(&binary.api);
+    let outcome = Outcome { anomalies: anomalies(&api).await, alerts: BTreeSet::new(), rows: rows(&api).await };
+    let delivered = || async { api.items("/api/v1/deliveries?state=pending").await.is_empty().then_some(()) };
+    assert!(eventually(Duration::from_secs(20), delivered).await.is_some(), "{}", binary.log());
+    assert!(binary.stop().success());
+    let mut alerts = BTreeSet::new();
+    while let Ok((_, body)) = received.try_recv() {
+        let alert = &body["alerts"][0];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        alerts.insert((text(&alert["labels"]["alertname"]), text(&body["status"]), text(&alert["startsAt"])));
+    }
+    Outcome { alerts, ..outcome }
+}
+
+fn receive(listener: TcpListener) -> mpsc::UnboundedReceiver<(String, Value)> {
+    type Sender = mpsc::UnboundedSender<(String, Value)>;
+    async fn take(State(sender): State<Sender>, headers: HeaderMap, body: Bytes) {
+        let id = headers.get("webhook-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        // The test may have ended.
+        let _ = sender.send((id, serde_json::from_slice(&body).unwrap_or_default()));
+    }
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let router = Router::new().route("/", post(take)).with_state(sender);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    receiver
+}
+
+/// All anomalies, without the address of the run in their links.
+async fn anomalies(api: &Api) -> Vec<Value> {
+    let mut anomalies = api.items("/api/v1/anomalies?limit=1000").await;
+    for anomaly in &mut anomalies {
+        for key in ["runbookUrl", "links", "chartUrl", "url"] {
+            if let Some(fields) = anomaly.as_object_mut() {
+                fields.remove(key);
+            }
+        }
+    }
+    anomalies
+}
+
+/// What PromQL sees of every kind of row, at the end and over the whole run.
+async fn rows(api: &Api) -> Vec<Value> {
+    let end = BEGIN + (STEPS - 1) * STEP;
+    let mut rows = Vec::new();
+    for query in [
+        "queue_depth",
+        "margin",
+        "requests_total",
+        "job:requests:rate",
+        "latency_bucket",
+        "latency:p95",
+        "traces_span_metrics_calls_total",
+        "traces_span_metrics_duration_seconds:p95",
+        "queue_depth:score",
+    ] {
+        let path = format!("/api/v1/query_range?query={query}&start={BEGIN}&end={end}&step=10");
+        rows.push(json!([query, api.get(&path).await["data"]["result"]]));
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_killed_again_and_again_decides_as_one_that_is_not() {
+    let (whole, cut, kept) = tokio::join!(run(0, "1h"), run(kills(), "1h"), run(kills(), "100ms"));
+    assert!(whole.anomalies.len() >= 4, "{:#?}", whole.anomalies);
+    assert!(whole.alerts.len() >= 4, "{:#?}", whole.alerts);
+    assert!(
+        whole.rows.iter().all(|row| row[1].as_array().is_some_and(|series| !series.is_empty())),
+        "{:?}",
+        whole.rows
+    );
+    same(&whole, &cut, "read again from the log");
+    same(&whole, &kept, "read from checkpoints");
+}
+
+fn same(whole: &Outcome, cut: &Outcome, how: &str) {
+    let only = |of: &[Value], other: &[Value]| of.iter().filter(|a| !other.contains(a)).cloned().collect::<Vec<_>>();
+    let (missing, extra) = (only(&whole.anomalies, &cut.anomalies), only(&cut.anomalies, &whole.anomalies));
+    assert!(missing.is_empty() && extra.is_empty(), "{how}: missing: {missing:#?}\nextra: {extra:#?}");
+    assert_eq!(whole.alerts, cut.alerts, "{how}");
+    for (one, other) in whole.rows.iter().zip(&cut.rows) {
+        assert_eq!(one, other, "{how}");
+    }
+}
