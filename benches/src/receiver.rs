@@ -23,20 +23,23 @@ pub(crate) const ANNOUNCEMENT: &str = "OTLP/gRPC";
 /// How the real binary is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setting {
-    /// Decoding, identity, windows, derived series: without detectors and rules.
+    /// Decoding, identity, windows, derived series: without log, detectors and rules.
     Ingest,
+    /// The same, answering when a request is on disk.
+    Durable,
     /// The same with room for a million series and some.
     Million,
-    /// As it comes.
+    /// As it comes, but without a log.
     Everything,
 }
 
 impl Setting {
     fn config(self) -> String {
         let own = match self {
-            Self::Ingest => "detect: {enabled: false}\n",
-            Self::Million => "detect: {enabled: false}\nwindow: {max_series: 4000000}\n",
-            Self::Everything => "",
+            Self::Ingest => "durability: memory\ndetect: {enabled: false}\n",
+            Self::Durable => "durability: acknowledged\ndetect: {enabled: false}\n",
+            Self::Million => "durability: memory\ndetect: {enabled: false}\nwindow: {max_series: 4000000}\n",
+            Self::Everything => "durability: memory\n",
         };
         format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n{own}")
     }

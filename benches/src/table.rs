@@ -61,6 +61,7 @@ pub(crate) struct Row {
 pub(crate) const DROP: Subject = Subject::Floor(Floor::Drop);
 pub(crate) const DECODE: Subject = Subject::Floor(Floor::Decode);
 const INGEST: Subject = Subject::Bellwether(Setting::Ingest);
+const DURABLE: Subject = Subject::Bellwether(Setting::Durable);
 const MILLION: Subject = Subject::Bellwether(Setting::Million);
 const EVERYTHING: Subject = Subject::Bellwether(Setting::Everything);
 
@@ -71,6 +72,7 @@ impl Subject {
             Self::Floor(floor) => floor.name(),
             Self::Bellwether(Setting::Ingest) => "(a) decode, identity, window append, derived series",
             Self::Bellwether(Setting::Everything) => "(b) everything of the default configuration",
+            Self::Bellwether(Setting::Durable) => "(d) as (a), answered when it is on disk",
             Self::Bellwether(Setting::Million) => "(c) as (a), a million known series",
         }
     }
@@ -82,6 +84,7 @@ impl Subject {
             Self::Floor(Floor::Decode) => "prost",
             Self::Bellwether(Setting::Ingest) => "(a)",
             Self::Bellwether(Setting::Everything) => "(b)",
+            Self::Bellwether(Setting::Durable) => "(d)",
             Self::Bellwether(Setting::Million) => "(c)",
         }
     }
@@ -93,6 +96,7 @@ impl Subject {
         if signal == Signal::Metrics && kind != Kind::Histogram {
             rows.push(MILLION);
         }
+        rows.push(DURABLE);
         rows
     }
 
