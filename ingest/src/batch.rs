@@ -3,6 +3,8 @@
 //! The decoder (wire in, rows out) fills a [`Batch`] on any thread; [`crate::Intake`] applies it on
 //! the one thread that owns the window. Wire types do not go past this line.
 
+mod packed;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use crate::known::WireKey;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Numbers {
     /// Values, in the order sent.
+    #[serde(with = "packed")]
     pub rows: Vec<NumberRow>,
     /// Histograms' points in the order sent; whose they are stands beside them, not in them.
     pub histograms: Vec<(SeriesRef, HistogramRow)>,
@@ -26,7 +29,7 @@ pub struct Numbers {
 }
 
 /// One value.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NumberRow {
     /// Whose value it is.
     pub series: SeriesRef,
