@@ -9,6 +9,7 @@
 mod disk;
 mod format;
 mod read;
+mod repair;
 mod replay;
 mod survey;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use self::{
 };
 
 pub use self::{
+    repair::{LogCheck, check_log, repair_log},
     replay::{Damage, Record, Replay},
     survey::Torn,
 };
@@ -40,7 +42,7 @@ const BUFFER: usize = 64 << 10;
 pub struct LogConfig {
     /// A segment that has this many bytes or more is left, and a new one begun. Default 64 MiB.
     pub segment_bytes: u64,
-    /// Longest record that is taken. Default 80 MiB; more than 4 GiB - 1 counts as that.
+    /// Longest record that is taken. Default 80 MiB; more than 2 GiB - 1 counts as that.
     pub max_record_bytes: usize,
 }
 
@@ -303,7 +305,7 @@ impl Log {
 
     fn checked_len(&self, parts: &[&[u8]]) -> Result<u32, LogError> {
         let bytes = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
-        let limit = self.config.max_record_bytes.min(u32::MAX as usize);
+        let limit = self.config.max_record_bytes.min(format::MAX_PAYLOAD);
         u32::try_from(bytes).ok().filter(|_| bytes <= limit).ok_or(LogError::TooLong { bytes, limit })
     }
 

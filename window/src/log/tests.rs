@@ -3,6 +3,7 @@ use super::*;
 mod faults;
 mod golden;
 mod model;
+mod repair;
 mod torture;
 
 use tempfile::TempDir;
