@@ -31,7 +31,7 @@ use self::{
 pub use self::{
     repair::{LogCheck, check_log, repair_log},
     replay::{Damage, Record, Replay},
-    survey::Torn,
+    survey::{Torn, is_log},
 };
 
 /// Records up to this many bytes together are written with one call.
