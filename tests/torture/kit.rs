@@ -18,6 +18,9 @@ use crate::writer;
 /// How long a start after a crash may take.
 const START_LIMIT: Duration = Duration::from_secs(5);
 
+/// More than the writer begins.
+const MOST_SEGMENTS: u64 = 100;
+
 /// What the writer noted down before it ended.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
@@ -96,6 +99,12 @@ pub(crate) fn prepared() -> TempDir {
 pub(crate) fn write_under(dir: &TempDir, faults: &[String]) -> bool {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync,ftruncate,write,writev,openat,?unlink"]);
+    // Only what touches these counts: the test binary and its loader open files too.
+    let log = dir.path().join("log");
+    let segments = (1..=MOST_SEGMENTS).map(|number| log.join(format!("{number:020}.log")));
+    for path in segments.chain([log.clone(), dir.path().join("notes")]) {
+        strace.arg("-P").arg(path);
+    }
     for fault in faults {
         strace.args(["-e", &format!("inject={fault}")]);
     }
