@@ -13,17 +13,20 @@ use anyhow::Context;
 
 use crate::{cli::RepairArgs, config, config::Config};
 
+/// The ledger's file.
+const LEDGER: &str = "bellwether.db";
 /// Where damaged files go, in the data directory.
 const DAMAGED: &str = "damaged";
 /// Directories below the data directory that are looked into: `tenants/<name>/<files>`.
 const DEPTH: usize = 3;
 
-/// Checks one kind of file under the data directory. With a directory given, repairs it, and sets
+/// Checks the files of one kind that lie in a directory. With a place given, repairs them, and sets
 /// aside there what is damaged.
 type Kind = fn(&Path, Option<&Path>, &mut Report) -> anyhow::Result<()>;
 
-/// All kinds of files that can be checked.
-const KINDS: [Kind; 1] = [logs];
+/// All kinds of files that can be checked. Those that are locked while the service runs come first, so
+/// that nothing is changed under it.
+const KINDS: [Kind; 3] = [ledger, log, chunks];
 
 /// What is printed, and whether it is bad.
 #[derive(Debug, Default)]
@@ -42,10 +45,7 @@ pub(crate) fn run(args: &RepairArgs) -> anyhow::Result<ExitCode> {
     fs::read_dir(&data_dir).with_context(|| format!("cannot read {}", data_dir.display()))?;
     let aside = data_dir.join(DAMAGED);
     let mut report = Report::default();
-    let mut result = Ok(());
-    for kind in KINDS {
-        result = result.and(kind(&data_dir, (!args.dry_run).then_some(aside.as_path()), &mut report));
-    }
+    let result = check(&data_dir, (!args.dry_run).then_some(aside.as_path()), &mut report);
     for line in &report.lines {
         println!("{line}");
     }
@@ -78,32 +78,93 @@ fn data_dir(args: &RepairArgs) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Write-ahead logs.
-fn logs(data_dir: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
-    for dir in directories(data_dir, DEPTH)? {
-        if !window::is_log(&dir) {
-            continue;
-        }
-        let (check, moved) = match aside {
-            Some(aside) => window::repair_log(&dir, aside)?,
-            None => (window::check_log(&dir)?, Vec::new()),
-        };
-        report.faults += check.damage.len();
-        let shown = dir.display();
-        report.lines.push(format!("{shown}: {} records in {} segments", check.records, check.segments));
-        report.lines.extend(check.damage.iter().map(ToString::to_string));
-        for torn in &check.torn {
-            let file = torn.file.display();
-            report.lines.push(format!(
-                "{file}: the last {} bytes were being written; the next start cuts them off",
-                torn.bytes
-            ));
-        }
-        for (from, to) in moved {
-            report.lines.push(format!("{}: set aside as {}", from.display(), to.display()));
+/// Runs all checks, and stops at the first that cannot be made.
+fn check(data_dir: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    let directories = directories(data_dir, DEPTH).context("cannot look into the data directory")?;
+    for kind in KINDS {
+        for directory in &directories {
+            // The same place as in the data directory, so that names of tenants are not lost.
+            let below = directory.strip_prefix(data_dir).unwrap_or(directory);
+            kind(directory, aside.map(|aside| aside.join(below)).as_deref(), report)?;
         }
     }
     Ok(())
+}
+
+/// A write-ahead log.
+fn log(dir: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    if !window::is_log(dir) {
+        return Ok(());
+    }
+    let (check, moved) = match aside {
+        Some(aside) => window::repair_log(dir, aside)?,
+        None => (window::check_log(dir)?, Vec::new()),
+    };
+    report.faults += check.damage.len();
+    report.lines.push(format!("{}: {} records in {} segments", dir.display(), check.records, check.segments));
+    report.lines.extend(check.damage.iter().map(ToString::to_string));
+    for torn in &check.torn {
+        let (file, bytes) = (torn.file.display(), torn.bytes);
+        report.lines.push(format!("{file}: the last {bytes} bytes were being written; the next start cuts them off"));
+    }
+    for (from, to) in moved {
+        report.lines.push(set_aside_as(&from, &to));
+    }
+    Ok(())
+}
+
+/// Chunk files. Without a damaged one its rows are missing, and all others are there.
+fn chunks(dir: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    let (whole, damages) = window::files::check(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let all = whole + damages.len();
+    if all > 0 {
+        report.lines.push(format!("{}: {whole} of {all} chunk files are whole", dir.display()));
+    }
+    for damage in damages {
+        report.faults += 1;
+        report.lines.push(damage.to_string());
+        move_to(&damage.path, aside, report)?;
+    }
+    Ok(())
+}
+
+/// A ledger. Without it alerts, silences and undelivered notifications are forgotten.
+fn ledger(dir: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    let path = dir.join(LEDGER);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let Some(fault) = alerting::Ledger::fault(&path)? else {
+        report.lines.push(format!("{}: sound", path.display()));
+        return Ok(());
+    };
+    report.faults += 1;
+    report.lines.push(format!("{}: {fault}", path.display()));
+    // What SQLite keeps beside the file belongs to it.
+    for suffix in ["", "-wal", "-shm"] {
+        let part = dir.join(format!("{LEDGER}{suffix}"));
+        if part.exists() {
+            move_to(&part, aside, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves a file to `aside`, if that is given, under a name that is free there.
+fn move_to(path: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    let Some(aside) = aside else { return Ok(()) };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let names = std::iter::once(name.to_string()).chain((1..).map(|n| format!("{name}.{n}")));
+    let target = names.map(|name| aside.join(name)).find(|target| !target.exists()).unwrap_or_default();
+    fs::create_dir_all(aside)
+        .and_then(|()| fs::rename(path, &target))
+        .with_context(|| format!("cannot move {} to {}", path.display(), target.display()))?;
+    report.lines.push(set_aside_as(path, &target));
+    Ok(())
+}
+
+fn set_aside_as(from: &Path, to: &Path) -> String {
+    format!("{}: set aside as {}", from.display(), to.display())
 }
 
 /// `dir` and those below it, without links and without what was set aside before.
