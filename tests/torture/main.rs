@@ -9,7 +9,16 @@ mod kit;
 mod failures;
 mod kills;
 mod repair;
+mod restarts;
+mod service;
 mod writer;
+
+#[path = "../support/api.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod api;
+#[path = "../support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod binary;
 
 /// Whether every case is asked for.
 fn is_full() -> bool {
