@@ -42,6 +42,25 @@ pub(crate) enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Check the files in the data directory, and put right what is damaged.
+    ///
+    /// For a service that is stopped. What can be read is kept; damaged files are set aside in
+    /// `damaged` in the data directory, and nothing is deleted. Exits with 1 if there was damage.
+    Repair(RepairArgs),
+}
+
+/// What to repair.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RepairArgs {
+    /// Configuration file that names the data directory.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data directory; wins over the configuration file [default: bellwether-data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Only say what is wrong.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// How to serve. These win over the configuration file.

@@ -345,13 +345,14 @@ impl Journal {
         }
     }
 
-    /// Waits until what was appended is on disk, where that is asked for; whether it counts.
+    /// Waits until what was appended is where it has to be before an answer is given; whether it counts.
     fn sync(&mut self) -> bool {
         let Some(writer) = &mut self.writer else { return true };
-        if writer.durability != Durability::Acknowledged {
-            return true;
+        match writer.durability {
+            Durability::Acknowledged => writer.sync(&self.status),
+            Durability::Interval => writer.flush(&self.status),
+            Durability::Memory => true,
         }
-        writer.sync(&self.status)
     }
 }
 
@@ -379,6 +380,17 @@ impl Writer {
         status.syncs.fetch_add(1, Relaxed);
         match self.log.sync() {
             Ok(_) => true,
+            Err(error) => {
+                self.fails(&error, status);
+                false
+            }
+        }
+    }
+
+    /// Hands what was appended to the operating system; whether it counts.
+    fn flush(&mut self, status: &LogStatus) -> bool {
+        match self.log.flush() {
+            Ok(()) => true,
             Err(error) => {
                 self.fails(&error, status);
                 false

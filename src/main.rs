@@ -9,6 +9,7 @@ mod faces;
 mod journal;
 mod metrics;
 mod pipeline;
+mod repair;
 mod rest;
 mod serve;
 mod telemetry;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(Command::Check { files }) = &cli.command {
         return check::run(files);
+    }
+    if let Some(Command::Repair(args)) = &cli.command {
+        return repair::run(args).unwrap_or_else(|error| fail(&format!("{error:#}")));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

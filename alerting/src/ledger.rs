@@ -10,6 +10,7 @@
 mod alerts;
 mod anomalies;
 mod body;
+mod check;
 mod levels;
 mod outbox;
 mod pins;
@@ -83,6 +84,15 @@ impl Ledger {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let store = Arc::new(Store::open(path.as_ref())?);
         Ok(Self { store, origin: Origin { external_url: "http://127.0.0.1:4320".to_owned(), tenant: None } })
+    }
+
+    /// What is wrong with the ledger at `path`, in SQLite's words; `None` for a sound one, or where there
+    /// is none. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`LedgerError::InUse`], or [`LedgerError::Unwritable`] where it cannot be looked at.
+    pub fn fault(path: impl AsRef<Path>) -> Result<Option<String>, LedgerError> {
+        check::fault(path.as_ref())
     }
 
     /// The same ledger, whose notifications link to `url`: this service as its receivers reach it.

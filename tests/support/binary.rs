@@ -1,7 +1,7 @@
 //! The real binary as a child process, on free ports.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -24,6 +24,8 @@ pub(crate) struct Binary {
     pub(crate) http: String,
     /// REST, `http://host:port`.
     pub(crate) api: String,
+    /// What it says when it starts.
+    lines: mpsc::Receiver<String>,
     log: Arc<Mutex<String>>,
 }
 
@@ -36,7 +38,23 @@ impl Binary {
 
     /// The same, with these variables in its environment.
     pub(crate) fn start_with(arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bellwether"))
+        let mut binary = Self::spawn(Command::new(env!("CARGO_BIN_EXE_bellwether")), arguments, environment);
+        assert!(binary.listens(), "it did not say where it listens:\n{}", binary.log());
+        binary
+    }
+
+    /// The same through another program, given with its arguments, that becomes the binary; `None` when
+    /// it ends before it listens.
+    pub(crate) fn start_through(wrapper: &[OsString], arguments: &[&OsStr]) -> Option<Self> {
+        let (program, options) = wrapper.split_first()?;
+        let mut command = Command::new(program);
+        command.args(options).arg(env!("CARGO_BIN_EXE_bellwether"));
+        let mut binary = Self::spawn(command, arguments, &[]);
+        binary.listens().then_some(binary)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
+        let mut child = command
             .args(arguments)
             // What the developer has set must not decide what is tested.
             .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -55,18 +73,15 @@ impl Binary {
         });
         let stderr = child.stderr.take().expect("stderr is piped");
         follow(stderr, Arc::clone(&log), |_| {});
-        let mut binary = Self { child, grpc: String::new(), http: String::new(), api: String::new(), log };
-        binary.read_addresses(&lines);
-        binary
+        Self { child, grpc: String::new(), http: String::new(), api: String::new(), lines, log }
     }
 
-    fn read_addresses(&mut self, lines: &mpsc::Receiver<String>) {
+    /// Reads where it listens; whether it says so.
+    fn listens(&mut self) -> bool {
         let deadline = Instant::now() + START_LIMIT;
         while self.grpc.is_empty() || self.http.is_empty() || self.api.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = lines.recv_timeout(left);
-            assert!(line.is_ok(), "it did not say where it listens:\n{}", self.log());
-            let line = line.unwrap_or_default();
+            let Ok(line) = self.lines.recv_timeout(left) else { return false };
             let after = |prefix: &str| line.trim_start().strip_prefix(prefix).map(|rest| rest.trim().to_owned());
             if let Some(address) = after("OTLP/gRPC") {
                 self.grpc = format!("http://{address}");
@@ -76,6 +91,7 @@ impl Binary {
                 self.api = address;
             }
         }
+        true
     }
 
     /// The number of its process.
@@ -95,10 +111,15 @@ impl Binary {
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.
-    pub(crate) fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(self) -> ExitStatus {
         let pid = self.child.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &pid]).status().expect("every Unix has kill");
         assert!(asked.success(), "it was not running any more:\n{}", self.log());
+        self.wait()
+    }
+
+    /// Waits until it has ended, for as long as it may take to drain.
+    pub(crate) fn wait(mut self) -> ExitStatus {
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {

@@ -9,6 +9,7 @@
 //!
 //! Names, columns and sizes: `window/README.md`.
 
+mod check;
 mod ipc;
 mod map;
 mod name;
@@ -20,6 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use self::check::check;
 use self::name::{EXTENSION, FileName, Table};
 use crate::{Tables, UnixNanos};
 

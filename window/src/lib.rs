@@ -29,7 +29,9 @@ pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanCol
 pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
 pub use labels::Labels;
 pub use ledger::Budget;
-pub use log::{Damage, Log, LogConfig, LogError, Position, Record, Recovery, Replay, Torn};
+pub use log::{
+    Damage, Log, LogCheck, LogConfig, LogError, Position, Record, Recovery, Replay, Torn, check_log, is_log, repair_log,
+};
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
 pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, SpanStatus, is_stale};
 pub use series::{

@@ -9,6 +9,7 @@
 mod disk;
 mod format;
 mod read;
+mod repair;
 mod replay;
 mod survey;
 #[cfg(test)]
@@ -28,8 +29,9 @@ use self::{
 };
 
 pub use self::{
+    repair::{LogCheck, check_log, repair_log},
     replay::{Damage, Record, Replay},
-    survey::Torn,
+    survey::{Torn, is_log},
 };
 
 /// Records up to this many bytes together are written with one call.
@@ -40,7 +42,7 @@ const BUFFER: usize = 64 << 10;
 pub struct LogConfig {
     /// A segment that has this many bytes or more is left, and a new one begun. Default 64 MiB.
     pub segment_bytes: u64,
-    /// Longest record that is taken. Default 80 MiB; more than 4 GiB - 1 counts as that.
+    /// Longest record that is taken. Default 80 MiB; more than 2 GiB - 1 counts as that.
     pub max_record_bytes: usize,
 }
 
@@ -50,7 +52,7 @@ impl Default for LogConfig {
     }
 }
 
-/// Number of a record: 1 for the first, and one more for each. 0 is before all.
+/// Number of a record: 1 for the first, and one more for each; a number is given once. 0 is before all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
@@ -91,8 +93,8 @@ pub enum LogError {
         /// The limit.
         limit: usize,
     },
-    /// Writing failed: **every record after `kept` is withdrawn**, and its position will be given
-    /// again. Appending may be tried again at once, and works when the cause has gone.
+    /// Writing failed: **every record after `kept` is withdrawn**, which is all that was appended since
+    /// the last sync. Appending may be tried again at once, and works when the cause has gone.
     #[error("cannot {action} {file}: {source}; records after {kept} are withdrawn", file = .file.display(), kept = .kept.0)]
     Withdrawn {
         /// What was tried.
@@ -135,8 +137,12 @@ pub struct Log {
     current: Option<Current>,
     /// Greatest number that a segment was given.
     greatest: u64,
+    /// The last number that was given.
     last: u64,
+    /// Every record up to here is durable, or was withdrawn.
     durable: u64,
+    /// Whether records wait for a sync.
+    is_dirty: bool,
     /// Small records that are not written yet; they belong to the current segment.
     buffer: Vec<u8>,
     /// Whether no record that was withdrawn can come back when the power fails.
@@ -185,6 +191,7 @@ impl Log {
             greatest: found.greatest,
             last,
             durable: last,
+            is_dirty: false,
             buffer: Vec::new(),
             is_settled: true,
             _lock: lock,
@@ -205,14 +212,18 @@ impl Log {
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<Position, LogError> {
         let len = self.checked_len(parts)?;
         self.make_room()?;
-        let position = self.last + 1;
-        match self.write(len, position, parts) {
-            Ok(()) => {
-                self.last = position;
-                Ok(Position(position))
-            }
-            Err(failed) => Err(self.withdraw(failed)),
-        }
+        self.last += 1;
+        self.is_dirty = true;
+        self.write(len, self.last, parts).map_err(|failed| self.withdraw(failed))?;
+        Ok(Position(self.last))
+    }
+
+    /// Hands everything that was appended to the system, so that it survives the end of the process.
+    ///
+    /// # Errors
+    /// [`LogError::Withdrawn`] when the disk fails.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        self.write_buffer().map_err(|failed| self.withdraw(failed))
     }
 
     /// Makes everything that was appended durable. Without any it costs nothing.
@@ -223,9 +234,13 @@ impl Log {
     ///
     /// [`LogError::Withdrawn`] when the disk fails.
     pub fn sync(&mut self) -> Result<Position, LogError> {
-        if self.last > self.durable {
+        if self.is_dirty {
             self.sync_current().map_err(|failed| self.withdraw(failed))?;
             self.is_settled = true;
+            // Only here, so that no part of what is appended between two syncs is durable before the rest.
+            if self.current.as_ref().is_some_and(|c| c.len >= self.config.segment_bytes) {
+                self.leave();
+            }
         }
         Ok(Position(self.durable))
     }
@@ -258,9 +273,8 @@ impl Log {
         if removed { self.disk.sync_dir(&self.dir) } else { Ok(()) }
     }
 
-    /// Lets the numbers go on behind `position`, if they have not come that far.
-    ///
-    /// For who remembers more than a damaged log does: a position means one record for ever.
+    /// Lets the numbers go on behind `position`, if they have not come that far: for who remembers more
+    /// than a damaged log does.
     ///
     /// # Errors
     ///
@@ -268,20 +282,20 @@ impl Log {
     pub fn skip_to(&mut self, position: Position) -> Result<(), LogError> {
         if position.0 > self.last {
             self.sync()?;
-            self.segments.extend(self.current.take().map(|c| c.segment));
+            self.leave();
             self.last = position.0;
             self.durable = position.0;
         }
         Ok(())
     }
 
-    /// Position of the last record that was appended.
+    /// The last position that was given.
     #[must_use]
     pub fn last(&self) -> Position {
         Position(self.last)
     }
 
-    /// Position of the last record that is durable.
+    /// The position up to which every record is durable, or was withdrawn.
     #[must_use]
     pub fn durable(&self) -> Position {
         Position(self.durable)
@@ -303,20 +317,22 @@ impl Log {
 
     fn checked_len(&self, parts: &[&[u8]]) -> Result<u32, LogError> {
         let bytes = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
-        let limit = self.config.max_record_bytes.min(u32::MAX as usize);
+        let limit = self.config.max_record_bytes.min(format::MAX_PAYLOAD);
         u32::try_from(bytes).ok().filter(|_| bytes <= limit).ok_or(LogError::TooLong { bytes, limit })
     }
 
     /// Sees to it that there is a segment to append to.
     fn make_room(&mut self) -> Result<(), LogError> {
-        if self.current.as_ref().is_some_and(|c| c.len >= self.config.segment_bytes) {
-            self.sync()?;
-            self.segments.extend(self.current.take().map(|c| c.segment));
-        }
         if self.current.is_none() {
-            self.begin().map_err(|failed| self.failed(failed))?;
+            let kept = Position(self.durable);
+            self.begin().map_err(|(action, file, source)| LogError::Withdrawn { action, file, source, kept })?;
         }
         Ok(())
+    }
+
+    /// Never writes to the current segment again, of which everything is durable.
+    fn leave(&mut self) {
+        self.segments.extend(self.current.take().map(|c| c.segment));
     }
 
     /// Begins a segment, as cheaply as it goes: this is what is tried again and again on a full disk.
@@ -364,16 +380,21 @@ impl Log {
         Ok(())
     }
 
+    fn write_buffer(&mut self) -> Result<(), Failed> {
+        let Some(current) = self.current.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
+        let path = &current.segment.path;
+        write_all(self.disk.as_mut(), path, &mut current.file, &mut [IoSlice::new(&self.buffer)])
+            .map_err(|error| ("write", path.clone(), error))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
     /// Writes what waits and makes the current segment durable.
     fn sync_current(&mut self) -> Result<(), Failed> {
+        self.write_buffer()?;
         let Some(current) = &mut self.current else { return Ok(()) };
         let path = current.segment.path.clone();
         let disk = self.disk.as_mut();
-        if !self.buffer.is_empty() {
-            write_all(disk, &path, &mut current.file, &mut [IoSlice::new(&self.buffer)])
-                .map_err(|error| ("write", path.clone(), error))?;
-            self.buffer.clear();
-        }
         disk.sync(&path, &current.file).map_err(|error| ("sync", path, error))?;
         if !current.segment.is_durable {
             disk.sync_dir(&self.dir).map_err(|error| ("sync", self.dir.clone(), error))?;
@@ -382,19 +403,21 @@ impl Log {
         current.segment.end = current.len;
         current.segment.last = self.last;
         self.durable = self.last;
+        self.is_dirty = false;
         Ok(())
     }
 
     /// Takes back what is not durable, as far as the disk lets us, and never touches that file again.
-    fn withdraw(&mut self, failed: Failed) -> LogError {
+    fn withdraw(&mut self, (action, file, source): Failed) -> LogError {
+        let kept = Position(self.durable);
         self.buffer.clear();
-        self.last = self.durable;
+        self.is_dirty = false;
         self.is_settled = false;
-        if let Some(Current { segment, file, .. }) = self.current.take() {
+        if let Some(Current { segment, file: written, .. }) = self.current.take() {
             let end = if segment.is_durable { segment.end } else { 0 };
             // Against coming back after a kill. On a full disk this also gives back the room that is
             // needed to begin anew.
-            let _ = self.disk.cut(&segment.path, &file, end);
+            let _ = self.disk.cut(&segment.path, &written, end);
             if segment.is_durable {
                 self.segments.push_back(segment);
             } else {
@@ -407,11 +430,7 @@ impl Log {
             Ok(()) => self.is_settled = true,
             Err(_) => self.leftovers.extend(self.current.take().map(|c| c.segment.path)),
         }
-        self.failed(failed)
-    }
-
-    fn failed(&self, (action, file, source): Failed) -> LogError {
-        LogError::Withdrawn { action, file, source, kept: Position(self.durable) }
+        LogError::Withdrawn { action, file, source, kept }
     }
 
     fn remove_leftovers(&mut self) -> io::Result<()> {

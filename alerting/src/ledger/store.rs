@@ -122,7 +122,7 @@ fn locked<T>(connection: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A lock file beside the database rather than SQLite's exclusive mode, which would shut out our own
 /// readers. The operating system lets go of it when the process ends, however it ends.
-fn lock(path: &Path) -> Result<File, LedgerError> {
+pub(super) fn lock(path: &Path) -> Result<File, LedgerError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name));
@@ -153,7 +153,7 @@ fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
@@ -161,7 +161,7 @@ fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 /// SQLite's error on opening, as the fault that an operator can mend.
-fn explained(error: LedgerError, path: &Path) -> LedgerError {
+pub(super) fn explained(error: LedgerError, path: &Path) -> LedgerError {
     let LedgerError::Sqlite(cause) = &error else { return error };
     let (path, reason) = (path.to_owned(), cause.to_string());
     match cause.sqlite_error_code() {

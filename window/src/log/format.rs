@@ -10,6 +10,11 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const SEGMENT_HEADER: usize = 2 * COPY;
 /// Bytes of a record's header.
 pub(super) const RECORD_HEADER: usize = 24;
+/// Longest payload.
+pub(super) const MAX_PAYLOAD: usize = (GAP - 1) as usize;
+
+/// Set in the length of a gap.
+const GAP: u32 = 1 << 31;
 
 const MAGIC: [u8; 8] = *b"BELLWLOG";
 const COPY: usize = 72;
@@ -99,11 +104,14 @@ fn version_of(copy: &[u8]) -> Option<u32> {
 pub(super) struct RecordHeader {
     pub(super) len: u32,
     pub(super) position: u64,
+    /// How many lost records it stands for, up to its position; 0 for a record.
+    pub(super) lost: u32,
     sum: u64,
 }
 
 impl RecordHeader {
-    /// The header of the record made of `parts`, which are `len` bytes together.
+    /// The header of the record made of `parts`, which are `len` bytes together, at most
+    /// [`MAX_PAYLOAD`].
     pub(super) fn of(len: u32, position: u64, parts: &[&[u8]], salt: u64) -> [u8; RECORD_HEADER] {
         let mut out = [0; RECORD_HEADER];
         out[..4].copy_from_slice(&len.to_le_bytes());
@@ -116,14 +124,28 @@ impl RecordHeader {
 
     /// The header in these bytes, if its length and position are to be trusted.
     pub(super) fn decode(bytes: &[u8; RECORD_HEADER], salt: u64) -> Option<Self> {
-        let header = Self { len: u32_at(bytes, 0)?, position: u64_at(bytes, 8)?, sum: u64_at(bytes, 16)? };
-        (u32_at(bytes, 4)? == check_of(header.len, header.position, salt)).then_some(header)
+        let (len, position, sum) = (u32_at(bytes, 0)?, u64_at(bytes, 8)?, u64_at(bytes, 16)?);
+        let (payload, lost) = if len & GAP == 0 { (len, 0) } else { (0, len & !GAP) };
+        let header = Self { len: payload, position, lost, sum };
+        (u32_at(bytes, 4)? == check_of(len, position, salt)).then_some(header)
     }
 
     /// Whether `payload` is the one that was written behind this header, whose bytes are `bytes`.
     pub(super) fn matches(&self, bytes: &[u8; RECORD_HEADER], payload: &[u8], salt: u64) -> bool {
         self.sum == sum_of(&bytes[..16], &[payload], salt)
     }
+}
+
+/// The bytes that say that the records from `first` to `last` are lost.
+pub(super) fn gaps(first: u64, last: u64, salt: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut first = first;
+    while first <= last {
+        let count = u32::try_from(last - first + 1).unwrap_or(u32::MAX).min(GAP - 1);
+        first += u64::from(count);
+        out.extend(RecordHeader::of(count | GAP, first - 1, &[], salt));
+    }
+    out
 }
 
 fn check_of(len: u32, position: u64, salt: u64) -> u32 {

@@ -25,6 +25,8 @@ pub(super) struct Bounds {
 pub(super) enum Step {
     /// A sound record.
     Record { position: u64, payload: Vec<u8> },
+    /// These are known to be lost.
+    Gap { first: u64, last: u64 },
     /// Bytes from here on are no record; more steps follow.
     Damaged { offset: u64 },
     /// Nothing more counts.
@@ -93,7 +95,11 @@ impl SegmentReader {
         }
         self.expected = header.position.saturating_add(1);
         self.sound_end = self.offset;
-        Ok(Step::Record { position: header.position, payload })
+        let position = header.position;
+        Ok(match u64::from(header.lost) {
+            0 => Step::Record { position, payload },
+            lost => Step::Gap { first: self.expected.saturating_sub(lost), last: position },
+        })
     }
 
     /// Reads the header at the offset, where the file stands.

@@ -39,6 +39,10 @@ fn records(lost: Option<u64>) -> String {
     }
 }
 
+const DAMAGED: &str = "records are damaged";
+/// Nothing is wrong with the file that is named: it is what comes before that is not there.
+pub(super) const MISSING: &str = "records before this segment are missing";
+
 /// Records in order of their positions, and damage where it lies. Holds one record at a time.
 ///
 /// It sees what was durable when it was made, and opens files as it goes: what is let go in the
@@ -74,12 +78,7 @@ impl Replay {
         if header.before_last > self.reached {
             let lost = header.before_last - self.reached;
             self.reached = header.before_last;
-            let damage = Damage {
-                file: segment.path.clone(),
-                offset: 0,
-                what: "records before this segment are missing".into(),
-                lost: Some(lost),
-            };
+            let damage = Damage { file: segment.path.clone(), offset: 0, what: MISSING.into(), lost: Some(lost) };
             self.segments.push_front(segment);
             return Some(Err(damage));
         }
@@ -112,37 +111,40 @@ impl Replay {
 
     /// Takes one step in the open segment; `None` when there is nothing to say.
     fn step(&mut self, mut current: Current) -> Option<Result<Record, Damage>> {
-        let (position, payload) = match current.reader.step() {
-            Ok(Step::Record { position, payload }) => (position, payload),
+        let step = current.reader.step();
+        let offset = current.damaged_at.unwrap_or(current.reader.sound_end());
+        let segment = &current.segment;
+        let item = match step {
+            // The rest of the segment is given up with it.
+            Err(error) => return self.lost_until(segment, offset, segment.last, &error.to_string()).map(Err),
+            Ok(Step::End) => return self.lost_until(segment, offset, segment.last, DAMAGED).map(Err),
             Ok(Step::Damaged { offset }) => {
                 current.damaged_at.get_or_insert(offset);
                 self.current = Some(current);
                 return None;
             }
-            Ok(Step::End) => {
-                let offset = current.damaged_at.unwrap_or(current.reader.sound_end());
-                return self.lost_until(&current.segment, offset, current.segment.last, "records are damaged").map(Err);
+            Ok(Step::Gap { first, last }) => {
+                let damage = self.lost_until(segment, offset, first.saturating_sub(1), DAMAGED);
+                self.reached = self.reached.max(last);
+                damage.map(Err)
             }
-            Err(error) => {
-                let offset = current.damaged_at.unwrap_or(current.reader.sound_end());
-                return self.lost_until(&current.segment, offset, current.segment.last, &error.to_string()).map(Err);
+            Ok(Step::Record { position, payload }) => {
+                let damage = self.lost_until(segment, offset, position.saturating_sub(1), DAMAGED);
+                let record = Record { position: Position(position), payload };
+                let wanted = (position > self.reached).then_some(record);
+                self.reached = self.reached.max(position);
+                match damage {
+                    None => wanted.map(Ok),
+                    Some(damage) => {
+                        self.ready = wanted;
+                        Some(Err(damage))
+                    }
+                }
             }
         };
-        let offset = current.damaged_at.take().unwrap_or(current.reader.sound_end());
-        let damage = self.lost_until(&current.segment, offset, position - 1, "records are damaged");
+        current.damaged_at = None;
         self.current = Some(current);
-        if position <= self.reached {
-            return None;
-        }
-        self.reached = position;
-        let record = Record { position: Position(position), payload };
-        match damage {
-            None => Some(Ok(record)),
-            Some(damage) => {
-                self.ready = Some(record);
-                Some(Err(damage))
-            }
-        }
+        item
     }
 
     /// Reports the records up to `last` as lost, unless there are none.

@@ -56,6 +56,12 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.log"))
 }
 
+/// Whether `dir` holds segments of a log.
+#[must_use]
+pub fn is_log(dir: &Path) -> bool {
+    numbers_in(dir).is_ok_and(|numbers| !numbers.is_empty())
+}
+
 /// Looks through `dir`.
 pub(super) fn survey(dir: &Path) -> Result<Survey, LogError> {
     let numbers = numbers_in(dir).map_err(|source| LogError::io("list", dir, source))?;

@@ -3,6 +3,7 @@ use super::*;
 mod faults;
 mod golden;
 mod model;
+mod repair;
 mod torture;
 
 use tempfile::TempDir;
@@ -178,4 +179,28 @@ fn a_newest_segment_of_which_nothing_can_be_read_does_not_stop_the_start() {
     drop(log);
     assert_eq!(texts(open(&dir, 1 << 20).replay(Position(1))), [(2, "b".into())]);
     assert!(file.exists(), "what cannot be read is kept, to be looked at");
+}
+
+#[test]
+fn what_was_flushed_survives_the_process() {
+    let dir = new_dir();
+    let mut log = open(&dir, 1 << 20);
+    log.append(&[b"a"]).expect("room");
+    log.flush().expect("the disk works");
+    log.append(&[b"b"]).expect("room");
+    drop(log);
+    assert_eq!(texts(open(&dir, 1 << 20).replay(Position(0))), [(1, "a".into())]);
+}
+
+#[test]
+fn a_segment_is_not_left_between_two_syncs() {
+    let dir = new_dir();
+    let mut log = open(&dir, 200);
+    for _ in 0..9 {
+        log.append(&[&[b'x'; 100]]).expect("room");
+    }
+    assert_eq!((files(&dir).len(), log.durable()), (1, Position(0)));
+    log.sync().expect("the disk works");
+    log.append(&[b"x"]).expect("room");
+    assert_eq!((files(&dir).len(), log.durable()), (2, Position(9)));
 }

@@ -40,7 +40,6 @@ impl Sample {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let payload = vec![random.to_le_bytes()[7]; (random >> 33) as usize % 2_000];
             let position = log.append(&[&payload]).expect("room").0;
-            log.sync().expect("the disk works");
             let current = log.current.as_ref().expect("it was appended to");
             if segments.last().is_none_or(|s| s.path != current.segment.path) {
                 segments.push(SampleSegment { path: current.segment.path.clone(), bytes: vec![], records: vec![] });
@@ -48,6 +47,7 @@ impl Sample {
             let end = usize::try_from(current.len).expect("small");
             let records = &mut segments.last_mut().expect("pushed").records;
             records.push((position, end - payload.len() - RECORD_HEADER, end));
+            log.sync().expect("the disk works");
         }
         drop(log);
         for segment in &mut segments {

@@ -1,0 +1,143 @@
+//! Kills, stops and a failing disk, while requests come in.
+
+use std::{ffi::OsString, time::Duration};
+
+use crate::{
+    is_full,
+    kit::has_strace,
+    service::{Outcome, Service},
+};
+
+fn pause(millis: u64) -> impl Future<Output = ()> {
+    tokio::time::sleep(Duration::from_millis(millis))
+}
+
+/// strace with these faults, counted for calls that touch the log only. The service is its parent, so
+/// that a kill hits the service.
+fn under(service: &Service, faults: &[String]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["strace", "-D", "-f", "-qq", "-o", "/dev/null"].map(OsString::from).into();
+    words.extend(["-e", "trace=fdatasync,fsync,writev,openat,ftruncate"].map(OsString::from));
+    let log = service.log();
+    let segments = (1..=40).map(|number| log.join(format!("{number:020}.log")));
+    for path in segments.chain([log.clone()]) {
+        words.extend([OsString::from("-P"), path.into()]);
+    }
+    for fault in faults {
+        words.extend([OsString::from("-e"), OsString::from(format!("inject={fault}"))]);
+    }
+    words
+}
+
+// C1
+#[tokio::test]
+async fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
+    for durability in ["acknowledged", "interval"] {
+        let mut service = Service::new(&format!("durability: {durability}"));
+        let rounds = if is_full() { 200 } else { 5 };
+        for round in 0..rounds {
+            service.start();
+            let pid = service.binary.as_ref().expect("it was started").pid().to_string();
+            service
+                .load(async {
+                    pause(300 + round * 97 % 700).await;
+                    let killed = std::process::Command::new("kill").args(["-9", &pid]).status();
+                    assert!(killed.is_ok_and(|status| status.success()));
+                    pause(50).await;
+                })
+                .await;
+            service.binary = None;
+        }
+        service.start();
+        assert!(service.count(Outcome::Acknowledged) > 100, "there was load");
+        service.settle(durability).await;
+    }
+}
+
+// C12
+#[tokio::test]
+async fn restarts_under_load_lose_nothing_that_was_acknowledged() {
+    let mut service = Service::new("");
+    for _ in 0..if is_full() { 100 } else { 3 } {
+        service.start();
+        let pid = service.binary.as_ref().expect("it was started").pid().to_string();
+        service
+            .load(async {
+                pause(500).await;
+                let asked = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+                assert!(asked.is_ok_and(|status| status.success()));
+                pause(300).await;
+            })
+            .await;
+        // Fails when it takes more than 30 s.
+        let status = service.binary.take().expect("it was started").wait();
+        assert!(status.success(), "{status}");
+    }
+    service.start();
+    assert!(service.count(Outcome::Acknowledged) > 50, "there was load");
+    service.settle("restarts").await;
+}
+
+// C2
+#[tokio::test]
+async fn a_kill_at_a_call_of_the_log_loses_nothing_that_was_acknowledged() {
+    if !has_strace() {
+        return;
+    }
+    let mut service = Service::new("");
+    let step = if is_full() { 1 } else { 7 };
+    for call in ["fdatasync", "writev", "fsync"] {
+        let most = if call == "fsync" { 2 } else { 24 };
+        for at in (1..=most).step_by(step) {
+            let faults = [format!("{call}:signal=KILL:when={at}")];
+            // It may be killed while it starts.
+            if service.start_through(&under(&service, &faults)) {
+                service.load(pause(1_500)).await;
+            }
+            service.binary = None;
+        }
+    }
+    service.start();
+    assert!(service.count(Outcome::Acknowledged) > 0, "there was load");
+    service.settle("kills").await;
+}
+
+// C4
+#[tokio::test]
+async fn a_failed_sync_is_never_a_success_and_the_service_goes_on() {
+    if !has_strace() {
+        return;
+    }
+    let mut service = Service::new("");
+    let faults = ["fdatasync:error=EIO:when=7+40".to_owned()];
+    assert!(service.start_through(&under(&service, &faults)), "it starts");
+    service.load(pause(8_000)).await;
+    assert!(service.count(Outcome::Refused) > 0, "it failed");
+    let acknowledged = service.count(Outcome::Acknowledged);
+    service.settle("failed syncs").await;
+    service.binary.take().expect("it was started").kill();
+    service.start();
+    service.settle("failed syncs, then a kill").await;
+    service.load(pause(500)).await;
+    assert!(service.count(Outcome::Acknowledged) > acknowledged, "it takes requests again");
+    service.settle("after that").await;
+}
+
+// C5
+#[tokio::test]
+async fn a_full_disk_refuses_and_takes_again_without_a_restart() {
+    if !has_strace() {
+        return;
+    }
+    let mut service = Service::new("");
+    let faults = ["writev:error=ENOSPC:when=20..24".to_owned()];
+    assert!(service.start_through(&under(&service, &faults)), "it starts");
+    service.load(pause(12_000)).await;
+    assert!(service.count(Outcome::Refused) > 0, "it was full");
+    let acknowledged = service.count(Outcome::Acknowledged);
+    service.load(pause(1_000)).await;
+    assert!(service.count(Outcome::Acknowledged) > acknowledged, "it takes requests again");
+    service.settle("a full disk").await;
+    service.binary.take().expect("it was started").kill();
+    service.start();
+    service.settle("a full disk, then a kill").await;
+}

@@ -1,0 +1,179 @@
+//! The real service, under load, with a ledger of what it has answered.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::{
+    api::{Api, encoded, eventually},
+    binary::Binary,
+};
+
+/// Senders at the same time, each with a series of its own.
+const SENDERS: u32 = 4;
+/// How long what was taken may need until it can be asked for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Acknowledged,
+    Refused,
+    /// There was no answer.
+    Unknown,
+}
+
+/// Every request, by sender and number: each sends one point, whose value is the number.
+pub(crate) type Ledger = BTreeMap<(u32, u64), Outcome>;
+
+/// A data directory, the service on it, and the ledger.
+#[derive(Debug)]
+pub(crate) struct Service {
+    directory: TempDir,
+    pub(crate) binary: Option<Binary>,
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
+    config: String,
+}
+
+impl Service {
+    /// One that is not started, with this line in its configuration.
+    pub(crate) fn new(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { directory, binary: None, ledger: Arc::default(), config: config.to_owned() }
+    }
+
+    /// The directory of its log.
+    pub(crate) fn log(&self) -> std::path::PathBuf {
+        self.directory.path().join("data/log")
+    }
+
+    /// Starts it.
+    pub(crate) fn start(&mut self) {
+        let arguments = self.arguments();
+        self.binary = Some(Binary::start(&arguments.each_ref().map(OsString::as_os_str)));
+    }
+
+    /// Starts it through `wrapper`, a program and its arguments; whether it came to listen.
+    pub(crate) fn start_through(&mut self, wrapper: &[OsString]) -> bool {
+        let arguments = self.arguments();
+        self.binary = Binary::start_through(wrapper, &arguments.each_ref().map(OsString::as_os_str));
+        self.binary.is_some()
+    }
+
+    fn arguments(&self) -> [OsString; 4] {
+        let config = self.directory.path().join("bellwether.yaml");
+        let text = format!(
+            "listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\ndetect: {{enabled: false}}\n{}\n",
+            self.config
+        );
+        std::fs::write(&config, text).expect("the directory is writable");
+        let data = self.directory.path().join("data");
+        ["--config".into(), config.into(), "--data-dir".into(), data.into()]
+    }
+
+    pub(crate) fn api(&self) -> Api {
+        Api::new(&self.binary.as_ref().expect("it was started").api)
+    }
+
+    /// Sends until `end` is over, or until nobody answers any more.
+    pub(crate) async fn load(&self, end: impl Future<Output = ()>) {
+        let url = format!("{}/v1/metrics", self.binary.as_ref().expect("it was started").http);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut senders = JoinSet::new();
+        for sender in 0..SENDERS {
+            senders.spawn(send(url.clone(), sender, Arc::clone(&self.ledger), Arc::clone(&is_over)));
+        }
+        end.await;
+        is_over.store(true, Relaxed);
+        senders.join_all().await;
+    }
+
+    pub(crate) fn count(&self, outcome: Outcome) -> usize {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.values().filter(|o| **o == outcome).count()
+    }
+
+    /// Every acknowledged point is there, no refused one, and none that was not sent.
+    pub(crate) async fn settle(&self, case: &str) {
+        let api = self.api();
+        let acknowledged = self.count(Outcome::Acknowledged);
+        let complete = eventually(PATIENCE, || async { (points(&api).await.len() >= acknowledged).then_some(()) });
+        let _ = complete.await;
+        let found = points(&api).await;
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost: Vec<_> = ledger
+            .iter()
+            .filter(|(key, outcome)| **outcome == Outcome::Acknowledged && !found.contains_key(key))
+            .map(|(key, _)| key)
+            .collect();
+        let log = self.binary.as_ref().map(Binary::log).unwrap_or_default();
+        assert!(lost.is_empty(), "{case}: {} of {acknowledged} are lost: {lost:?}\n{log}", lost.len());
+        for (key, times) in &found {
+            let outcome = ledger.get(key);
+            assert!(outcome.is_some_and(|o| *o != Outcome::Refused), "{case}: {key:?} was {outcome:?}\n{log}");
+            assert_eq!(*times, 1, "{case}: {key:?} is there more than once");
+        }
+        assert!(!log.contains("panicked"), "{case}: {log}");
+    }
+}
+
+/// How often each point is there.
+async fn points(api: &Api) -> BTreeMap<(u32, u64), u32> {
+    let answer = api.get(&format!("/api/v1/query?query={}", encoded("torture_points[1h]"))).await;
+    let mut found = BTreeMap::new();
+    for series in answer["data"]["result"].as_array().into_iter().flatten() {
+        let sender = series["metric"]["sender"].as_str().and_then(|s| s.parse().ok()).expect("each has its sender");
+        for point in series["values"].as_array().into_iter().flatten() {
+            let number = point[1].as_str().and_then(|n| n.parse().ok()).expect("values are numbers");
+            *found.entry((sender, number)).or_default() += 1;
+        }
+    }
+    found
+}
+
+async fn send(url: String, sender: u32, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
+    // An error says that another test has installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("the defaults are valid");
+    let locked = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut number = locked().range((sender, 0)..=(sender, u64::MAX)).next_back().map_or(0, |((_, n), _)| *n);
+    let mut last = 0;
+    while !is_over.load(Relaxed) {
+        number += 1;
+        // Milliseconds are what the query interface tells apart.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
+        last = now.max(last + 1);
+        let point = json!({"timeUnixNano": (last * 1_000_000).to_string(), "asInt": number.to_string(),
+            "attributes": [{"key": "sender", "value": {"stringValue": sender.to_string()}}]});
+        let metric = json!({"name": "torture.points", "gauge": {"dataPoints": [point]}});
+        let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "torture"}}]});
+        let body = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]});
+        locked().insert((sender, number), Outcome::Unknown);
+        let request = client.post(&url).header("content-type", "application/json").body(body.to_string());
+        let outcome = match request.send().await {
+            Ok(answer) if answer.status().as_u16() == 200 => Outcome::Acknowledged,
+            Ok(answer) => {
+                assert!([429, 503].contains(&answer.status().as_u16()), "{}", answer.status());
+                assert!(answer.headers().contains_key("retry-after"), "it says when to come again");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Outcome::Refused
+            }
+            Err(error) if error.is_connect() => {
+                locked().remove(&(sender, number));
+                return;
+            }
+            Err(_) => return,
+        };
+        locked().insert((sender, number), outcome);
+    }
+}
