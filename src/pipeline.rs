@@ -25,6 +25,7 @@ use window::Position;
 pub(crate) use self::{
     keeper::Keeper,
     maker::{LineError, Maker},
+    vault::{STATE, fault_of_state},
 };
 use self::{line::Line, maker::Made};
 use crate::journal::{Journal, Step, Work};

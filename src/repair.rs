@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{cli::RepairArgs, config, config::Config};
+use crate::{cli::RepairArgs, config, config::Config, pipeline};
 
 /// The ledger's file.
 const LEDGER: &str = "bellwether.db";
@@ -26,7 +26,7 @@ type Kind = fn(&Path, Option<&Path>, &mut Report) -> anyhow::Result<()>;
 
 /// All kinds of files that can be checked. Those that are locked while the service runs come first, so
 /// that nothing is changed under it.
-const KINDS: [Kind; 3] = [ledger, log, chunks];
+const KINDS: [Kind; 4] = [ledger, log, chunks, state];
 
 /// What is printed, and whether it is bad.
 #[derive(Debug, Default)]
@@ -126,6 +126,21 @@ fn chunks(dir: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Resu
         move_to(&damage.path, aside, report)?;
     }
     Ok(())
+}
+
+/// How a tenant stood at the last checkpoint. Without it detectors warm up again.
+fn state(dir: &Path, aside: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    let path = dir.join(pipeline::STATE);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let Some(fault) = pipeline::fault_of_state(&path) else {
+        report.lines.push(format!("{}: whole", path.display()));
+        return Ok(());
+    };
+    report.faults += 1;
+    report.lines.push(format!("{}: {fault}", path.display()));
+    move_to(&path, aside, report)
 }
 
 /// A ledger. Without it alerts, silences and undelivered notifications are forgotten.

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use window::{Position, Tables, Window, WindowState, files::ChunkFiles};
 use xxhash_rust::xxh3::Xxh3;
 
-const STATE: &str = "state";
+/// The state file, in a tenant's directory.
+pub(crate) const STATE: &str = "state";
 const CHUNKS: &str = "chunks";
 /// The last byte is the version of everything behind it.
 const MAGIC: [u8; 8] = *b"BWSTATE\x01";
@@ -224,6 +225,11 @@ fn decode(bytes: &[u8]) -> Result<State, String> {
     Ok(State { number, position: Position(position), standing, intake, window, engine })
 }
 
+/// What is wrong with the state file at `path`, if anything is.
+pub(crate) fn fault_of_state(path: &Path) -> Option<String> {
+    std::fs::read(path).map_err(|e| e.to_string()).and_then(|bytes| decode(&bytes)).err()
+}
+
 /// Writes `directory`/`name` whole, or leaves it as it was.
 fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let (path, unfinished) = (directory.join(name), directory.join(format!("{name}.tmp")));
@@ -242,5 +248,70 @@ fn set_aside(path: &Path) {
     let aside = path.with_extension("damaged");
     if let Err(error) = std::fs::rename(path, &aside) {
         tracing::error!(path = %path.display(), %error, "a damaged file cannot be set aside");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use detect::{EngineConfig, Memory};
+    use ingest::{IntakeConfig, KnownSeries};
+
+    use super::*;
+
+    fn checkpoint(position: u64) -> Checkpoint {
+        let intake = Intake::new(IntakeConfig::default(), KnownSeries::new(9).into());
+        let mut window = Window::new(window::Config::default());
+        window.seal();
+        let engine = Engine::new(EngineConfig::default(), Memory::default());
+        let standing = Standing { last_step: Some(UnixNanos(7)), last_arrival: None };
+        Checkpoint::new(Position(position), &standing, &intake, &window, &engine).expect("can be written")
+    }
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::tempdir().expect("there is a temporary directory")
+    }
+
+    #[test]
+    fn what_is_written_last_is_read() {
+        let directory = directory();
+        let open = || Vault::open(directory.path()).expect("can be opened");
+        let (mut vault, kept) = open();
+        assert!(kept.is_none() && vault.position() == Position(0));
+        for position in [3, 9] {
+            vault.write(checkpoint(position)).expect("can be written");
+        }
+        let (vault, kept) = open();
+        let kept = kept.expect("was written");
+        assert_eq!((vault.position(), kept.position), (Position(9), Position(9)));
+        assert_eq!(kept.standing, Standing { last_step: Some(UnixNanos(7)), last_arrival: None });
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let bytes = encode(1, Position(2), &checkpoint(2).state).expect("can be written");
+        assert!(decode(&bytes).is_ok());
+        for i in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[i] ^= 1 << (i % 8);
+            assert!(decode(&flipped).is_err(), "byte {i}");
+            assert!(decode(&bytes[..i]).is_err(), "cut at {i}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_set_aside_and_said() {
+        let directory = directory();
+        let path = directory.path().join(STATE);
+        let (mut vault, _) = Vault::open(directory.path()).expect("can be opened");
+        vault.write(checkpoint(3)).expect("can be written");
+        let mut bytes = std::fs::read(&path).expect("is there");
+        assert_eq!(fault_of_state(&path), None);
+        bytes[7] = 9;
+        std::fs::write(&path, &bytes).expect("can be written");
+        assert_eq!(fault_of_state(&path).as_deref(), Some("it has version 9; expected 1"));
+        let (mut vault, kept) = Vault::open(directory.path()).expect("can be opened");
+        assert!(kept.is_none() && !path.exists() && directory.path().join("state.damaged").exists());
+        vault.write(checkpoint(4)).expect("goes on");
+        assert_eq!(vault.position(), Position(4));
     }
 }
