@@ -18,6 +18,7 @@ mod hostile;
 mod http_matrix;
 mod identity;
 mod json_matrix;
+mod lateness;
 mod malformed;
 mod overload;
 mod oversize;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{SeriesId, UnixNanos};
 
 /// One point of a histogram or an exponential histogram.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistogramRow {
     /// The series.
     pub series: SeriesId,
@@ -26,7 +28,7 @@ pub struct HistogramRow {
 }
 
 /// How the observations of one point are spread.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Buckets {
     /// Counts between given bounds: `(-inf, b0], (b0, b1], ..., (bn, +inf)`.
     Explicit {
@@ -53,7 +55,7 @@ pub enum Buckets {
 }
 
 /// A run of exponential buckets: `counts[i]` lies in `(base^(offset+i), base^(offset+i+1)]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpBuckets {
     /// Index of the first bucket.
     pub offset: i32,
