@@ -102,6 +102,7 @@ impl Line {
 
     /// Judges what has waited long enough, step by step, and evaluates what is due.
     fn go_on(&mut self, now: UnixNanos) {
+        let evaluations = self.counts.evaluations;
         loop {
             let due = self.parts.engine.next_due().filter(|_| self.parts.detect);
             let Some(applied) = self.parts.intake.release(&mut self.parts.window, Some(now), due) else { break };
@@ -109,6 +110,9 @@ impl Line {
             self.advance(now);
         }
         self.advance(now);
+        if self.counts.evaluations != evaluations {
+            self.show();
+        }
     }
 
     /// Closes what is idle, seals, shows and writes. `cleans` says that it is time to search for series
@@ -169,7 +173,6 @@ impl Line {
         }
         self.absorb(out);
         drop(span);
-        self.show();
     }
 
     /// Writes what the core wants written, and announces what it decided.

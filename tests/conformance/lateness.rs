@@ -11,7 +11,7 @@ use crate::kit::{
 
 /// As in the configuration of the service.
 const LATENESS: u64 = 120;
-const CONFIG: &str = "ingest: {lateness: 2m, idle: off}";
+const CONFIG: &str = "external_url: http://bellwether.example.com\ningest: {lateness: 2m, idle: off}";
 const SERVICE: &str = "late";
 
 /// One item of telemetry.
