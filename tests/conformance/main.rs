@@ -28,7 +28,6 @@ mod streams;
 mod tenants;
 
 #[path = "../support/api.rs"]
-#[expect(dead_code, reason = "these tests use a part of it")]
 mod api;
 #[path = "../support/binary.rs"]
 #[expect(dead_code, reason = "these tests use a part of it")]
