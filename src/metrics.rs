@@ -168,6 +168,11 @@ fn detection(text: &mut Text, counts: &Counts, views: &[Arc<View>]) {
             passed.late,
         ),
         ("bellwether_points_repeated_total", "Points of a series and time that were there: ignored.", passed.repeated),
+        (
+            "bellwether_points_early_total",
+            "Points judged before the configured lateness had passed, because too many waited.",
+            passed.early,
+        ),
         ("bellwether_points_not_finite_total", "Points that are NaN or infinite: kept, not judged.", passed.not_finite),
         (
             "bellwether_events_late_total",

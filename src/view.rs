@@ -72,6 +72,7 @@ impl Counts {
         self.passed.late_events += other.passed.late_events;
         self.passed.unsummed_events += other.passed.unsummed_events;
         self.passed.folded += other.passed.folded;
+        self.passed.early += other.passed.early;
         self.passed.repeated_attributes += other.passed.repeated_attributes;
         self.warm_series += other.warm_series;
         self.warming_series += other.warming_series;

@@ -108,6 +108,9 @@ impl Symptoms {
         alerting: impl Fn(&str, &str) -> bool,
     ) -> Vec<Condition> {
         let mut groups: BTreeMap<Key, (Symptom, Vec<&Anomaly>)> = BTreeMap::new();
+        let mut open: Vec<&Anomaly> = open.collect();
+        // The order of numbers is that in which series happened to appear.
+        open.sort_by_key(|anomaly| anomaly.seq);
         for anomaly in open {
             if let Some(symptom) = symptom_of(anomaly).filter(|_| !anomaly.service.is_empty()) {
                 let key = (Arc::clone(&anomaly.service), symptom.alert);

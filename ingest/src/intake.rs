@@ -1,5 +1,7 @@
 //! The one writer of the window: admits rows, gives series their numbers, derives rates and RED.
 
+mod held;
+mod lateness;
 mod overflow;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -7,7 +9,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use window::{Exemplar, HistogramRow, Point, Series, SeriesId, SeriesKind, UnixNanos, Window, is_stale};
 
-use self::overflow::Overflow;
+pub use self::lateness::{Idle, LatenessConfig};
+use self::{lateness::Progress, overflow::Overflow};
 use crate::{
     Batch, Derived, DerivedPoint, ExemplarRow, Feed, Histograms, KnownSeries, Numbers, RedConfig, Rejections,
     SeriesRef, Stranger, rates::Sum, red::Red,
@@ -25,6 +28,8 @@ pub struct IntakeConfig {
     pub max_series_per_metric: usize,
     /// How spans and logs are summed up.
     pub red: RedConfig,
+    /// How long judgement waits for what comes late.
+    pub lateness: LatenessConfig,
 }
 
 impl Default for IntakeConfig {
@@ -34,6 +39,7 @@ impl Default for IntakeConfig {
             max_series: 1_000_000,
             max_series_per_metric: 200_000,
             red: RedConfig::default(),
+            lateness: LatenessConfig::default(),
         }
     }
 }
@@ -71,6 +77,8 @@ pub struct Passed {
     pub unsummed_events: u64,
     /// Points of series beyond the limits: folded into overflow series.
     pub folded: u64,
+    /// Rows that were judged before their lateness had passed, because too many were waiting.
+    pub early: u64,
     /// Attributes that were left out because another one of the same item had their name.
     pub repeated_attributes: u64,
 }
@@ -90,6 +98,8 @@ struct State {
     is_sent: bool,
     /// Number of its series of rates, once there is one.
     rate: Option<SeriesId>,
+    /// Greatest time that was taken; `None` before the first.
+    newest: Option<UnixNanos>,
     sum: Sum,
 }
 
@@ -117,6 +127,7 @@ pub struct IntakeState {
     statistics: HashMap<SeriesId, [Option<SeriesId>; STATISTICS.len()]>,
     overflow: Overflow,
     red: Red,
+    progress: Progress,
     passed: Passed,
 }
 
@@ -131,7 +142,8 @@ impl Intake {
             histograms: Histograms::default(),
             statistics: HashMap::new(),
             overflow: Overflow::default(),
-            red: Red::new(config.red.clone()),
+            red: Red::new(config.red.clone()).waiting(!config.lateness.lateness.is_zero()),
+            progress: Progress::default(),
             passed: Passed::default(),
         };
         Self { config, known, state }
@@ -149,7 +161,7 @@ impl Intake {
     #[must_use]
     pub fn restore(config: IntakeConfig, known: Arc<KnownSeries>, mut state: IntakeState) -> Self {
         state.histograms.share_bounds();
-        state.red = state.red.configured(config.red.clone());
+        state.red = state.red.configured(config.red.clone()).waiting(!config.lateness.lateness.is_zero());
         known.goes_on(state.expired.0);
         Self { config, known, state }
     }
@@ -158,7 +170,8 @@ impl Intake {
     #[must_use]
     pub fn passed(&self) -> Passed {
         let (late_events, unsummed_events) = (self.state.red.late, self.state.red.unsummed);
-        Passed { late_events, unsummed_events, folded: self.state.overflow.folded, ..self.state.passed }
+        let repeated = self.state.passed.repeated + self.state.red.repeated;
+        Passed { late_events, unsummed_events, repeated, folded: self.state.overflow.folded, ..self.state.passed }
     }
 
     /// Puts `batch` into `window`. `now` is the wall clock, against which the future is refused and
@@ -192,7 +205,10 @@ impl Intake {
         window.push_spans(&batch.spans);
         self.state.red.add_logs(&batch.logs, arrived);
         window.push_logs(&batch.logs);
-        if let Some(newest) = newest {
+        self.came(newest, now);
+        if let Some(newest) = newest
+            && !self.waits()
+        {
             applied.feeds = batch.feeds.into_iter().map(|feed| (feed, newest)).collect();
         }
         self.close_buckets(window, now, &mut applied);
@@ -236,9 +252,9 @@ impl Intake {
             }
             newest = newest.max(Some(row.time));
             match row.series.id() {
-                Ok(id) => self.take(id, row.time, row.start, row.value, Origin::Sent, window, applied),
+                Ok(id) => self.admit(id, row, window, applied),
                 Err(place) => match places.get(place) {
-                    Some(Ok(id)) => self.take(*id, row.time, row.start, row.value, Origin::Sent, window, applied),
+                    Some(Ok(id)) => self.admit(*id, row, window, applied),
                     _ => self.state.overflow.fold(&numbers.strangers, place, row),
                 },
             }
@@ -248,7 +264,7 @@ impl Intake {
             match id_of(series) {
                 // Its count, which comes with it, is refused for the same reason.
                 _ if row.time > limit => {}
-                Ok(series) => self.take_histogram(HistogramRow { series, ..row }, window, applied),
+                Ok(series) => self.admit_histogram(HistogramRow { series, ..row }, window, applied),
                 // Its count and sum are folded, which is all that can be known of it.
                 Err(()) => {}
             }
@@ -359,7 +375,11 @@ impl Intake {
 
     fn close_buckets(&mut self, window: &mut Window, now: Option<UnixNanos>, applied: &mut Applied) {
         let mut derived = Vec::new();
-        self.state.red.close(now, &mut derived);
+        self.state.red.close(now, self.idle_after(), &mut derived);
+        self.take_derived(derived, window, applied);
+    }
+
+    fn take_derived(&mut self, derived: Vec<DerivedPoint>, window: &mut Window, applied: &mut Applied) {
         for DerivedPoint { series, time, value } in derived {
             match self.register(&series, Origin::Derived, window) {
                 Ok(id) => self.take(id, time, UnixNanos::MIN, value, Origin::Derived, window, applied),
@@ -385,17 +405,18 @@ impl Intake {
         window: &mut Window,
         applied: &mut Applied,
     ) {
-        let last = window.registry().last_seen(id);
-        if time == last {
+        let Some(state) = self.state.states.get_mut(id.index()) else { return };
+        let Some(kind) = state.kind else { return };
+        if state.newest == Some(time) {
             self.state.passed.repeated += 1;
             return;
         }
-        let forward = time > last;
-        if !forward {
+        let forward = state.newest < Some(time);
+        if forward {
+            state.newest = Some(time);
+        } else {
             self.state.passed.late += 1;
         }
-        let Some(state) = self.state.states.get_mut(id.index()) else { return };
-        let Some(kind) = state.kind else { return };
         let SeriesKind::Sum { temporality, monotonic } = kind else {
             window.push_point(Point { series: id, time, value });
             if forward && kind.is_judged() {
@@ -426,16 +447,14 @@ impl Intake {
     /// Puts a histogram's row into the window, and what it says of its interval beside it.
     fn take_histogram(&mut self, row: HistogramRow, window: &mut Window, applied: &mut Applied) {
         let (id, time) = (row.series, row.time);
-        let Some(&State { kind: Some(SeriesKind::Histogram { temporality }), .. }) = self.state.states.get(id.index())
-        else {
-            return;
-        };
-        let last = window.registry().last_seen(id);
-        if time == last {
+        let Some(state) = self.state.states.get_mut(id.index()) else { return };
+        let Some(SeriesKind::Histogram { temporality }) = state.kind else { return };
+        if state.newest == Some(time) {
             return;
         }
-        let derived =
-            (time > last).then(|| self.state.histograms.advance(&row, temporality).map(|i| i.derived())).flatten();
+        let forward = state.newest < Some(time);
+        state.newest = state.newest.max(Some(time));
+        let derived = forward.then(|| self.state.histograms.advance(&row, temporality).map(|i| i.derived())).flatten();
         window.push_histogram(row);
         let Some(Derived { mean, p50, p95, p99, .. }) = derived else { return };
         for (place, value) in [mean, p50, p95, p99].into_iter().enumerate() {
@@ -521,6 +540,8 @@ fn rate_of(series: &Series) -> Series {
     }
 }
 
+#[cfg(test)]
+mod any_order;
 #[cfg(test)]
 mod going_on;
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub use batch::{Batch, DerivedPoint, ExemplarRow, Feed, NumberRow, Numbers, Reje
 pub use decode::{Decoded, Decoder, Limits, Measured};
 pub use door::{Counters, Outcome, Taken, Transport};
 pub use histograms::{Derived, HistogramFault, Histograms, Interval, MAX_BUCKETS, check_histogram};
-pub use intake::{Applied, Intake, IntakeConfig, IntakeState, Outdated, Passed};
+pub use intake::{Applied, Idle, Intake, IntakeConfig, IntakeState, LatenessConfig, Outdated, Passed};
 pub use known::{KnownSeries, KnownTenants, WireKey};
 pub use queue::{Queue, Refused, Request, Submission};
 pub use red::RedConfig;

@@ -9,7 +9,7 @@ mod exemplars;
 mod saved;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
     time::Duration,
@@ -56,6 +56,8 @@ const WHOLE_AFTER: u32 = 3;
 const MIN_CALLS: u64 = 5;
 /// The 99th percentile of fewer calls is only their greatest.
 const MIN_CALLS_P99: u64 = 50;
+/// What it takes to remember a span, in bytes.
+const SEEN: usize = 16;
 /// OpenTelemetry's span kinds.
 const KINDS: usize = 6;
 /// OpenTelemetry's severity ranges: unspecified, then four numbers each.
@@ -74,6 +76,14 @@ pub(crate) struct Red {
     pub(crate) late: u64,
     /// Spans and logs of services beyond the limit.
     pub(crate) unsummed: u64,
+    /// Spans and logs that had been there before, where buckets wait.
+    pub(crate) repeated: u64,
+    /// Whether buckets wait for a time that is common to all services, see [`Red::close_at`].
+    waits: bool,
+    /// Where they wait: everything before this time is closed.
+    closed: UnixNanos,
+    /// What is remembered of spans and logs in open buckets.
+    seen: usize,
 }
 
 #[derive(Debug)]
@@ -92,7 +102,7 @@ struct Service {
 struct Operations {
     list: Vec<Operation>,
     /// Numbers in the list, by kind and by name.
-    index: [HashMap<Arc<str>, u32>; KINDS],
+    index: [BTreeMap<Arc<str>, u32>; KINDS],
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -101,13 +111,16 @@ struct Bucket {
     #[serde(with = "crate::sorted")]
     calls: HashMap<u32, Box<Calls>, foldhash::fast::FixedState>,
     logs: [u64; SEVERITIES.len()],
+    /// Hashes of the spans and logs in it, where buckets wait: what comes again is not counted again.
+    seen: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Calls {
     ok: u64,
     failed: u64,
-    seconds: f64,
+    /// Together. Integers add up to the same in any order.
+    nanos: u64,
     durations: Sketch,
     slowest: Longest,
     slowest_failed: Longest,
@@ -140,7 +153,23 @@ struct Counter {
 
 impl Red {
     pub(crate) fn new(config: RedConfig) -> Self {
-        Self { config, services: HashMap::new(), order: Vec::new(), exemplars: Vec::new(), late: 0, unsummed: 0 }
+        Self {
+            config,
+            services: HashMap::new(),
+            order: Vec::new(),
+            exemplars: Vec::new(),
+            late: 0,
+            unsummed: 0,
+            repeated: 0,
+            waits: false,
+            closed: UnixNanos::MIN,
+            seen: 0,
+        }
+    }
+
+    /// The same, with buckets that wait for [`Red::close_at`] or do not.
+    pub(crate) fn waiting(self, waits: bool) -> Self {
+        Self { waits, ..self }
     }
 
     /// Counts spans that arrived at wall time `now`.
@@ -161,22 +190,30 @@ impl Red {
     ) {
         let (width, max) = (self.config.bucket, self.config.max_operations);
         let (starts, ends) = (&spans.starts()[rows.clone()], &spans.ends()[rows.clone()]);
+        let (waits, closed) = (self.waits, self.closed);
         let Some(service) = self.service(name, ends) else { return };
         let (codes, names) = spans.names();
         let (kinds, statuses, traces) = (spans.kinds(), spans.statuses(), spans.trace_ids());
         let Service { operations, open, closed_until, progress, arrived, .. } = service;
-        let mut late = 0;
+        let (mut late, mut repeated, mut seen) = (0, 0, 0);
         let mut current: Option<(Range<i64>, &mut Bucket)> = None;
         for (row, (start, end)) in rows.zip(starts.iter().zip(ends)) {
             if !current.as_ref().is_some_and(|(range, _)| range.contains(end)) {
                 let begin = UnixNanos(*end).floor_to(width);
-                if begin < *closed_until {
+                if begin < *closed_until || begin.plus(width) <= closed {
                     late += 1;
                     continue;
                 }
                 current = Some((begin.0..begin.plus(width).0, open.entry(begin).or_default()));
             }
             let Some((_, bucket)) = &mut current else { continue };
+            if waits {
+                if !bucket.seen.insert(hash_of_span(spans, row)) {
+                    repeated += 1;
+                    continue;
+                }
+                seen += 1;
+            }
             *progress = (*progress).max(UnixNanos(*end));
             *arrived = now;
             let operation = memo.operation(codes[row], kinds[row], || {
@@ -188,32 +225,43 @@ impl Red {
             calls.add(nanos, statuses[row] == SpanStatus::Error as u8, &traces[row]);
         }
         self.late += late;
+        self.repeated += repeated;
+        self.seen += seen;
     }
 
     /// Counts log records that arrived at wall time `now`.
     pub(crate) fn add_logs(&mut self, logs: &LogColumns, now: UnixNanos) {
-        let width = self.config.bucket;
+        let (width, waits, closed) = (self.config.bucket, self.waits, self.closed);
         for (name, rows) in runs(logs.services()) {
-            let (times, severities) = (&logs.times()[rows.clone()], &logs.severities()[rows]);
+            let (times, severities) = (&logs.times()[rows.clone()], &logs.severities()[rows.clone()]);
             let Some(service) = self.service(&name, times) else { continue };
-            let mut late = 0;
+            let (mut late, mut repeated, mut seen) = (0, 0, 0);
             let mut current: Option<(Range<i64>, &mut Bucket)> = None;
-            for (time, severity) in times.iter().zip(severities) {
+            for (row, (time, severity)) in rows.zip(times.iter().zip(severities)) {
                 if !current.as_ref().is_some_and(|(range, _)| range.contains(time)) {
                     let begin = UnixNanos(*time).floor_to(width);
-                    if begin < service.closed_until {
+                    if begin < service.closed_until || begin.plus(width) <= closed {
                         late += 1;
                         continue;
                     }
                     current = Some((begin.0..begin.plus(width).0, service.open.entry(begin).or_default()));
                 }
                 let Some((_, bucket)) = &mut current else { continue };
+                if waits {
+                    if !bucket.seen.insert(hash_of_log(logs, row)) {
+                        repeated += 1;
+                        continue;
+                    }
+                    seen += 1;
+                }
                 service.progress = service.progress.max(UnixNanos(*time));
                 service.arrived = now;
                 service.logs.get_or_insert_with(|| LogSeries::new(&name));
                 bucket.logs[usize::from(*severity).div_ceil(4).min(SEVERITIES.len() - 1)] += 1;
             }
             self.late += late;
+            self.repeated += repeated;
+            self.seen += seen;
         }
     }
 
@@ -234,9 +282,9 @@ impl Red {
 
     /// Closes every bucket whose time has come, and appends what they add up to.
     ///
-    /// `now` is the wall clock; a service from which nothing came for a bucket and the grace is idle.
+    /// `now` is the wall clock; a service from which nothing came for `idle_after` is idle.
     /// `None` (in a replay) closes by progress only.
-    pub(crate) fn close(&mut self, now: Option<UnixNanos>, out: &mut Vec<DerivedPoint>) {
+    pub(crate) fn close(&mut self, now: Option<UnixNanos>, idle_after: Option<Duration>, out: &mut Vec<DerivedPoint>) {
         let RedConfig { bucket, grace, .. } = self.config;
         self.exemplars.clear();
         if let Some(now) = now {
@@ -244,22 +292,54 @@ impl Red {
             services.retain(|_, s| now.since(s.arrived) < FORGET_AFTER || !s.open.is_empty());
             self.order.retain(|name| services.contains_key(name));
         }
+        if self.waits {
+            return;
+        }
         for name in &self.order {
             let Some(service) = self.services.get_mut(name) else { continue };
-            let idle = now.is_some_and(|now| now.since(service.arrived) >= bucket + grace);
+            let idle = now.zip(idle_after).is_some_and(|(now, after)| now.since(service.arrived) >= after);
             while let Some((&start, _)) = service.open.first_key_value() {
                 let end = start.plus(bucket);
                 if !idle && service.progress < end.plus(grace) {
                     break;
                 }
                 let Some(closed) = service.open.remove(&start) else { break };
-                // The bucket in which a service is first heard, or heard again, is not whole.
-                let is_whole = start <= service.closed_until.plus(bucket * WHOLE_AFTER);
-                service.closed_until = end;
-                service.operations.exemplars(&closed, end, &mut self.exemplars);
-                service.emit(&closed, end, bucket, is_whole, out);
+                self.seen -= closed.seen.len().min(self.seen);
+                service.close(&closed, start, bucket, false, &mut self.exemplars, out);
             }
         }
+    }
+
+    /// The end of the first bucket that is open.
+    pub(crate) fn first_end(&self) -> Option<UnixNanos> {
+        let starts = self.services.values().filter_map(|service| service.open.first_key_value());
+        starts.map(|(start, _)| start.plus(self.config.bucket)).min()
+    }
+
+    /// Closes the buckets that end at `end`, where buckets wait: in the order of the names of services
+    /// and operations, so that nothing depends on who came first.
+    pub(crate) fn close_at(&mut self, end: UnixNanos, out: &mut Vec<DerivedPoint>) {
+        let bucket = self.config.bucket;
+        let start = end.minus(bucket);
+        self.exemplars.clear();
+        let mut names: Vec<&Arc<str>> = self.order.iter().collect();
+        names.sort_unstable();
+        for name in names {
+            let Some(service) = self.services.get_mut(name) else { continue };
+            let Some(closed) = service.open.remove(&start) else { continue };
+            self.seen -= closed.seen.len().min(self.seen);
+            service.close(&closed, start, bucket, true, &mut self.exemplars, out);
+        }
+    }
+
+    /// Notes that everything up to `end` is closed: what comes for it is late.
+    pub(crate) fn closed_until(&mut self, end: UnixNanos) {
+        self.closed = self.closed.max(end);
+    }
+
+    /// Bytes in which spans and logs in open buckets are remembered, roughly.
+    pub(crate) fn seen_bytes(&self) -> usize {
+        self.seen * SEEN
     }
 }
 
@@ -276,11 +356,46 @@ impl Service {
         }
     }
 
+    /// Appends what the bucket that begins at `start` adds up to, and the traces that it kept. Where
+    /// buckets wait, only `begun` operations are in it: those that have had a call by then, since others
+    /// may or may not have been met in later ones.
+    fn close(
+        &mut self,
+        bucket: &Bucket,
+        start: UnixNanos,
+        width: Duration,
+        begun: bool,
+        exemplars: &mut Vec<(SeriesKey, Exemplar)>,
+        out: &mut Vec<DerivedPoint>,
+    ) {
+        let end = start.plus(width);
+        // The bucket in which a service is first heard, or heard again, is not whole.
+        let is_whole = start <= self.closed_until.plus(width * WHOLE_AFTER);
+        self.closed_until = end;
+        self.operations.exemplars(bucket, end, exemplars);
+        self.emit(bucket, end, width, is_whole, begun, out);
+    }
+
     /// Appends what a bucket adds up to; rates only of a bucket that `is_whole`.
-    fn emit(&mut self, bucket: &Bucket, end: UnixNanos, width: Duration, is_whole: bool, out: &mut Vec<DerivedPoint>) {
+    fn emit(
+        &mut self,
+        bucket: &Bucket,
+        end: UnixNanos,
+        width: Duration,
+        is_whole: bool,
+        begun: bool,
+        out: &mut Vec<DerivedPoint>,
+    ) {
         let first = out.len();
-        for (number, operation) in (0..).zip(&mut self.operations.list) {
-            operation.emit(bucket.calls.get(&number).map(|calls| &**calls), end, width, out);
+        // In the order of their names, whichever was met first.
+        for index in &self.operations.index {
+            for number in index.values() {
+                let Some(operation) = self.operations.list.get_mut(*number as usize) else { continue };
+                let calls = bucket.calls.get(number).map(|calls| &**calls);
+                if calls.is_some() || operation.calls_ok.begun || !begun {
+                    operation.emit(calls, end, width, out);
+                }
+            }
         }
         if let Some(logs) = &mut self.logs {
             logs.emit(&bucket.logs, end, width, out);
@@ -290,6 +405,27 @@ impl Service {
             out.extend(partial.into_iter().filter(|p| !p.series.name.ends_with(":rate")));
         }
     }
+}
+
+/// What tells a span from every other one: its ids and its times.
+fn hash_of_span(spans: &SpanColumns, row: usize) -> u64 {
+    let Some(span) = spans.get(row) else { return 0 };
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for part in [&span.trace_id[..], &span.span_id, &span.start.0.to_le_bytes(), &span.end.0.to_le_bytes()] {
+        hash.update(part);
+    }
+    hash.update(span.name.as_bytes());
+    hash.digest()
+}
+
+/// What tells a log record from others, as far as anything does: its time, severity, text and span.
+fn hash_of_log(logs: &LogColumns, row: usize) -> u64 {
+    let Some(log) = logs.get(row) else { return 0 };
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for part in [&log.time.0.to_le_bytes()[..], &[log.severity], &log.trace_id, &log.span_id, log.body.as_bytes()] {
+        hash.update(part);
+    }
+    hash.digest()
 }
 
 /// Runs of rows from one service, and its name.
@@ -353,8 +489,10 @@ impl Operations {
 
     /// Appends the traces that a bucket kept, each with the series of calls that it belongs to.
     fn exemplars(&self, bucket: &Bucket, end: UnixNanos, out: &mut Vec<(SeriesKey, Exemplar)>) {
-        for (number, operation) in (0..).zip(&self.list) {
-            let Some(calls) = bucket.calls.get(&number) else { continue };
+        for (number, operation) in
+            self.index.iter().flat_map(BTreeMap::values).filter_map(|n| Some((n, self.list.get(*n as usize)?)))
+        {
+            let Some(calls) = bucket.calls.get(number) else { continue };
             for (counter, kept) in
                 [(&operation.calls_ok, &calls.slowest), (&operation.calls_failed, &calls.slowest_failed)]
             {
@@ -379,7 +517,7 @@ impl Calls {
         } else {
             self.ok += 1;
         }
-        self.seconds += seconds;
+        self.nanos = self.nanos.saturating_add(nanos);
         self.durations.add(seconds);
         self.slowest.note(nanos, trace_id);
     }
@@ -427,7 +565,7 @@ impl Operation {
         if calls.failed > 0 || self.calls_failed.begun {
             self.calls_failed.add(calls.failed as f64, begin, end, out);
         }
-        self.duration_sum.add(calls.seconds, begin, end, out);
+        self.duration_sum.add(Duration::from_nanos(calls.nanos).as_secs_f64(), begin, end, out);
         self.duration_count.add(count as f64, begin, end, out);
         out.push(point(&self.rate, end, count as f64 / width.as_secs_f64()));
         if count >= MIN_CALLS {

@@ -9,8 +9,9 @@ use std::{
 use alerting::Receiver;
 use detect::{
     rules::RuleGroup,
-    yaml::{Document, Fault, Faults, Mapping, Value},
+    yaml::{Document, Fault, Faults, Mapping, Value, parse_duration},
 };
+use ingest::Idle;
 
 use super::{Config, doors};
 use crate::journal::Durability;
@@ -97,7 +98,26 @@ fn ingest(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "span_bucket", faults, positive, &mut config.intake.red.bucket);
     set(m, "span_grace", faults, |v, f| v.duration(f), &mut config.intake.red.grace);
     set(m, "max_operations", faults, count, &mut config.intake.red.max_operations);
+    let lateness = &mut config.intake.lateness;
+    set(m, "lateness", faults, |v, f| v.duration(f), &mut lateness.lateness);
+    set(m, "lateness_bytes", faults, bytes, &mut lateness.max_bytes);
+    set(m, "idle", faults, idle, &mut lateness.idle);
     section(m, "connections", faults, |m, f| doors::connections(m, config, f));
+}
+
+/// How long senders may be silent before nobody waits for them any longer.
+fn idle(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Idle> {
+    match value.text(faults)?.as_str() {
+        "auto" => Some(Idle::Auto),
+        "off" => Some(Idle::Off),
+        text => match parse_duration(text).filter(|time| !time.is_zero()) {
+            Some(time) => Some(Idle::After(time)),
+            None => {
+                value.expected("auto, off, or a duration greater than 0", faults);
+                None
+            }
+        },
+    }
 }
 
 fn window(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {

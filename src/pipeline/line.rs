@@ -168,7 +168,7 @@ impl Line {
             self.last_arrival = Some(now);
         }
         let rejected = self.judge(applied);
-        self.advance(now);
+        self.go_on(now);
         if self.parts.window.head_len() >= SEAL_ROWS {
             self.seal_and_show();
         }
@@ -186,13 +186,28 @@ impl Line {
         applied.rejected
     }
 
+    /// Judges what has waited long enough, step by step, and evaluates what is due.
+    fn go_on(&mut self, now: UnixNanos) {
+        let evaluations = self.counts.evaluations;
+        loop {
+            let due = self.parts.engine.next_due().filter(|_| self.parts.detect);
+            let Some(applied) = self.parts.intake.release(&mut self.parts.window, Some(now), due) else { break };
+            self.judge(applied);
+            self.advance(now);
+        }
+        self.advance(now);
+        if self.counts.evaluations != evaluations {
+            self.show();
+        }
+    }
+
     /// Closes what is idle, seals, shows and writes. `cleans` says that it is time to search for series
     /// that have expired and for decisions that are too old.
     pub(super) fn tick(&mut self, now: UnixNanos, cleans: bool) {
         self.last_step = Some(now);
         let applied = self.parts.intake.tick(&mut self.parts.window, now);
         self.judge(applied);
-        self.advance(now);
+        self.go_on(now);
         if cleans {
             let expired = self.parts.window.expire_series();
             let out = self.parts.engine.forget(&expired);
@@ -213,6 +228,9 @@ impl Line {
     /// How far event time has come: as far as the data says, plus the time for which none came. The
     /// wall clock bounds it, so that one sender with a fast clock does not make all others late.
     fn event_time(&self, now: UnixNanos) -> Option<UnixNanos> {
+        if let Some(until) = self.parts.intake.judged_until() {
+            return (until > UnixNanos::MIN).then(|| until.min(now));
+        }
         let watermark = self.parts.window.watermark()?;
         let idle = self.last_arrival.map_or(Duration::ZERO, |at| now.since(at));
         let idle = if idle < TICK { Duration::ZERO } else { idle };
@@ -243,7 +261,6 @@ impl Line {
         self.absorb(out);
         self.is_settled = true;
         drop(span);
-        self.show();
     }
 
     /// Writes what the core wants written, and announces what it decided.

@@ -18,6 +18,7 @@ mod hostile;
 mod http_matrix;
 mod identity;
 mod json_matrix;
+mod lateness;
 mod malformed;
 mod overload;
 mod oversize;
@@ -27,7 +28,6 @@ mod streams;
 mod tenants;
 
 #[path = "../support/api.rs"]
-#[expect(dead_code, reason = "these tests use a part of it")]
 mod api;
 #[path = "../support/binary.rs"]
 #[expect(dead_code, reason = "these tests use a part of it")]

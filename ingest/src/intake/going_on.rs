@@ -36,16 +36,16 @@ enum Event {
 
 /// What one point is made of; each signal takes what it needs.
 #[derive(Clone, Debug)]
-struct Item {
-    shape: u8,
-    name: u8,
-    service: u8,
+pub(super) struct Item {
+    pub(super) shape: u8,
+    pub(super) name: u8,
+    pub(super) service: u8,
     /// Seconds.
-    time: u64,
-    value: u8,
+    pub(super) time: u64,
+    pub(super) value: u8,
 }
 
-fn item() -> impl Strategy<Value = Item> {
+pub(super) fn item() -> impl Strategy<Value = Item> {
     (0..8_u8, 0..3_u8, 0..2_u8, 0..60_u64, any::<u8>()).prop_map(|(shape, name, service, time, value)| Item {
         shape,
         name,
@@ -83,7 +83,7 @@ fn resource(service: u8) -> Option<Resource> {
 }
 
 /// Every shape of metric; of the shape 7 an attribute comes twice.
-fn metrics(items: &[Item]) -> Vec<u8> {
+pub(super) fn metrics(items: &[Item]) -> Vec<u8> {
     let one = |item: &Item| {
         let (time, start) = (item.time * SECOND, u64::from(item.value % 4) * 20 * SECOND);
         let mut attributes = vec![pair("a", &item.name.to_string())];
@@ -136,7 +136,7 @@ fn metrics(items: &[Item]) -> Vec<u8> {
     ExportMetricsServiceRequest { resource_metrics: items.iter().map(one).collect() }.encode_to_vec()
 }
 
-fn spans(items: &[Item]) -> Vec<u8> {
+pub(super) fn spans(items: &[Item]) -> Vec<u8> {
     let one = |item: &Item| {
         let end_time_unix_nano = item.time * SECOND;
         let status = Some(Status { code: i32::from(item.value % 3), ..Status::default() });
@@ -156,7 +156,7 @@ fn spans(items: &[Item]) -> Vec<u8> {
     ExportTraceServiceRequest { resource_spans: items.iter().map(one).collect() }.encode_to_vec()
 }
 
-fn logs(items: &[Item]) -> Vec<u8> {
+pub(super) fn logs(items: &[Item]) -> Vec<u8> {
     let one = |item: &Item| {
         let record = LogRecord {
             time_unix_nano: item.time * SECOND,
@@ -170,9 +170,10 @@ fn logs(items: &[Item]) -> Vec<u8> {
 }
 
 /// Limits that the events exceed.
-fn config() -> IntakeConfig {
+fn config(lateness: u64) -> IntakeConfig {
+    let lateness = LatenessConfig { lateness: Duration::from_secs(lateness), ..LatenessConfig::default() };
     let red = RedConfig { max_operations: 4, ..RedConfig::default() };
-    IntakeConfig { max_series: 24, max_series_per_metric: 4, red, ..IntakeConfig::default() }
+    IntakeConfig { max_series: 24, max_series_per_metric: 4, red, lateness, ..IntakeConfig::default() }
 }
 
 struct Run {
@@ -181,23 +182,24 @@ struct Run {
     known: Arc<KnownSeries>,
     /// Whether series are decoded by number once they have been met.
     knows: bool,
+    lateness: u64,
 }
 
 /// What came of an event, comparable to the bit.
 type Outcome = (Vec<(SeriesId, UnixNanos, u64)>, Vec<(Feed, UnixNanos)>, Rejections);
 
 impl Run {
-    fn new(knows: bool) -> Self {
+    fn new(knows: bool, lateness: u64) -> Self {
         let known = Arc::new(KnownSeries::new(1_000));
         // Series expire after 20 s, so that their numbers come back as others'.
         let short = Duration::from_secs(10);
         let window = Window::new(Config { span: short, series_idle: short, ..Config::default() });
-        Self { intake: Intake::new(config(), Arc::clone(&known)), window, known, knows }
+        Self { intake: Intake::new(config(lateness), Arc::clone(&known)), window, known, knows, lateness }
     }
 
     fn play(&mut self, (step, event): (u64, &Event)) -> Outcome {
         let now = UnixNanos(i64::try_from((NOW + step * 8) * SECOND).expect("fits"));
-        let applied = match event {
+        let mut applied = match event {
             Event::Request(signal, body) => {
                 let decoder = Decoder::new(Limits::default());
                 let measured = decoder.measure(*signal, Encoding::Protobuf, body).expect("is a request");
@@ -213,6 +215,10 @@ impl Run {
                 Applied::default()
             }
         };
+        while let Some(further) = self.intake.release(&mut self.window, Some(now), None) {
+            applied.judged.extend(further.judged);
+            applied.feeds.extend(further.feeds);
+        }
         let bits = |p: &Point| (p.series, p.time, p.value.to_bits());
         (applied.judged.iter().map(bits).collect(), applied.feeds, applied.rejected)
     }
@@ -224,14 +230,19 @@ impl Run {
     fn stop_and_start(&mut self) {
         let state = postcard::from_bytes(&self.bytes()).expect("was written so");
         self.known = Arc::new(KnownSeries::new(1_000));
-        self.intake = Intake::restore(config(), Arc::clone(&self.known), state);
+        self.intake = Intake::restore(config(self.lateness), Arc::clone(&self.known), state);
     }
+}
+
+/// Seconds.
+fn lateness() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(30)]
 }
 
 proptest! {
     #[test]
-    fn a_restart_anywhere_changes_nothing_that_comes_later(events in events(), stops in any::<prop::sample::Index>()) {
-        let (mut whole, mut stopped) = (Run::new(true), Run::new(true));
+    fn a_restart_anywhere_changes_nothing_that_comes_later(events in events(), stops in any::<prop::sample::Index>(), lateness in lateness()) {
+        let (mut whole, mut stopped) = (Run::new(true, lateness), Run::new(true, lateness));
         let stops = stops.index(events.len());
         for event in (0..).zip(&events) {
             if event.0 == stops as u64 {
@@ -244,8 +255,8 @@ proptest! {
     }
 
     #[test]
-    fn a_series_is_the_same_to_those_who_know_it_by_number_and_to_those_who_do_not(events in events()) {
-        let (mut knowing, mut ignorant) = (Run::new(true), Run::new(false));
+    fn a_series_is_the_same_to_those_who_know_it_by_number_and_to_those_who_do_not(events in events(), lateness in lateness()) {
+        let (mut knowing, mut ignorant) = (Run::new(true, lateness), Run::new(false, lateness));
         for event in (0..).zip(&events) {
             prop_assert_eq!(knowing.play(event), ignorant.play(event));
         }
@@ -255,7 +266,7 @@ proptest! {
 
 #[test]
 fn buckets_of_another_length_are_let_go() {
-    let mut run = Run { window: Window::new(Config::default()), ..Run::new(true) };
+    let mut run = Run { window: Window::new(Config::default()), ..Run::new(true, 0) };
     let item = |time| Item { shape: 2, name: 0, service: 0, time, value: 9 };
     run.play((0, &Event::Request(Signal::Traces, spans(&[item(3)]))));
     let state = postcard::from_bytes(&run.bytes()).expect("was written so");

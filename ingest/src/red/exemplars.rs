@@ -1,11 +1,13 @@
 //! Trace ids worth looking at: of the slowest and of the failed calls of a bucket.
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 
 /// Trace ids kept of each sort.
 const KEPT: usize = 3;
 
-/// The traces of the longest calls so far, longest first; those of equal length in the order seen.
+/// The traces of the longest calls so far, longest first; those of equal length in the order of their ids.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Longest {
     /// Nanoseconds plus one, so that a free place is shorter than every call.
@@ -16,7 +18,7 @@ impl Longest {
     #[inline]
     pub(super) fn note(&mut self, nanos: u64, trace_id: &[u8; 16]) {
         let length = nanos.saturating_add(1);
-        if length > self.kept[KEPT - 1].0 {
+        if length >= self.kept[KEPT - 1].0 {
             self.put(length, trace_id);
         }
     }
@@ -25,9 +27,10 @@ impl Longest {
     fn put(&mut self, length: u64, trace_id: &[u8; 16]) {
         let same = self.kept.iter().position(|(kept, id)| *kept > 0 && id == trace_id);
         let place = same.unwrap_or(KEPT - 1);
-        if length > self.kept[place].0 {
+        let rank = |(length, id): &(u64, [u8; 16])| (Reverse(*length), *id);
+        if rank(&(length, *trace_id)) < rank(&self.kept[place]) {
             self.kept[place] = (length, *trace_id);
-            self.kept[..=place].sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+            self.kept[..=place].sort_by_key(rank);
         }
     }
 

@@ -16,6 +16,8 @@ struct Saved<B> {
     services: Vec<SavedService<B>>,
     late: u64,
     unsummed: u64,
+    repeated: u64,
+    closed: UnixNanos,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,20 +46,33 @@ impl Serialize for Red {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let of = |name| self.services.get(name).map(|service| service.save(name));
         let services = self.order.iter().filter_map(of).collect();
-        let Self { config, late, unsummed, .. } = self;
-        Saved { bucket: config.bucket, services, late: *late, unsummed: *unsummed }.serialize(serializer)
+        let Self { config, late, unsummed, repeated, closed, .. } = self;
+        let (bucket, late, unsummed) = (config.bucket, *late, *unsummed);
+        Saved { bucket, services, late, unsummed, repeated: *repeated, closed: *closed }.serialize(serializer)
     }
 }
 
 /// With the default configuration, see [`Red::configured`].
 impl<'de> Deserialize<'de> for Red {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Saved { bucket, services, late, unsummed } =
+        let Saved { bucket, services, late, unsummed, repeated, closed } =
             Saved::<BTreeMap<UnixNanos, Bucket>>::deserialize(deserializer)?;
+        let seen = services.iter().flat_map(|service| service.open.values()).map(|bucket| bucket.seen.len()).sum();
         let order = services.iter().map(|service| Arc::clone(&service.name)).collect();
         let services = services.into_iter().map(SavedService::service).collect();
         let config = RedConfig { bucket, ..RedConfig::default() };
-        Ok(Self { config, services, order, exemplars: Vec::new(), late, unsummed })
+        Ok(Self {
+            config,
+            services,
+            order,
+            exemplars: Vec::new(),
+            late,
+            unsummed,
+            repeated,
+            waits: false,
+            closed,
+            seen,
+        })
     }
 }
 
@@ -67,6 +82,7 @@ impl Red {
     pub(crate) fn configured(mut self, config: RedConfig) -> Self {
         if self.config.bucket != config.bucket {
             self.services.values_mut().for_each(|service| service.open.clear());
+            self.seen = 0;
         }
         self.config = config;
         self

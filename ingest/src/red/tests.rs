@@ -2,6 +2,8 @@ use window::{LogRow, SpanRow};
 
 use super::*;
 
+const IDLE: Option<Duration> = Some(Duration::from_secs(20));
+
 fn secs(s: i64) -> UnixNanos {
     UnixNanos(s * 1_000_000_000)
 }
@@ -38,10 +40,10 @@ fn a_bucket_adds_up_to_rate_errors_and_durations() {
     let mut red = Red::new(RedConfig::default());
     filled(&mut red);
     let mut out = Vec::new();
-    red.close(None, &mut out);
+    red.close(None, IDLE, &mut out);
     assert!(out.is_empty(), "the last, unfinished bucket is never judged");
     red.add_spans(&span("shop/api", "GET /", 20, 100, false), secs(20));
-    red.close(None, &mut out);
+    red.close(None, IDLE, &mut out);
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", "GET /"), [(10, 4.0)]);
     assert_eq!(values(&out, "traces_span_metrics_errors:ratio", "GET /"), [(10, 0.1)]);
     let counted = |status: &str| {
@@ -66,7 +68,7 @@ fn the_bucket_in_which_a_service_is_first_heard_has_no_rate() {
         red.add_spans(&span("s", "op", t, 1, false), secs(t));
     }
     let mut out = Vec::new();
-    red.close(None, &mut out);
+    red.close(None, IDLE, &mut out);
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", ""), [(20, 0.2), (120, 0.1)]);
     assert_eq!(
         values(&out, "traces_span_metrics_duration_seconds_count", "").len(),
@@ -80,9 +82,9 @@ fn an_idle_service_is_closed_by_the_wall_clock() {
     let mut red = Red::new(RedConfig::default());
     filled(&mut red);
     let mut out = Vec::new();
-    red.close(Some(secs(22)), &mut out);
+    red.close(Some(secs(22)), IDLE, &mut out);
     assert!(out.is_empty());
-    red.close(Some(secs(23)), &mut out);
+    red.close(Some(secs(23)), IDLE, &mut out);
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", "GET /").last(), Some(&(10, 4.0)));
 }
 
@@ -92,7 +94,7 @@ fn late_spans_are_counted_and_change_nothing() {
     filled(&mut red);
     red.add_spans(&span("shop/api", "GET /", 25, 1, false), secs(25));
     let mut out = Vec::new();
-    red.close(None, &mut out);
+    red.close(None, IDLE, &mut out);
     red.add_spans(&span("shop/api", "GET /", 4, 1, false), secs(25));
     assert_eq!(red.late, 1);
 }
@@ -105,7 +107,7 @@ fn an_operation_without_calls_has_rate_zero_while_its_service_lives() {
         red.add_spans(&span("shop/api", "PUT /", t, 1, false), secs(t));
     }
     let mut out = Vec::new();
-    red.close(None, &mut out);
+    red.close(None, IDLE, &mut out);
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", "GET /"), [(10, 4.0), (20, 0.0)]);
     assert!(values(&out, "traces_span_metrics_errors:ratio", "GET /").len() == 1, "a share of nothing is no data");
 }
@@ -117,7 +119,7 @@ fn operations_beyond_the_limit_share_one() {
         red.add_spans(&span("s", &format!("op {i}"), second, 1, false), secs(1));
     }
     let mut out = Vec::new();
-    red.close(Some(secs(100)), &mut out);
+    red.close(Some(secs(100)), IDLE, &mut out);
     assert_eq!(values(&out, "traces_span_metrics_calls:rate", OVERFLOW), [(10, 0.8)]);
 }
 
@@ -131,7 +133,7 @@ fn log_records_are_counted_by_severity() {
         red.add_logs(&logs, secs(1));
     }
     let mut out = Vec::new();
-    red.close(Some(secs(100)), &mut out);
+    red.close(Some(secs(100)), IDLE, &mut out);
     assert_eq!(values(&out, "log_records:rate", "INFO"), [(10, 0.3)]);
     assert_eq!(values(&out, "log_records:rate", "ERROR"), [(10, 0.1)]);
     assert_eq!(values(&out, "log_records:rate", "DEBUG"), []);
@@ -144,8 +146,8 @@ fn a_service_that_is_gone_for_a_day_gives_its_place_to_another() {
     red.add_spans(&span("new", "op", 2, 1, false), secs(2));
     assert_eq!(red.unsummed, 1);
     let mut out = Vec::new();
-    red.close(Some(secs(100)), &mut out);
-    red.close(Some(secs(90_000)), &mut out);
+    red.close(Some(secs(100)), IDLE, &mut out);
+    red.close(Some(secs(90_000)), IDLE, &mut out);
     red.add_spans(&span("new", "op", 90_000, 1, false), secs(90_000));
     assert_eq!(red.unsummed, 1);
 }
@@ -170,8 +172,8 @@ fn one_batch_of_many_services_names_and_buckets_is_the_same_as_span_by_span() {
     }
     whole.add_spans(&all, secs(7));
     let (mut out, mut expected) = (Vec::new(), Vec::new());
-    whole.close(Some(secs(1_000)), &mut out);
-    single.close(Some(secs(1_000)), &mut expected);
+    whole.close(Some(secs(1_000)), IDLE, &mut out);
+    single.close(Some(secs(1_000)), IDLE, &mut expected);
     let said = |points: &[DerivedPoint]| -> Vec<(SeriesKey, UnixNanos, u64)> {
         points.iter().map(|p| (p.series.key, p.time, p.value.to_bits())).collect()
     };
@@ -186,10 +188,10 @@ fn a_closed_bucket_names_its_slowest_and_its_failed_traces() {
     for (millis, failed) in [(10, false), (40, false), (20, true), (30, false), (5, true)] {
         red.add_spans(&span("shop", "GET /", 3, millis, failed), secs(3));
     }
-    red.close(Some(secs(100)), &mut Vec::new());
+    red.close(Some(secs(100)), IDLE, &mut Vec::new());
     let found: Vec<(u8, f64)> = red.exemplars.iter().map(|(_, e)| (e.trace_id[0], e.value)).collect();
     assert_eq!(found, [(40, 0.04), (30, 0.03), (20, 0.02), (20, 0.02), (5, 0.005)], "slowest, then failed");
     assert_ne!(red.exemplars[2].0, red.exemplars[3].0, "failed calls are another series");
-    red.close(Some(secs(200)), &mut Vec::new());
+    red.close(Some(secs(200)), IDLE, &mut Vec::new());
     assert!(red.exemplars.is_empty());
 }
