@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(modes(&[1_000.25, 1_000.5, 1_001.0]), [34, 34, 34], "their differences");
         assert_eq!(modes(&[361.0 / 60.0, 7.0, 1_001.0 / 60.0]), [SIXTIETHS + DELTA; 3]);
         assert_eq!(modes(&[1_678_991.516_666_67, 1_678_990.833_333_33]), [PRINTED_SIXTIETHS + DELTA; 2]);
-        let long = f64::from_bits(0x3fd5_5555_5555_5551);
+        let long = f64::from_bits(0x7ff8_0000_0000_0001);
         assert_eq!(modes(&[long, long, -0.0]), [RAW, XOR, RAW]);
     }
 
