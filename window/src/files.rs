@@ -30,6 +30,9 @@ const FAN_IN: usize = 8;
 /// Files with more rows, or more bytes, than these together are not merged.
 const MERGE_ROWS: u64 = 1 << 22;
 const MERGE_BYTES: u64 = 32 << 20;
+/// Two neighbours with fewer rows than these together are merged at once: what a file takes beside its
+/// rows would be most of it.
+const SMALL_ROWS: u64 = 1 << 13;
 /// Extension of files that are being written.
 const UNFINISHED: &str = "tmp";
 /// What [`Damage::set_aside`] appends to a name.
@@ -46,6 +49,8 @@ pub struct ChunkFiles {
     last: u64,
     /// The checkpoint that is written and does not count yet.
     pending: Option<u64>,
+    /// Rows at or before this time are not merged further.
+    floor: UnixNanos,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +109,7 @@ impl ChunkFiles {
             }
         }
         let last = files.iter().map(|f| f.name.last).max().unwrap_or(0);
-        Ok((Self { dir, files, counted: 0, last, pending: None }, damages))
+        Ok((Self { dir, files, counted: 0, last, pending: None, floor: UnixNanos::MIN }, damages))
     }
 
     /// Reads the rows of all checkpoints up to `checkpoint`, the one that the caller's state names; 0
@@ -173,6 +178,7 @@ impl ChunkFiles {
     pub fn commit(&mut self, checkpoint: u64, floor: UnixNanos) -> io::Result<()> {
         self.counted = checkpoint;
         self.pending = None;
+        self.floor = self.floor.max(floor);
         // Exemplars are counted from the newest on, so that they leave from the oldest on only.
         let kept = |f: &&ChunkFile| f.name.table == Table::Exemplars && f.name.newest > floor;
         let exemplars = self.files.iter().filter(kept).map(|f| f.name.first).min().unwrap_or(u64::MAX);
@@ -192,6 +198,7 @@ impl ChunkFiles {
                 let path = self.dir.join(file.name.to_string());
                 read(&path, file.name, &mut rows).map_err(|e| io::Error::other(format!("{}: {e}", path.display())))?;
             }
+            rows.cut(self.floor);
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
             let parts = ipc::encode(table, &rows).map_err(io::Error::other)?;
             let [merged] = &parts[..] else { continue };
@@ -221,25 +228,24 @@ impl ChunkFiles {
         self.files.is_empty()
     }
 
-    /// [`FAN_IN`] neighbouring files that count, none of a greater size class than the last.
+    /// Neighbouring files that count and should be one: [`FAN_IN`] of them, none of a greater size class
+    /// than the last, or two small ones.
     fn run_of(&self, table: Table) -> Option<Vec<ChunkFile>> {
         let class = |f: &ChunkFile| f.name.rows.max(1).ilog(FAN_IN as u64);
         let mut files: Vec<ChunkFile> =
             self.files.iter().filter(|f| f.name.table == table && f.name.last <= self.counted).copied().collect();
         files.sort_by_key(|f| (f.name.first, f.name.part));
-        let fits = |run: &&[ChunkFile]| {
+        // The parts of one checkpoint stay what they are: a merged file has no parts.
+        let whole = |f: &ChunkFile| files.iter().filter(|other| other.name.first == f.name.first).count() == 1;
+        let rows = |run: &[ChunkFile]| run.iter().map(|f| f.name.rows).sum::<u64>();
+        let bytes = |run: &[ChunkFile]| run.iter().map(|f| f.bytes).sum::<u64>();
+        let alike = |run: &&[ChunkFile]| {
             let greatest = run.last().map_or(0, class);
-            // The parts of one checkpoint stay together.
-            let parts = run.iter().all(|f| f.name.part == 0) && {
-                let borders = [run.first(), run.last()].map(|f| f.map_or((0, 0), |f| (f.name.first, f.name.last)));
-                let siblings = |f: &&ChunkFile| borders.contains(&(f.name.first, f.name.last));
-                files.iter().filter(siblings).count() == 2
-            };
-            let small = run.iter().map(|f| f.name.rows).sum::<u64>() <= MERGE_ROWS
-                && run.iter().map(|f| f.bytes).sum::<u64>() <= MERGE_BYTES;
-            small && parts && run.iter().all(|f| class(f) <= greatest)
+            rows(run) <= MERGE_ROWS && bytes(run) <= MERGE_BYTES && run.iter().all(|f| whole(f) && class(f) <= greatest)
         };
-        files.windows(FAN_IN).rfind(fits).map(<[_]>::to_vec)
+        let small = |run: &&[ChunkFile]| rows(run) <= SMALL_ROWS && bytes(run) <= MERGE_BYTES && run.iter().all(whole);
+        let run = files.windows(2).rfind(small).or_else(|| files.windows(FAN_IN).rfind(alike));
+        run.map(<[_]>::to_vec)
     }
 
     /// Writes a file under its final name. The directory is not synced.

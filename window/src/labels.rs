@@ -39,6 +39,11 @@ impl Labels {
         &self.0
     }
 
+    /// Whether somebody else has the same storage.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// The value of `name`, if the label is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -1,5 +1,6 @@
 //! What a series is, and the registry that gives each one a dense number.
 
+mod interned;
 mod saved;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use self::interned::Interner;
 pub(crate) use self::saved::SavedRegistry;
 use crate::{Labels, UnixNanos};
 
@@ -167,6 +169,7 @@ pub struct Registry {
     shown: HashSet<u64, foldhash::fast::RandomState>,
     last_seen: Vec<UnixNanos>,
     free: Vec<SeriesId>,
+    interner: Interner,
     limit: usize,
 }
 
@@ -180,6 +183,7 @@ impl Registry {
             shown: HashSet::default(),
             last_seen: Vec::new(),
             free: Vec::new(),
+            interner: Interner::default(),
             limit: limit.min(u32::MAX as usize),
         }
     }
@@ -210,7 +214,7 @@ impl Registry {
             series.labels = series.labels.with(AMBIGUOUS_LABEL, &format!("{:08x}", key.0 & 0xffff_ffff));
             self.shown.insert(shown_hash(&series));
         }
-        let series = Arc::new(series);
+        let series = Arc::new(self.interner.series(&series));
         let id = self.place(Arc::clone(&series));
         self.by_key.insert(key, id);
         let names = Arc::make_mut(&mut self.view.by_name);
@@ -276,6 +280,7 @@ impl Registry {
             !ids.is_empty()
         });
         self.free.extend(gone.iter().rev());
+        self.interner.sweep();
         gone
     }
 

@@ -62,8 +62,9 @@ const LOG_BYTES: usize = 77;
 pub(crate) const MAX_EXEMPLARS: usize = 1 << 18;
 /// How many neighbouring chunks of like size become one.
 const FAN_IN: usize = 8;
-/// Chunks with more rows than this are not merged further, so that eviction stays fine-grained.
-const MERGE_ROWS: usize = 1 << 19;
+/// Chunks with more rows than this together are not merged, so that a merge takes some tens of
+/// milliseconds. It is enough for 100,000 series to have ten points each in a chunk.
+const MERGE_ROWS: usize = 1 << 20;
 /// A head of spans or logs with more bytes of texts and attributes is sealed before its time. Below
 /// 32 MiB the usual allocators give the memory of an evicted chunk to a new one, without asking the
 /// system for pages.

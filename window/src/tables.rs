@@ -59,4 +59,20 @@ impl Tables {
         let dead = self.exemplars.iter().take_while(|rows| rows.iter().all(|row| row.time <= floor)).count();
         self.exemplars.drain(..dead);
     }
+
+    /// Cuts rows off that are not after `floor`, where that is cheap: not from spans, logs and exemplars.
+    pub(crate) fn cut(&mut self, floor: UnixNanos) {
+        self.numbers = self.numbers.iter().filter_map(|c| cut_off(c, c.span, floor, || c.after(floor))).collect();
+        self.histograms = self.histograms.iter().filter_map(|c| cut_off(c, c.span, floor, || c.after(floor))).collect();
+    }
+}
+
+/// What is left of a chunk with rows of these times after `floor`.
+fn cut_off<C>(
+    chunk: &Arc<C>,
+    span: (UnixNanos, UnixNanos),
+    floor: UnixNanos,
+    after: impl FnOnce() -> Option<C>,
+) -> Option<Arc<C>> {
+    if span.0 > floor { Some(Arc::clone(chunk)) } else { after().map(Arc::new) }
 }

@@ -99,7 +99,7 @@ impl HistogramChunk {
     }
 
     /// The rows that are newer than `floor`; `None` when there are none.
-    pub(super) fn after(&self, floor: UnixNanos) -> Option<Self> {
+    pub(crate) fn after(&self, floor: UnixNanos) -> Option<Self> {
         Self::seal_shape(self.shape(), self.iter().filter(|row| row.time > floor).collect())
     }
 

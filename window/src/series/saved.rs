@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, RegistryView, SEGMENT, Series, SeriesId, SeriesKey, SeriesKind, shown_hash};
+use super::{Interner, Registry, RegistryView, SEGMENT, Series, SeriesId, SeriesKey, SeriesKind, shown_hash};
 use crate::{BadState, Labels, UnixNanos};
 
 /// A registry as plain data: places by number, those that wait for another series among them.
@@ -37,54 +37,43 @@ struct Place {
 
 type Numbers<K> = HashMap<K, u32, foldhash::fast::RandomState>;
 
-/// Numbers texts and label sets in order of first appearance. What is shared is recognised by its
-/// address; whether it is shared does not change the numbers.
+/// Numbers texts and label sets in order of first appearance. The registry keeps each once, so that
+/// they are told apart by address.
 #[derive(Default)]
-struct Numbering<'a> {
+struct Numbering {
     texts: Vec<Arc<str>>,
     text_at: Numbers<*const u8>,
-    text_of: Numbers<&'a str>,
     labels: Vec<Vec<(u32, u32)>>,
     labels_at: Numbers<*const u8>,
-    labels_of: Numbers<Vec<(u32, u32)>>,
 }
 
 fn number(len: usize) -> u32 {
     u32::try_from(len).expect("texts and label sets are fewer than 2^32")
 }
 
-impl<'a> Numbering<'a> {
-    fn text(&mut self, text: &'a Arc<str>) -> u32 {
-        // Empty texts have no address of their own.
-        let address = (!text.is_empty()).then(|| text.as_ptr());
-        if let Some(known) = address.and_then(|a| self.text_at.get(&a)) {
-            return *known;
-        }
+impl Numbering {
+    fn text(&mut self, text: &Arc<str>) -> u32 {
         let next = number(self.texts.len());
-        let code = *self.text_of.entry(text).or_insert(next);
+        let code = *self.text_at.entry(text.as_ptr()).or_insert(next);
         if code == next {
             self.texts.push(Arc::clone(text));
         }
-        self.text_at.extend(address.map(|a| (a, code)));
         code
     }
 
-    fn labels(&mut self, labels: &'a Labels) -> u32 {
-        let address = (!labels.is_empty()).then(|| labels.shared().as_ptr().cast::<u8>());
-        if let Some(known) = address.and_then(|a| self.labels_at.get(&a)) {
+    fn labels(&mut self, labels: &Labels) -> u32 {
+        let address = labels.shared().as_ptr().cast::<u8>();
+        if let Some(known) = self.labels_at.get(&address) {
             return *known;
         }
-        let pairs: Vec<(u32, u32)> = labels.shared().iter().map(|(n, v)| (self.text(n), self.text(v))).collect();
+        let pairs = labels.shared().iter().map(|(n, v)| (self.text(n), self.text(v))).collect();
         let next = number(self.labels.len());
-        let code = *self.labels_of.entry(pairs).or_insert_with_key(|pairs| {
-            self.labels.push(pairs.clone());
-            next
-        });
-        self.labels_at.extend(address.map(|a| (a, code)));
-        code
+        self.labels.push(pairs);
+        self.labels_at.insert(address, next);
+        next
     }
 
-    fn place(&mut self, series: &'a Series, last_seen: UnixNanos) -> Place {
+    fn place(&mut self, series: &Series, last_seen: UnixNanos) -> Place {
         Place {
             key: series.key,
             name: self.text(&series.name),
@@ -177,6 +166,7 @@ impl Registry {
         }
         self.last_seen = saved.places.iter().map(|place| place.last_seen).collect();
         self.free = saved.free;
+        self.interner = Interner::of(&saved.texts, &labels);
         self.view = view;
         Ok(())
     }

@@ -1,11 +1,15 @@
-//! Values as decimals where that is exact.
+//! Values as decimals, or as parts of sixty, where that is exact.
 
 /// How a value is written, one byte a row:
-/// `e` below 32: the integer `i` with `value == i / 10^e`, zigzag;
+/// `e` below 32: the integer `i` of which [`quotient`] makes the value, zigzag;
 /// 32 + `e`: its difference to the last integer of the series with the same `e`, zigzag;
 /// [`RAW`]: the bits;
 /// [`XOR`]: the bits that differ from those of the last value of the series.
 const DELTA: u8 = 32;
+/// Beside the exponents of ten: an integer by sixty, as what was counted in a minute and divided by its
+/// seconds is; and the same, rounded to fifteen digits, as programs print it.
+const SIXTIETHS: u8 = 23;
+const PRINTED_SIXTIETHS: u8 = 24;
 const RAW: u8 = 64;
 const XOR: u8 = 65;
 
@@ -14,6 +18,8 @@ const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
+/// Decimals with no more digits behind the point than these are short enough.
+const FEW_DIGITS: u8 = 6;
 /// Integers up to here are doubles.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 /// So many rows of a series share the choice of an exponent.
@@ -59,6 +65,10 @@ impl Values {
         candidates.sort_by_key(|e| std::cmp::Reverse(frequent[usize::from(*e)]));
         candidates.truncate(CANDIDATES);
         candidates.extend(greatest);
+        // Only values without few digits may be better off as parts of sixty.
+        if least.contains(&None) || greatest > Some(FEW_DIGITS) {
+            candidates.extend([SIXTIETHS, PRINTED_SIXTIETHS]);
+        }
         let ways = candidates
             .into_iter()
             .flat_map(|e| [Way { common: Some(e), delta: true }, Way { common: Some(e), delta: false }]);
@@ -90,12 +100,11 @@ impl Values {
                 RAW => f64::from_bits(number),
                 XOR => f64::from_bits(number ^ last.bits),
                 _ => {
-                    let e = mode % DELTA;
-                    let power = POWERS.get(usize::from(e)).filter(|_| mode < 2 * DELTA)?;
+                    let e = Some(mode % DELTA).filter(|_| mode < 2 * DELTA)?;
                     let before = if mode < DELTA { 0 } else { before(last, e) };
                     let integer = super::unzigzag(number).wrapping_add(before);
                     last.decimal = Some((e, integer));
-                    as_float(integer) / power
+                    quotient(as_float(integer), e)?
                 }
             };
             last.bits = value.to_bits();
@@ -121,7 +130,7 @@ impl Way {
     /// Mode, number and a cost in bits.
     fn code(self, value: f64, least: Option<u8>, last: &mut Last) -> (u8, u64, u32) {
         const MODE_BITS: u32 = 1;
-        let common = self.common.filter(|e| least.is_some_and(|least| least <= *e));
+        let common = self.common.filter(|e| *e >= SIXTIETHS || least.is_some_and(|least| least <= *e));
         let decimal = common.and_then(|e| Some((e, integer(value, e)?)));
         let is_common = decimal.is_some();
         let decimal = decimal.or_else(|| least.and_then(|e| Some((e, integer(value, e)?))));
@@ -144,16 +153,35 @@ fn exponent(value: f64) -> Option<u8> {
     (0_u8..).zip(POWERS).map(|(e, _)| e).find(|e| integer(value, *e).is_some())
 }
 
-/// The integer `i` with `value == i / 10^e`, bit by bit.
+/// The value that an integer stands for; `None` when there is no such `e`.
+fn quotient(integer: f64, e: u8) -> Option<f64> {
+    match e {
+        SIXTIETHS => Some(integer / 60.0),
+        PRINTED_SIXTIETHS => Some(printed(integer / 60.0)),
+        _ => POWERS.get(usize::from(e)).map(|power| integer / power),
+    }
+}
+
+/// A value of fifteen digits, most often the one that is nearest. Made of exact operations only, so
+/// that it is the same everywhere.
+fn printed(value: f64) -> f64 {
+    let digits = POWERS.iter().take_while(|power| value.abs() >= **power).count();
+    match POWERS.get(15_usize.saturating_sub(digits)) {
+        Some(power) if digits > 0 => (value * power).round() / power,
+        _ => value,
+    }
+}
+
+/// The integer of which [`quotient`] makes `value`, bit by bit.
 fn integer(value: f64, e: u8) -> Option<i64> {
-    let power = POWERS.get(usize::from(e))?;
-    let scaled = (value * power).round();
-    if scaled.is_nan() || scaled.abs() > EXACT || (scaled / power).to_bits() != value.to_bits() {
+    let factor = if e >= SIXTIETHS { &60.0 } else { POWERS.get(usize::from(e))? };
+    let scaled = (value * factor).round();
+    if scaled.is_nan() || scaled.abs() > EXACT {
         return None;
     }
     let integer = as_integer(scaled);
-    // Minus zero is not an integer's.
-    (as_float(integer) / power).to_bits().eq(&value.to_bits()).then_some(integer)
+    // Minus zero is no integer's.
+    (quotient(as_float(integer), e)?.to_bits() == value.to_bits()).then_some(integer)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "only integers up to 2^53 are asked for")]
@@ -167,4 +195,35 @@ fn as_integer(float: f64) -> i64 {
 )]
 fn as_float(integer: i64) -> f64 {
     integer as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modes(values: &[f64]) -> Vec<u8> {
+        let series = vec![1; values.len()];
+        let coded = Values::of(&series, values);
+        let modes = coded.modes.clone();
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&coded.floats(&series).expect("was written so")), bits(values));
+        modes
+    }
+
+    #[test]
+    fn the_shortest_way_is_taken() {
+        assert_eq!(modes(&[0.16, 9.11, 0.5]), [2, 2, 2], "hundredths");
+        assert_eq!(modes(&[1_000.25, 1_000.5, 1_001.0]), [34, 34, 34], "their differences");
+        assert_eq!(modes(&[361.0 / 60.0, 7.0, 1_001.0 / 60.0]), [SIXTIETHS + DELTA; 3]);
+        assert_eq!(modes(&[1_678_991.516_666_67, 1_678_990.833_333_33]), [PRINTED_SIXTIETHS + DELTA; 2]);
+        let long = f64::from_bits(0x7ff8_0000_0000_0001);
+        assert_eq!(modes(&[long, long, -0.0]), [RAW, XOR, RAW]);
+    }
+
+    #[test]
+    fn what_is_no_mode_gives_nothing() {
+        for mode in [25, 31, 57, 66, 255] {
+            assert!(Values { modes: vec![mode], numbers: vec![3] }.floats(&[1]).is_none(), "{mode}");
+        }
+    }
 }
