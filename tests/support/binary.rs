@@ -24,8 +24,6 @@ pub(crate) struct Binary {
     pub(crate) http: String,
     /// REST, `http://host:port`.
     pub(crate) api: String,
-    /// What it says when it starts.
-    lines: mpsc::Receiver<String>,
     log: Arc<Mutex<String>>,
 }
 
@@ -38,8 +36,8 @@ impl Binary {
 
     /// The same, with these variables in its environment.
     pub(crate) fn start_with(arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
-        let mut binary = Self::spawn(Command::new(env!("CARGO_BIN_EXE_bellwether")), arguments, environment);
-        assert!(binary.listens(), "it did not say where it listens:\n{}", binary.log());
+        let (mut binary, lines) = Self::spawn(Command::new(env!("CARGO_BIN_EXE_bellwether")), arguments, environment);
+        assert!(binary.listens(&lines), "it did not say where it listens:\n{}", binary.log());
         binary
     }
 
@@ -49,11 +47,16 @@ impl Binary {
         let (program, options) = wrapper.split_first()?;
         let mut command = Command::new(program);
         command.args(options).arg(env!("CARGO_BIN_EXE_bellwether"));
-        let mut binary = Self::spawn(command, arguments, &[]);
-        binary.listens().then_some(binary)
+        let (mut binary, lines) = Self::spawn(command, arguments, &[]);
+        binary.listens(&lines).then_some(binary)
     }
 
-    fn spawn(mut command: Command, arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
+    /// The process, and the lines that it prints.
+    fn spawn(
+        mut command: Command,
+        arguments: &[&OsStr],
+        environment: &[(&str, &str)],
+    ) -> (Self, mpsc::Receiver<String>) {
         let mut child = command
             .args(arguments)
             // What the developer has set must not decide what is tested.
@@ -73,15 +76,15 @@ impl Binary {
         });
         let stderr = child.stderr.take().expect("stderr is piped");
         follow(stderr, Arc::clone(&log), |_| {});
-        Self { child, grpc: String::new(), http: String::new(), api: String::new(), lines, log }
+        (Self { child, grpc: String::new(), http: String::new(), api: String::new(), log }, lines)
     }
 
     /// Reads where it listens; whether it says so.
-    fn listens(&mut self) -> bool {
+    fn listens(&mut self, lines: &mpsc::Receiver<String>) -> bool {
         let deadline = Instant::now() + START_LIMIT;
         while self.grpc.is_empty() || self.http.is_empty() || self.api.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else { return false };
+            let Ok(line) = lines.recv_timeout(left) else { return false };
             let after = |prefix: &str| line.trim_start().strip_prefix(prefix).map(|rest| rest.trim().to_owned());
             if let Some(address) = after("OTLP/gRPC") {
                 self.grpc = format!("http://{address}");
