@@ -36,8 +36,7 @@ impl Binary {
 
     /// The same, with these variables in its environment.
     pub(crate) fn start_with(arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
-        let command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
-        let (mut binary, lines) = Self::spawn(command, arguments, environment);
+        let (mut binary, lines) = Self::spawn(Command::new(env!("CARGO_BIN_EXE_bellwether")), arguments, environment);
         assert!(binary.listens(&lines), "it did not say where it listens:\n{}", binary.log());
         binary
     }
@@ -52,7 +51,7 @@ impl Binary {
         binary.listens(&lines).then_some(binary)
     }
 
-    /// Starts it; what it says comes as lines.
+    /// The process, and the lines that it prints.
     fn spawn(
         mut command: Command,
         arguments: &[&OsStr],

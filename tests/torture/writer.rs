@@ -31,7 +31,7 @@ fn writes_when_told_where() {
 /// The record with this number.
 pub(crate) fn text(number: u64) -> String {
     // Some are longer than what is buffered.
-    let filler = if number % 17 == 0 { 70_000 } else { number * 37 % 300 };
+    let filler = if number.is_multiple_of(17) { 70_000 } else { number * 37 % 300 };
     format!("{number} {}", "x".repeat(usize::try_from(filler).expect("small")))
 }
 
