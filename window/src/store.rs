@@ -208,8 +208,13 @@ impl Window {
     /// To be called once, when the window has been restored and the log replayed: what is pushed before
     /// may have been in the history of the earlier run.
     pub fn begin_history(&mut self) {
-        let snapshot = self.seal();
+        let mut snapshot = self.seal();
         if let Some(historian) = self.historian.as_ref().filter(|_| !self.hands_over) {
+            if let Some(oldest) = self.numbers.iter().map(|chunk| chunk.span.0).min() {
+                // Not even the log may reach back as far as the window does.
+                self.past_until = UnixNanos(oldest.0.saturating_sub(1));
+            }
+            snapshot.past = None;
             historian.rebuild(snapshot, self.raw_after());
             self.hands_over = true;
         }
