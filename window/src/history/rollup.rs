@@ -202,7 +202,7 @@ mod tests {
         let some = of(&[(1, f64::NAN), (2, 2.0)]);
         assert_eq!((some.min, some.max, some.count), (2.0, 2.0, 2));
         assert!(some.total().is_nan() && of(&[(1, f64::NAN)]).min.is_nan());
-        assert_eq!(of(&[(1, f64::INFINITY), (2, 1.0)]).total(), f64::INFINITY);
+        assert!(of(&[(1, f64::INFINITY), (2, 1.0)]).total().is_infinite());
     }
 
     #[test]
