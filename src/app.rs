@@ -237,6 +237,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
     let maker = Maker {
         intake: config.intake.clone(),
         window: config.window.clone(),
+        history: config.history.clone(),
         engine: config.engine(rules, external_url),
         detect: config.detect,
         receivers: config.receivers.clone(),

@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub intake: IntakeConfig,
     /// The windows of each tenant.
     pub window: window::Config,
+    /// The past of each tenant beyond its windows; `None` where none is kept. Default 30 d and 2 GiB.
+    pub history: Option<window::HistoryConfig>,
     /// Where REST, the page and `/metrics` listen. Default 127.0.0.1:4320.
     pub api_listen: SocketAddr,
     /// How this service is reached from where its links are read. Default `http://<api_listen>`.
@@ -62,6 +64,7 @@ impl Default for Config {
             queue_bytes: 256 << 20,
             intake: IntakeConfig::default(),
             window: window::Config::default(),
+            history: Some(window::HistoryConfig::default()),
             api_listen: SocketAddr::from(([127, 0, 0, 1], 4320)),
             external_url: None,
             data_dir: PathBuf::from("bellwether-data"),

@@ -56,6 +56,7 @@ async fn metrics(asked: Asked, headers: HeaderMap) -> Result<Response, Problem> 
         text.gauge("bellwether_tenants", "Tenants that have windows and a ledger.");
         text.size(&[], faces.len());
         window(&mut text, &counts.window);
+        history(&mut text, &views);
         log(&mut text, &shared.api.log);
         detection(&mut text, &counts, &views);
         event_time(&mut text, &view);
@@ -156,6 +157,45 @@ fn window(text: &mut Text, stats: &window::Stats) {
     text.counter("bellwether_window_evicted_chunks_total", "Chunks let go, because of their age or of the byte bound.");
     text.count(&[("reason", "time")], stats.evicted_by_time);
     text.count(&[("reason", "bytes")], stats.evicted_by_bytes);
+}
+
+fn history(text: &mut Text, views: &[Arc<View>]) {
+    let mut all = window::HistoryStats::default();
+    for past in views.iter().filter_map(|view| view.snapshot.past.as_ref()) {
+        all.add(&past.history().stats());
+    }
+    let gauges = [
+        ("bellwether_history_files", "Files of the history.", all.files as u64),
+        ("bellwether_history_bytes", "Bytes of the history's files.", all.bytes),
+        ("bellwether_history_rows", "Rollups in the history's files.", all.rows),
+        ("bellwether_history_open_rows", "Rollups of buckets that are not written yet.", all.open_rows as u64),
+    ];
+    for (name, help, value) in gauges {
+        text.gauge(name, help);
+        text.count(&[], value);
+    }
+    let counters = [
+        ("bellwether_history_points_total", "Points added to rollups.", all.points),
+        (
+            "bellwether_history_points_dropped_total",
+            "Points that were too old for the history, or came while the disk could not keep up.",
+            all.dropped_points,
+        ),
+        (
+            "bellwether_history_failed_writes_total",
+            "Attempts to write history that failed; all are repeated.",
+            all.failed_writes,
+        ),
+        (
+            "bellwether_history_damaged_files_total",
+            "Files of the history that were found damaged and are left out.",
+            all.damaged_files,
+        ),
+    ];
+    for (name, help, count) in counters {
+        text.counter(name, help);
+        text.count(&[], count);
+    }
 }
 
 fn detection(text: &mut Text, counts: &Counts, views: &[Arc<View>]) {

@@ -114,6 +114,9 @@ pub enum QueryError {
         /// [`crate::Options::max_visits`].
         limit: u64,
     },
+    /// The past cannot be read.
+    #[error("{0}")]
+    History(window::HistoryError),
     /// Two series of one vector have the same name and labels.
     #[error("vector cannot contain metrics with the same labelset: {labels} occurs more than once")]
     DuplicateLabels {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use window::{Labels, Sample, Snapshot, UnixNanos, is_stale};
+use window::{Labels, Snapshot, UnixNanos, is_stale};
 
 use crate::{
     InstantSample, Options, QueryError, RangeSeries,
@@ -12,7 +12,7 @@ use crate::{
     labels::{Memory, Projector},
     plan::{Binary, Expr, Kind, MapFunction, Plan, Projection, SelectorId, Set, SetOperator, Shape, WindowFunction},
     quantile::histogram_quantile,
-    select::{SelectedSeries, Selection},
+    select::{Reach, Selection, Steps, Window},
     value::Metric,
 };
 
@@ -39,15 +39,15 @@ pub(crate) struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    /// Reads all samples that the moments from `span.0` to `span.1` will need.
+    /// Reads all samples that the moments of `steps` will need.
     pub(crate) fn new(
         plan: &'a Plan,
         snapshot: &Snapshot,
-        span: (UnixNanos, UnixNanos),
+        steps: Steps,
         options: &'a Options,
     ) -> Result<Self, QueryError> {
         let mut samples_left = options.max_samples;
-        let read = |s| Selection::read(s, snapshot, span, options, &mut samples_left);
+        let read = |s| Selection::read(s, snapshot, steps, options, &mut samples_left);
         let selections = plan.selectors.iter().map(read).collect::<Result<_, _>>()?;
         let memories = (0..plan.projections).map(|_| Memory::default()).collect();
         Ok(Self { selections, memories, ask: Ask::Value, options, samples_left, visits_left: options.max_visits })
@@ -122,28 +122,28 @@ impl<'a> Evaluator<'a> {
     /// The raw samples of each series of a range selector.
     pub(crate) fn matrix(&mut self, id: SelectorId, at: UnixNanos) -> Result<Vec<RangeSeries>, QueryError> {
         let mut out = Vec::new();
-        self.each_window(id, at, |name, labels, samples, _| {
+        self.each_window(id, at, Reach::Bounds, |series| {
+            let Window { name, labels, samples, .. } = series;
             out.push(RangeSeries { name: Some(Arc::clone(name)), labels: labels.clone(), samples: samples.to_vec() });
         })?;
         Ok(out)
     }
 
-    /// Calls `visit` with name, labels, samples and bounds of each series that has samples at `at`.
+    /// Calls `visit` with each series that has samples at `at`.
     fn each_window(
         &mut self,
         id: SelectorId,
         at: UnixNanos,
-        mut visit: impl FnMut(&Arc<str>, &Labels, &[Sample], (UnixNanos, UnixNanos)),
+        reach: Reach,
+        mut visit: impl FnMut(Window<'_>),
     ) -> Result<(), QueryError> {
         let selection = &mut self.selections[id.0];
-        let (after, until) = selection.bounds(at);
-        for series in &mut selection.series {
-            let (name, labels, samples) = series.slide(after, until);
-            let visits = samples.len() as u64 + 1;
+        for window in selection.windows(at, reach) {
+            let visits = (window.samples.len() + window.rollups.len()) as u64 + 1;
             let too_many = QueryError::TooMuchWork { limit: self.options.max_visits };
             self.visits_left = self.visits_left.checked_sub(visits).ok_or(too_many)?;
-            if !samples.is_empty() {
-                visit(name, labels, samples, (after, until));
+            if visits > 1 {
+                visit(window);
             }
         }
         Ok(())
@@ -151,16 +151,14 @@ impl<'a> Evaluator<'a> {
 
     fn newest(&mut self, id: SelectorId, at: UnixNanos) -> Result<Vec<InstantSample>, QueryError> {
         let selection = &mut self.selections[id.0];
-        let (after, until) = selection.bounds(at);
         let visits = selection.series.len() as u64;
         let too_many = QueryError::TooMuchWork { limit: self.options.max_visits };
         self.visits_left = self.visits_left.checked_sub(visits).ok_or(too_many)?;
-        let newest = |s: &mut SelectedSeries| {
-            let (name, labels, samples) = s.slide(after, until);
+        let newest = |Window { name, labels, samples, .. }: Window<'_>| {
             let value = samples.last().map(|s| s.value).filter(|v| !is_stale(*v))?;
             Some(InstantSample { name: Some(Arc::clone(name)), labels: labels.clone(), value })
         };
-        Ok(selection.series.iter_mut().filter_map(newest).collect())
+        Ok(selection.windows(at, Reach::Newest).filter_map(newest).collect())
     }
 
     fn over_window(
@@ -170,9 +168,15 @@ impl<'a> Evaluator<'a> {
         at: UnixNanos,
     ) -> Result<Vec<InstantSample>, QueryError> {
         let range = self.selections[id.0].span;
+        let bounds = self.selections[id.0].bounds(at);
         let mut out = Vec::new();
-        self.each_window(id, at, |name, labels, samples, bounds| {
-            if let Some(value) = functions::over_window(function, samples, bounds, range) {
+        self.each_window(id, at, function.reach(), |series| {
+            let Window { name, labels, samples, rollups } = series;
+            let value = match rollups {
+                [] => functions::over_window(function, samples, bounds, range),
+                rollups => functions::over_past(function, rollups, samples),
+            };
+            if let Some(value) = value {
                 let name = (function == WindowFunction::Last).then(|| Arc::clone(name));
                 out.push(InstantSample { name, labels: labels.clone(), value });
             }

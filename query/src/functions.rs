@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use window::{Sample, UnixNanos};
+use window::{Rollup, Sample, UnixNanos};
 
 use crate::{
     numbers::{self, CompensatedSum, Mean},
@@ -38,6 +38,34 @@ pub(crate) fn over_window(
         WindowFunction::Max => values().fold(first.value, greater),
         WindowFunction::Count => count(samples.len()),
         WindowFunction::Last => samples.last().map_or(first.value, |s| s.value),
+    })
+}
+
+/// The value of `function`, which asks for statistics only, for rollups and the samples after them.
+pub(crate) fn over_past(function: WindowFunction, rollups: &[Rollup], samples: &[Sample]) -> Option<f64> {
+    let sum = || {
+        let zero = CompensatedSum::starting_with(0.0);
+        let past = rollups.iter().fold(zero, |sum, r| sum.plus(r.total()));
+        samples.iter().fold(past, |sum, s| sum.plus(s.value)).total()
+    };
+    let past = rollups.iter().fold(0_u64, |sum, r| sum.saturating_add(r.count));
+    let all = usize::try_from(past).unwrap_or(usize::MAX).saturating_add(samples.len());
+    let values = || samples.iter().map(|s| s.value);
+    if all == 0 {
+        return None;
+    }
+    Some(match function {
+        WindowFunction::Avg => sum() / count(all),
+        WindowFunction::Sum => sum(),
+        WindowFunction::Min => rollups.iter().map(|r| r.min).chain(values()).reduce(lesser)?,
+        WindowFunction::Max => rollups.iter().map(|r| r.max).chain(values()).reduce(greater)?,
+        WindowFunction::Count => count(all),
+        WindowFunction::Rate
+        | WindowFunction::Increase
+        | WindowFunction::Delta
+        | WindowFunction::Irate
+        | WindowFunction::Idelta
+        | WindowFunction::Last => return None,
     })
 }
 

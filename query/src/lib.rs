@@ -19,6 +19,7 @@ mod labels;
 mod numbers;
 mod observe;
 mod parse;
+mod past;
 mod plan;
 mod quantile;
 mod rate;
@@ -35,6 +36,7 @@ pub use value::{InstantSample, Options, RangeSeries, Value};
 
 use eval::{Evaluator, check_unique};
 use plan::{Expr, Kind, Plan};
+use select::Steps;
 
 /// A parsed and checked query. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ impl Query {
     /// [`QueryError`] when vectors do not match as the operators need, when an answer would hold
     /// the same label set twice, or when a limit of `options` is exceeded.
     pub fn instant(&self, snapshot: &Snapshot, at: UnixNanos, options: &Options) -> Result<Value, QueryError> {
-        let mut evaluator = Evaluator::new(&self.plan, snapshot, (at, at), options)?;
+        let mut evaluator = Evaluator::new(&self.plan, snapshot, Steps::only(at), options)?;
         let root = &self.plan.root;
         match (root.kind(), root) {
             (_, Expr::Text(text)) => Ok(Value::String(text.clone())),
@@ -95,7 +97,8 @@ impl Query {
 
     /// The value at `start` and at every `step` after it up to and including `end`, by series,
     /// sorted by name and labels. A scalar is one series without labels. Each step answers exactly
-    /// what [`Query::instant`] does.
+    /// what [`Query::instant`] does, except that the past beyond the windows may be read in larger buckets
+    /// for large steps.
     ///
     /// # Errors
     /// As [`Query::instant`], and for a range that ends before it starts, a step of zero, more than
@@ -113,7 +116,8 @@ impl Query {
             return Err(QueryError::NotRangeable { actual: root.kind().as_str() });
         }
         let times = steps(start, end, step, options)?;
-        let mut evaluator = Evaluator::new(&self.plan, snapshot, (start, end), options)?;
+        let all = Steps { first: start, last: end, step };
+        let mut evaluator = Evaluator::new(&self.plan, snapshot, all, options)?;
         let mut series: Vec<RangeSeries> = Vec::new();
         let mut places: HashMap<(Option<Arc<str>>, Labels), usize, foldhash::fast::RandomState> = HashMap::default();
         for time in times {
@@ -148,7 +152,7 @@ impl Query {
         at: UnixNanos,
         options: &Options,
     ) -> Result<Option<Vec<Labels>>, QueryError> {
-        let mut evaluator = Evaluator::new(&self.plan, snapshot, (at, at), options)?;
+        let mut evaluator = Evaluator::new(&self.plan, snapshot, Steps::only(at), options)?;
         let observed = evaluator.observed(&self.plan.root, at)?;
         Ok(observed.map(|labels| labels.into_iter().collect()))
     }

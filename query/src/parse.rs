@@ -14,8 +14,8 @@ use window::Labels;
 use crate::{
     QueryError,
     plan::{
-        Aggregate, Aggregation, Binary, Expr, Kind, MapFunction, Operator, Plan, Projection, Selector, SelectorId, Set,
-        SetOperator, Shape, WindowFunction,
+        Aggregate, Aggregation, Binary, Expr, Kind, MapFunction, Operator, Plan, Projection, Reads, Selector,
+        SelectorId, Set, SetOperator, Shape, WindowFunction,
     },
     select::{METRIC_NAME, Matcher, Test},
     text::Tokens,
@@ -141,7 +141,7 @@ impl Builder<'_> {
         if let Some(range) = range {
             self.nanos(range, "[")?;
         }
-        self.selectors.push(Selector { matchers, offset, range });
+        self.selectors.push(Selector { matchers, offset, range, reads: Reads::Samples });
         Ok(SelectorId(self.selectors.len() - 1))
     }
 
@@ -243,7 +243,10 @@ impl Builder<'_> {
                 let nearest = nearest.unwrap_or_else(|| Box::new(Expr::Number(1.0)));
                 Some(Expr::Map(MapFunction::Round(nearest), Box::new(e)))
             }
-            (_, Some(Expr::Window(id)), None, None) => window_function(name).map(|f| Expr::OverWindow(f, id)),
+            (_, Some(Expr::Window(id)), None, None) => window_function(name).map(|function| {
+                self.selectors[id.0].reads = function.reads();
+                Expr::OverWindow(function, id)
+            }),
             _ => None,
         };
         call.ok_or_else(|| self.unsupported("function", name))

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use window::Labels;
 
-use crate::select::Matcher;
+use crate::select::{Matcher, Reach};
 
 /// A checked expression with the selectors that it reads.
 #[derive(Debug)]
@@ -24,6 +24,17 @@ pub(crate) struct Selector {
     pub(crate) offset: i64,
     /// `None`: the newest sample within the look-back.
     pub(crate) range: Option<Duration>,
+    /// What is asked of the samples.
+    pub(crate) reads: Reads,
+}
+
+/// What an expression asks of the samples of a selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The samples themselves.
+    Samples,
+    /// Their count, sum, least or greatest value: rollups can answer that.
+    Statistics,
 }
 
 /// Number of a selector in its [`Plan`].
@@ -158,6 +169,23 @@ pub(crate) enum WindowFunction {
     Sum,
     Count,
     Last,
+}
+
+impl WindowFunction {
+    pub(crate) fn reads(self) -> Reads {
+        match self {
+            Self::Avg | Self::Min | Self::Max | Self::Sum | Self::Count => Reads::Statistics,
+            Self::Rate | Self::Increase | Self::Delta | Self::Idelta | Self::Irate | Self::Last => Reads::Samples,
+        }
+    }
+
+    pub(crate) fn reach(self) -> Reach {
+        match self {
+            Self::Avg | Self::Min | Self::Max | Self::Sum | Self::Count => Reach::Bounds,
+            Self::Last => Reach::Newest,
+            Self::Rate | Self::Increase | Self::Delta | Self::Idelta | Self::Irate => Reach::Before,
+        }
+    }
 }
 
 /// Functions of each value of a vector; their parameters are scalar expressions.

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use regex::{Regex, RegexBuilder};
-use window::{Labels, Sample, Series, SeriesId, SeriesKind, Snapshot, UnixNanos, is_stale};
+use window::{Labels, Rollup, Sample, Series, SeriesId, SeriesKind, Snapshot, UnixNanos, is_stale};
 
 use crate::{
     Options, QueryError,
     buckets::{self, LE},
+    past::{PastSelection, Seam},
     plan::Selector,
     value::Metric,
 };
@@ -78,6 +79,21 @@ fn starts_repetition(rest: &str) -> bool {
     !min.is_empty() && min.chars().chain(max.chars()).all(|c| c.is_ascii_digit())
 }
 
+/// The moments at which a query is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    pub(crate) first: UnixNanos,
+    pub(crate) last: UnixNanos,
+    /// Zero for a single one.
+    pub(crate) step: Duration,
+}
+
+impl Steps {
+    pub(crate) fn only(at: UnixNanos) -> Self {
+        Self { first: at, last: at, step: Duration::ZERO }
+    }
+}
+
 /// The series of one selector with all samples that any step will need, sorted by name and labels.
 #[derive(Debug)]
 pub(crate) struct Selection {
@@ -85,6 +101,8 @@ pub(crate) struct Selection {
     /// How far back a step looks: the range, or the look-back.
     pub(crate) span: Duration,
     offset: i64,
+    /// Where the past ends, if it is asked for.
+    seam: Option<Seam>,
 }
 
 /// One series and the samples that the present step sees.
@@ -92,29 +110,77 @@ pub(crate) struct Selection {
 pub(crate) struct SelectedSeries {
     name: Arc<str>,
     labels: Labels,
-    samples: Vec<Sample>,
-    /// The samples before are too old for this and all later steps.
+    samples: Slide<Sample>,
+    /// What there was before the samples, for those who ask for statistics.
+    rollups: Slide<Rollup>,
+}
+
+/// How far back samples are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those within the bounds.
+    Bounds,
+    /// The newest one.
+    Newest,
+    /// One before the bounds, to compare with.
+    Before,
+}
+
+/// One series as a step sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'s> {
+    pub(crate) name: &'s Arc<str>,
+    pub(crate) labels: &'s Labels,
+    pub(crate) samples: &'s [Sample],
+    pub(crate) rollups: &'s [Rollup],
+}
+
+/// Things in the order of time, and those of them that the present step sees.
+#[derive(Debug)]
+struct Slide<T> {
+    all: Vec<T>,
+    /// Those before are too old for this and all later steps.
     from: usize,
-    /// The samples from here on are too new for this step.
+    /// Those from here on are too new for this step.
     until: usize,
 }
 
+impl<T> Slide<T> {
+    fn new(all: Vec<T>) -> Self {
+        Self { all, from: 0, until: 0 }
+    }
+
+    /// Those with `after < time <= until`. Both bounds must not go back from call to call.
+    fn slide(&mut self, after: UnixNanos, until: UnixNanos, time: impl Fn(&T) -> UnixNanos) -> &[T] {
+        while self.all.get(self.until).is_some_and(|t| time(t) <= until) {
+            self.until += 1;
+        }
+        while self.from < self.until && time(&self.all[self.from]) <= after {
+            self.from += 1;
+        }
+        &self.all[self.from..self.until]
+    }
+}
+
 impl Selection {
-    /// Reads what steps from `first` to `last` will need. `budget` is lowered by the samples read.
+    /// Reads what `steps` will need. `budget` is lowered by the samples read.
     pub(crate) fn read(
         selector: &Selector,
         snapshot: &Snapshot,
-        (first, last): (UnixNanos, UnixNanos),
+        steps: Steps,
         options: &Options,
         budget: &mut usize,
     ) -> Result<Self, QueryError> {
         let span = selector.range.unwrap_or(options.lookback);
-        let mut this = Self { series: Vec::new(), span, offset: selector.offset };
-        let bounds = (this.bounds(first).0, this.bounds(last).1);
-        let newest_only = selector.range.is_none() && first == last;
-        this.series = read_series(selector, snapshot, bounds, newest_only, options, budget)?;
+        let mut this = Self { series: Vec::new(), span, offset: selector.offset, seam: None };
+        let bounds = (this.bounds(steps.first).0, this.bounds(steps.last).1);
+        this.seam = Seam::of(selector, snapshot.past.as_ref(), steps, bounds);
+        let newest_only = selector.range.is_none() && steps.first == steps.last;
+        let mut read = Read { selector, snapshot, bounds, seam: this.seam, newest_only, options, budget };
+        this.series = read.series()?;
         if newest_only && this.series.windows(2).any(|w| w[0].is_twin_of(&w[1])) {
-            this.series = read_series(selector, snapshot, bounds, false, options, budget)?;
+            read.newest_only = false;
+            this.series = read.series()?;
         }
         this.join_twins()?;
         Ok(this)
@@ -128,17 +194,35 @@ impl Selection {
         for next in self.series.drain(..) {
             match joined.last_mut() {
                 Some(twin) if twin.is_twin_of(&next) => {
-                    if twin.samples.last().map(|s| s.time) >= next.samples.first().map(|s| s.time) {
+                    if twin.newest() >= next.oldest() {
                         let labels = Metric(Some(&next.name), &next.labels).to_string();
                         return Err(QueryError::DuplicateLabels { labels });
                     }
-                    twin.samples.extend(next.samples);
+                    twin.samples.all.extend(next.samples.all);
+                    twin.rollups.all.extend(next.rollups.all);
                 }
                 _ => joined.push(next),
             }
         }
         self.series = joined;
         Ok(())
+    }
+
+    /// What a step at `at` sees of each series.
+    pub(crate) fn windows(&mut self, at: UnixNanos, reach: Reach) -> impl Iterator<Item = Window<'_>> {
+        let (after, until) = self.bounds(at);
+        // Where the past is known in buckets only, samples are needed from one bucket further back: they
+        // take the place of newer ones whose time is not known, or are what a first one is compared with.
+        let seam = self.seam.filter(|_| reach != Reach::Bounds);
+        let samples_after = seam.map_or(after, |seam| seam.reach(after));
+        let is_known = reach == Reach::Newest && seam.is_some_and(|seam| seam.is_bucket_end(until));
+        self.series.iter_mut().map(move |series| {
+            let mut window = series.slide(samples_after, (after, until));
+            if is_known {
+                window.samples = &window.samples[window.samples.partition_point(|s| s.time <= after)..];
+            }
+            window
+        })
     }
 
     /// The window of a step at `at`: open at its start, closed at its end.
@@ -149,80 +233,114 @@ impl Selection {
 }
 
 impl SelectedSeries {
+    fn new(name: Arc<str>, labels: Labels, samples: Vec<Sample>, rollups: Vec<Rollup>) -> Self {
+        Self { name, labels, samples: Slide::new(samples), rollups: Slide::new(rollups) }
+    }
+
     fn is_twin_of(&self, other: &Self) -> bool {
         self.name == other.name && self.labels == other.labels
     }
 
-    /// Name, labels, and the samples with `after < time <= until`. Both bounds must not go back from call to call.
-    pub(crate) fn slide(&mut self, after: UnixNanos, until: UnixNanos) -> (&Arc<str>, &Labels, &[Sample]) {
-        while self.samples.get(self.until).is_some_and(|s| s.time <= until) {
-            self.until += 1;
-        }
-        while self.from < self.until && self.samples[self.from].time <= after {
-            self.from += 1;
-        }
-        (&self.name, &self.labels, &self.samples[self.from..self.until])
+    fn oldest(&self) -> Option<UnixNanos> {
+        let rollup = self.rollups.all.first().map(|r| r.last_time);
+        rollup.or_else(|| self.samples.all.first().map(|s| s.time))
+    }
+
+    fn newest(&self) -> Option<UnixNanos> {
+        let sample = self.samples.all.last().map(|s| s.time);
+        sample.or_else(|| self.rollups.all.last().map(|r| r.last_time))
+    }
+
+    /// What there is with `after < time <= until`; samples from `samples_after` on. No bound must go back
+    /// from call to call.
+    fn slide(&mut self, samples_after: UnixNanos, (after, until): (UnixNanos, UnixNanos)) -> Window<'_> {
+        let samples = self.samples.slide(samples_after, until, |s| s.time);
+        let rollups = self.rollups.slide(after, until, |r| r.last_time);
+        Window { name: &self.name, labels: &self.labels, samples, rollups }
     }
 }
 
-/// The series with samples within `bounds`, by name, labels and time of the first sample.
-fn read_series(
-    selector: &Selector,
-    snapshot: &Snapshot,
-    (after, until): (UnixNanos, UnixNanos),
+/// The reading of one selector.
+struct Read<'r> {
+    selector: &'r Selector,
+    snapshot: &'r Snapshot,
+    bounds: (UnixNanos, UnixNanos),
+    seam: Option<Seam>,
+    /// Only the newest sample of each series is needed.
     newest_only: bool,
-    options: &Options,
-    budget: &mut usize,
-) -> Result<Vec<SelectedSeries>, QueryError> {
-    let mut out = Vec::new();
-    for (id, series) in matching(snapshot, &selector.matchers) {
-        let mut samples = Vec::new();
-        if newest_only {
-            samples.extend(snapshot.last_sample(id, after, until));
-        } else {
-            snapshot.samples_into(id, after, until, &mut samples);
+    options: &'r Options,
+    /// Samples that may still be read.
+    budget: &'r mut usize,
+}
+
+impl Read<'_> {
+    fn too_many(&self) -> QueryError {
+        QueryError::TooManySamples { limit: self.options.max_samples }
+    }
+
+    /// The series with samples within the bounds, by name, labels and time of the first sample.
+    fn series(&mut self) -> Result<Vec<SelectedSeries>, QueryError> {
+        let mut past = self.past()?;
+        let mut out = Vec::new();
+        for (id, series) in matching(self.snapshot, &self.selector.matchers) {
+            let recent = self.recent(id);
+            *self.budget = self.budget.checked_sub(recent.len()).ok_or_else(|| self.too_many())?;
+            let (mut samples, rollups) = past.take(series.key).unwrap_or_default();
+            samples.extend(recent);
+            if !samples.is_empty() || !rollups.is_empty() {
+                out.push(SelectedSeries::new(Arc::clone(&series.name), series.labels.clone(), samples, rollups));
+            }
         }
-        if selector.range.is_some() {
+        out.extend(
+            past.rest().map(|(name, labels, samples, rollups)| SelectedSeries::new(name, labels, samples, rollups)),
+        );
+        self.buckets(&mut out)?;
+        out.sort_by(|a, b| (&a.name, &a.labels, a.oldest()).cmp(&(&b.name, &b.labels, b.oldest())));
+        Ok(out)
+    }
+
+    /// What the windows hold of one series.
+    fn recent(&self, id: SeriesId) -> Vec<Sample> {
+        let (after, until) = self.bounds;
+        let after = self.seam.map_or(after, |seam| after.max(seam.at));
+        let mut samples = Vec::new();
+        if self.newest_only {
+            samples.extend(self.snapshot.last_sample(id, after, until));
+        } else {
+            self.snapshot.samples_into(id, after, until, &mut samples);
+        }
+        if self.selector.range.is_some() {
             samples.retain(|s| !is_stale(s.value));
         }
-        if samples.is_empty() {
-            continue;
-        }
-        let too_many = QueryError::TooManySamples { limit: options.max_samples };
-        *budget = budget.checked_sub(samples.len()).ok_or(too_many)?;
-        let (name, labels) = (Arc::clone(&series.name), series.labels.clone());
-        out.push(SelectedSeries { name, labels, samples, from: 0, until: 0 });
+        samples
     }
-    read_buckets(selector, snapshot, (after, until), options, budget, &mut out)?;
-    let key = |s: &SelectedSeries| s.samples.first().map(|first| first.time);
-    out.sort_by(|a, b| (&a.name, &a.labels, key(a)).cmp(&(&b.name, &b.labels, key(b))));
-    Ok(out)
-}
 
-/// Appends the bucket series of the histograms whose `<name>_bucket` is selected.
-fn read_buckets(
-    selector: &Selector,
-    snapshot: &Snapshot,
-    bounds: (UnixNanos, UnixNanos),
-    options: &Options,
-    budget: &mut usize,
-    out: &mut Vec<SelectedSeries>,
-) -> Result<(), QueryError> {
-    let wanted = |le: &str| selector.matchers.iter().all(|m| m.label != LE || m.test.holds(le));
-    for (id, series) in matching_histograms(snapshot, &selector.matchers) {
-        let name: Arc<str> = format!("{}{}", series.name, buckets::SUFFIX).into();
-        let read = buckets::read(snapshot, id, bounds, |bound| wanted(&bound.text()), budget);
-        for (bound, mut samples) in read.ok_or(QueryError::TooManySamples { limit: options.max_samples })? {
-            if selector.range.is_some() {
-                samples.retain(|s| !is_stale(s.value));
-            }
-            if !samples.is_empty() {
-                let (name, labels) = (Arc::clone(&name), series.labels.with(LE, &bound.text()));
-                out.push(SelectedSeries { name, labels, samples, from: 0, until: 0 });
+    /// What the history holds of all series.
+    fn past(&mut self) -> Result<PastSelection, QueryError> {
+        let (Some(seam), Some(past)) = (self.seam, &self.snapshot.past) else { return Ok(PastSelection::default()) };
+        let read = PastSelection::read(seam, self.selector, past, self.bounds, self.newest_only, self.budget)?;
+        read.ok_or_else(|| self.too_many())
+    }
+
+    /// Appends the bucket series of the histograms whose `<name>_bucket` is selected.
+    fn buckets(&mut self, out: &mut Vec<SelectedSeries>) -> Result<(), QueryError> {
+        let matchers = &self.selector.matchers;
+        let wanted = |le: &str| matchers.iter().all(|m| m.label != LE || m.test.holds(le));
+        for (id, series) in matching_histograms(self.snapshot, matchers) {
+            let name: Arc<str> = format!("{}{}", series.name, buckets::SUFFIX).into();
+            let read = buckets::read(self.snapshot, id, self.bounds, |bound| wanted(&bound.text()), self.budget);
+            for (bound, mut samples) in read.ok_or_else(|| self.too_many())? {
+                if self.selector.range.is_some() {
+                    samples.retain(|s| !is_stale(s.value));
+                }
+                if !samples.is_empty() {
+                    let labels = series.labels.with(LE, &bound.text());
+                    out.push(SelectedSeries::new(Arc::clone(&name), labels, samples, Vec::new()));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The histograms whose bucket series `matchers` may mean; `le` is left to the reader.

@@ -6,6 +6,8 @@ mod consistency;
 mod histograms;
 #[path = "promql/hostile.rs"]
 mod hostile;
+#[path = "promql/past.rs"]
+mod past;
 #[path = "promql/script.rs"]
 mod script;
 #[path = "promql/support.rs"]

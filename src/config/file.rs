@@ -67,6 +67,7 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
     section(&mut top, "tenants", &mut faults, |m, f| doors::tenants(m, &mut config, f));
     section(&mut top, "ingest", &mut faults, |m, f| ingest(m, &mut config, f));
     section(&mut top, "window", &mut faults, |m, f| window(m, &mut config, f));
+    section(&mut top, "history", &mut faults, |m, f| history(m, &mut config, f));
     section(&mut top, "detect", &mut faults, |m, f| detect(m, &mut config, f));
     section(&mut top, "level", &mut faults, |m, f| level(m, &mut config, f));
     if let Some(value) = top.get("rule_files") {
@@ -127,6 +128,14 @@ fn window(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     config.intake.max_series = config.window.max_series;
     set(m, "max_series_per_metric", faults, count, &mut config.intake.max_series_per_metric);
     set(m, "series_idle", faults, positive, &mut config.window.series_idle);
+}
+
+fn history(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    let (mut is_enabled, mut history) = (true, window::HistoryConfig::default());
+    set(m, "enabled", faults, |v, f| v.boolean(f), &mut is_enabled);
+    set(m, "retention", faults, positive, &mut history.retention);
+    set(m, "max_bytes", faults, |v, f| bytes(v, f).map(|b| b as u64), &mut history.max_bytes);
+    config.history = is_enabled.then_some(history);
 }
 
 fn detect(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {

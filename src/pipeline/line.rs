@@ -125,6 +125,8 @@ impl Line {
     /// Takes up what the ledger remembers and neither a checkpoint nor the log has said: all of it when there
     /// is neither, alerts of another configuration, and pins that were on disk but not yet in force.
     pub(super) fn reconcile(&mut self) {
+        // The windows are whole again only now.
+        self.parts.window.begin_history();
         let mut memory = match memory(&self.parts.ledger.reader()) {
             Ok(memory) => memory,
             Err(error) => return tracing::error!(%error, "the ledger cannot be read"),

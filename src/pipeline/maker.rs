@@ -9,7 +9,7 @@ use tokio::{
     runtime::Handle,
     sync::{broadcast, watch},
 };
-use window::{Position, Window};
+use window::{Historian, Position, Window};
 
 use super::{
     line::{Line, Parts},
@@ -39,6 +39,14 @@ pub(crate) enum LineError {
     /// What was written down of it cannot be used.
     #[error("{0}")]
     Vault(#[from] VaultError),
+    /// Its history cannot be taken up.
+    #[error("data_dir: the history in {path} cannot be read: {source}")]
+    History {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The directory of tenants cannot be read.
     #[error("data_dir: the tenants in {path} cannot be read: {source}")]
     Directory {
@@ -56,6 +64,8 @@ pub(crate) struct Maker {
     pub intake: IntakeConfig,
     /// The windows.
     pub window: window::Config,
+    /// The past beyond the windows, where it is kept.
+    pub history: Option<window::HistoryConfig>,
     /// Detectors, rules, health and level.
     pub engine: EngineConfig,
     /// Whether anything is judged.
@@ -96,6 +106,14 @@ impl Maker {
         place::tenants(&self.data_dir).map_err(|source| LineError::Directory { path: self.data_dir.clone(), source })
     }
 
+    /// What keeps the past of `tenant`, if anything does.
+    fn historian(&self, tenant: &Tenant) -> Result<Option<Historian>, LineError> {
+        let Some(config) = &self.history else { return Ok(None) };
+        let path = place::history(&self.data_dir, tenant);
+        let started = Historian::start(&path, config.clone());
+        started.map(Some).map_err(|source| LineError::History { path, source })
+    }
+
     /// A line for `tenant`, known to the doors and to readers from now on. One that `is_kept` goes on as it
     /// was written down last; one that was not has done all steps up to `position`.
     ///
@@ -121,6 +139,9 @@ impl Maker {
         let (mut state, position, standing) = self.state(&known, kept, position);
         if vault.is_some() {
             state.window.keep_unsaved();
+        }
+        if let Some(historian) = self.historian(tenant)? {
+            state.window.lend(historian);
         }
         let (view_sender, view) = watch::channel(Arc::new(View::default()));
         let (decisions, _) = broadcast::channel(DECISIONS_KEPT);

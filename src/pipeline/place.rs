@@ -15,6 +15,8 @@ use ingest::Tenant;
 const TENANTS: &str = "tenants";
 /// The ledger's file.
 const LEDGER: &str = "bellwether.db";
+/// The directory of a history.
+const HISTORY: &str = "history";
 
 /// Where everything of `tenant` is.
 pub(super) fn directory(data_dir: &Path, tenant: &Tenant) -> PathBuf {
@@ -27,6 +29,11 @@ pub(super) fn directory(data_dir: &Path, tenant: &Tenant) -> PathBuf {
 /// Where the ledger of `tenant` is.
 pub(super) fn ledger(data_dir: &Path, tenant: &Tenant) -> PathBuf {
     directory(data_dir, tenant).join(LEDGER)
+}
+
+/// Where the history of `tenant` is: beside its ledger.
+pub(super) fn history(data_dir: &Path, tenant: &Tenant) -> PathBuf {
+    ledger(data_dir, tenant).with_file_name(HISTORY)
 }
 
 /// The tenants whose ledgers are there, by name; the default one is left out. What else is there is

@@ -28,6 +28,7 @@ fn tenant(name: &str) -> Tenant {
 fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender<Arc<View>>)) -> Maker {
     Maker {
         intake: IntakeConfig::default(),
+        history: Some(window::HistoryConfig::default()),
         window: window::Config::default(),
         engine: EngineConfig::default(),
         detect: true,

@@ -70,3 +70,19 @@ pub const NEGATIVE_OFFSET: &str = "negative_offset";
 pub const NEGATIVE_COUNTS: &str = "negative_counts";
 /// Attributes of a log record that were not kept.
 pub const DROPPED_ATTRIBUTES: &str = "dropped_attributes";
+/// Identity of a series, 16 bytes.
+pub const KEY: &str = "key";
+/// End of a rollup's bucket.
+pub const BUCKET_END: &str = "bucket_end";
+/// The newest value in a bucket.
+pub const LAST: &str = "last";
+/// Event time of the newest value in a bucket.
+pub const LAST_TIME: &str = "last_time";
+/// Event time of the newest staleness marker in a bucket.
+pub const ENDED: &str = "ended";
+/// Labels, as a JSON object.
+pub const LABELS: &str = "labels";
+/// A series' name as it was sent.
+pub const SOURCE_NAME: &str = "source_name";
+/// A series' unit, as sent.
+pub const UNIT: &str = "unit";

@@ -11,6 +11,7 @@ pub mod columns;
 mod events;
 pub mod files;
 mod histograms;
+mod history;
 mod labels;
 mod ledger;
 mod log;
@@ -27,6 +28,9 @@ mod time;
 
 pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanColumns, SpanView};
 pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
+pub use history::{
+    Ask, Filter, Historian, History, HistoryConfig, HistoryError, HistoryStats, Past, Resolution, Rollup, RollupRow,
+};
 pub use labels::Labels;
 pub use ledger::Budget;
 pub use log::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Exemplar, HistogramChunk, HistogramView, LogChunk, NumberChunk, RegistryView, Sample, Series, SeriesId, SpanChunk,
-    SpanView, UnixNanos, store::MAX_EXEMPLARS,
+    Exemplar, HistogramChunk, HistogramView, LogChunk, NumberChunk, Past, RegistryView, Sample, Series, SeriesId,
+    SpanChunk, SpanView, UnixNanos, store::MAX_EXEMPLARS,
 };
 
 /// A picture of the window after one seal. Cheap to clone; holds no lock.
@@ -27,6 +27,8 @@ pub struct Snapshot {
     /// Rows at or before this time are not part of the picture, although a chunk may still have some:
     /// where chunks begin and end must not show.
     pub floor: UnixNanos,
+    /// What there was before; `None` where no history is kept.
+    pub past: Option<Past>,
 }
 
 impl Snapshot {

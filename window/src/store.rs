@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
-    BYTES_PER_POINT, BadState, Budget, Exemplar, HistogramRow, LogChunk, LogColumns, NumberChunk, Point, Registry,
-    SeriesId, Snapshot, SpanChunk, SpanColumns, Tables, UnixNanos, WindowState, histograms::HistogramTables,
+    BYTES_PER_POINT, BadState, Budget, Exemplar, HistogramRow, Historian, LogChunk, LogColumns, NumberChunk, Point,
+    Registry, SeriesId, Snapshot, SpanChunk, SpanColumns, Tables, UnixNanos, WindowState, histograms::HistogramTables,
     ledger::Ledger,
 };
 
@@ -91,6 +91,13 @@ pub struct Window {
     /// What was sealed since it was last taken; `None` when nobody takes it.
     unsaved: Option<Tables>,
     stats: Stats,
+    historian: Option<Historian>,
+    /// Numbers up to here may be missing: let go because of the byte bound, or of an earlier run.
+    past_until: UnixNanos,
+    /// Whether the historian is handed what comes in.
+    hands_over: bool,
+    /// Points that are already too old to be seen, on their way to the historian.
+    too_late: Vec<Point>,
 }
 
 impl Window {
@@ -115,6 +122,10 @@ impl Window {
             floor: UnixNanos::MIN,
             unsaved: None,
             stats: Stats::default(),
+            historian: None,
+            past_until: UnixNanos::MIN,
+            hands_over: false,
+            too_late: Vec::new(),
         }
     }
 
@@ -180,6 +191,54 @@ impl Window {
         self.unsaved.as_ref().map_or(0, Tables::bytes)
     }
 
+    /// [`Self::lend`] and [`Self::begin_history`]: for a window that is whole.
+    pub fn attach(&mut self, historian: Historian) {
+        self.lend(historian);
+        self.begin_history();
+    }
+
+    /// Shows readers what `historian` has kept. Nothing is handed to it before [`Self::begin_history`].
+    pub fn lend(&mut self, historian: Historian) {
+        // A window that was not restored knows nothing of what came before.
+        self.past_until = if self.watermark.is_none() { historian.newest() } else { self.floor };
+        self.historian = Some(historian);
+    }
+
+    /// Hands numbers to the historian from now on, which builds anew what an earlier run had not written.
+    /// To be called once, when the window has been restored and the log replayed: what is pushed before
+    /// may have been in the history of the earlier run.
+    pub fn begin_history(&mut self) {
+        let mut snapshot = self.seal();
+        if let Some(historian) = self.historian.as_ref().filter(|_| !self.hands_over) {
+            if let Some(oldest) = self.numbers.iter().map(|chunk| chunk.span.0).min() {
+                // Not even the log may reach back as far as the window does.
+                self.past_until = UnixNanos(oldest.0.saturating_sub(1));
+            }
+            snapshot.past = None;
+            historian.rebuild(snapshot, self.raw_after());
+            self.hands_over = true;
+        }
+    }
+
+    fn hand_over(&mut self, numbers: Option<&Arc<NumberChunk>>) {
+        let too_late = NumberChunk::seal(std::mem::take(&mut self.too_late)).map(Arc::new);
+        let historian = self.historian.as_ref().filter(|_| self.hands_over);
+        let (Some(historian), Some(watermark)) = (historian, self.watermark) else { return };
+        for chunk in numbers.into_iter().chain(&too_late) {
+            historian.offer(Arc::clone(chunk), self.registry.view(), watermark);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn detach(&mut self) -> Option<Historian> {
+        self.historian.take()
+    }
+
+    /// The window holds all numbers later than this that were received.
+    fn raw_after(&self) -> UnixNanos {
+        self.floor.max(self.past_until)
+    }
+
     /// The registry, to look series up.
     #[must_use]
     pub fn registry(&self) -> &Registry {
@@ -198,13 +257,15 @@ impl Window {
     }
 
     /// Appends one point to the head and moves the watermark. A point that is already too old to be
-    /// seen is not kept.
+    /// seen is kept in the history only.
     pub fn push_point(&mut self, point: Point) {
         self.registry.touch(point.series, point.time);
         self.advance(point.time);
         if point.time > self.floor {
             self.ledger.note(point.time, POINT_BYTES);
             self.points.push(point);
+        } else if self.hands_over {
+            self.too_late.push(point);
         }
     }
 
@@ -296,7 +357,11 @@ impl Window {
     /// for several rows.
     #[must_use]
     pub fn head_len(&self) -> usize {
-        self.points.len() + self.histograms.head_weight() + self.span_head.len() + self.log_head.len()
+        self.points.len()
+            + self.too_late.len()
+            + self.histograms.head_weight()
+            + self.span_head.len()
+            + self.log_head.len()
     }
 
     /// Turns the head into chunks, merges small neighbours, and lets go of what is too old or too
@@ -309,6 +374,7 @@ impl Window {
             unsaved.numbers.extend(numbers.clone());
             unsaved.histograms.extend(histograms);
         }
+        self.hand_over(numbers.as_ref());
         self.numbers.extend(numbers);
         self.seal_spans();
         self.seal_logs();
@@ -330,6 +396,7 @@ impl Window {
             exemplars: self.exemplars.iter().cloned().collect(),
             watermark: self.watermark,
             floor: self.floor,
+            past: self.historian.as_ref().map(|historian| historian.past(self.raw_after())),
         }
     }
 
@@ -416,7 +483,10 @@ impl Window {
                 self.histograms.oldest().map(|until| (until, 3)),
             ];
             let freed = match oldest.into_iter().flatten().min() {
-                Some((_, 0)) => self.numbers.pop_front().map(|c| c.bytes()),
+                Some((_, 0)) => self.numbers.pop_front().map(|c| {
+                    self.past_until = self.past_until.max(c.span.1);
+                    c.bytes()
+                }),
                 Some((_, 1)) => self.spans.pop_front().map(|c| c.bytes()),
                 Some((_, 3)) => self.histograms.pop_oldest(),
                 _ => self.logs.pop_front().map(|c| c.bytes()),

@@ -26,9 +26,9 @@ fn large_patterns_are_refused() {
 #[test]
 fn a_window_slides_open_at_its_start_and_closed_at_its_end() {
     let samples = (1..=5).map(|t| Sample { time: UnixNanos(t), value: 0.0 }).collect();
-    let mut series = SelectedSeries { name: "m".into(), labels: Labels::default(), samples, from: 0, until: 0 };
+    let mut series = Slide::new(samples);
     let mut seen = |after, until| -> Vec<i64> {
-        series.slide(UnixNanos(after), UnixNanos(until)).2.iter().map(|s| s.time.0).collect()
+        series.slide(UnixNanos(after), UnixNanos(until), |s: &Sample| s.time).iter().map(|s| s.time.0).collect()
     };
     assert_eq!(seen(-9, 0), []);
     assert_eq!(seen(0, 2), [1, 2]);

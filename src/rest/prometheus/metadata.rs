@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     sync::Arc,
 };
 
@@ -14,7 +15,7 @@ use axum::{
 use detect::UnixNanos;
 use query::{InstantSample, Options, Query, QueryError, Value};
 use serde::Serialize;
-use window::{Labels, SeriesKind, Snapshot};
+use window::{Ask, Filter, Labels, Resolution, SeriesKind, Snapshot};
 
 use super::{
     checked,
@@ -61,7 +62,12 @@ impl Scope {
         // A series counts if it has a sample anywhere between start and end.
         let lookback = end.since(start.unwrap_or(UnixNanos(0))).max(Options::default().lookback);
         let options = Options { lookback, ..Options::default() };
-        Ok(Self { snapshot: asked.view().snapshot.clone(), selectors, start, at: end, options, limit })
+        let mut snapshot = asked.view().snapshot.clone();
+        if start.is_none() {
+            // Who does not say since when means what is there now.
+            snapshot.past = None;
+        }
+        Ok(Self { snapshot, selectors, start, at: end, options, limit })
     }
 
     /// Calls `each` with the name and labels of every series meant, some of them repeatedly.
@@ -70,6 +76,7 @@ impl Scope {
             for (_, series) in self.snapshot.registry.iter() {
                 each(&series.name, &series.labels);
             }
+            self.visit_past(&mut each)?;
         }
         for selector in &self.selectors {
             let Value::Vector(samples) = selector.instant(&self.snapshot, self.at, &self.options)? else { continue };
@@ -78,6 +85,24 @@ impl Scope {
             }
         }
         Ok(())
+    }
+}
+
+impl Scope {
+    /// The series that were there between start and end, before the windows begin.
+    fn visit_past(&self, each: &mut impl FnMut(&str, &Labels)) -> Result<(), QueryError> {
+        let (Some(past), Some(start)) = (&self.snapshot.past, self.start) else { return Ok(()) };
+        if start >= past.raw_after {
+            return Ok(());
+        }
+        let filter = Filter { name: None, holds: &|_| true };
+        let resolution = Resolution::Hour;
+        let ask = Ask { filter, after: start, until: resolution.bucket_end(self.at), resolution };
+        past.read(&ask, &mut |row| {
+            each(&row.series.name, &row.series.labels);
+            ControlFlow::Continue(())
+        })
+        .map_err(QueryError::History)
     }
 }
 
