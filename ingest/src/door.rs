@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use proto::otlp::{DecodeError, Encoding, Load, PartialSuccess, Signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 pub use self::{
     counters::{Counters, Outcome, Transport},
@@ -22,7 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     expand::Coding,
-    receive::{Received, Room},
+    receive::{Held, Received, Room},
     refusal::{Refusal, unknown_coding},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(crate) struct Body {
     pub(crate) encoding: Encoding,
     pub(crate) coding: Coding,
     /// Keeps the room that the bytes take.
-    pub(crate) _held: Option<OwnedSemaphorePermit>,
+    pub(crate) _held: Option<Held>,
 }
 
 /// What was read of a request, the request itself where it is to be kept, and leave to go on with it.
