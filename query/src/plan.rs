@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use window::Labels;
 
-use crate::select::Matcher;
+use crate::select::{METRIC_NAME, Matcher, Test};
 
 /// A checked expression with the selectors that it reads.
 #[derive(Debug)]
@@ -24,6 +24,16 @@ pub(crate) struct Selector {
     pub(crate) offset: i64,
     /// `None`: the newest sample within the look-back.
     pub(crate) range: Option<Duration>,
+}
+
+impl Selector {
+    /// The metric that it reads, if it names one exactly.
+    pub(crate) fn metric(&self) -> Option<&str> {
+        self.matchers.iter().find_map(|matcher| match &matcher.test {
+            Test::Is(name) if matcher.label == METRIC_NAME => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }
 
 /// Number of a selector in its [`Plan`].
