@@ -88,10 +88,10 @@ impl App {
         let api_listener = TcpListener::bind(config.api_listen)
             .await
             .map_err(|source| StartError::BindApi { address: config.api_listen, source })?;
-        let doors = Receivers::bind(&config.ingest).await?;
         let api_address = api_listener.local_addr().unwrap_or(config.api_listen);
         let external_url = config.external_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
         let rules = config.rules(&external_url).map_err(StartError::Faults)?;
+        let doors = Receivers::bind(&config.doors(&rules)).await?;
         let Line { journal, pipeline, queue, submissions, faces, log } = line(&config, rules.clone(), &external_url)?;
         let info = Arc::new(Info {
             version: env!("CARGO_PKG_VERSION"),

@@ -10,7 +10,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use alerting::Receiver;
 use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
-use ingest::IntakeConfig;
+use ingest::{IntakeConfig, UsedMetrics};
+use query::Query;
 
 use crate::journal::Durability;
 
@@ -100,6 +101,18 @@ impl Config {
             }
         }
         if faults.is_empty() { Ok(groups) } else { Err(faults) }
+    }
+
+    /// The settings of the doors, which refuse last what `rules` and the level read.
+    #[must_use]
+    pub(crate) fn doors(&self, rules: &[RuleGroup]) -> ingest::Config {
+        let mut doors = self.ingest.clone();
+        if self.detect {
+            let objectives = self.engine.health.objectives.iter().map(|objective| &objective.query);
+            let queries = rules.iter().flat_map(RuleGroup::queries).chain(objectives);
+            doors.admission.used = UsedMetrics::new(queries.flat_map(Query::metrics));
+        }
+        doors
     }
 
     /// The settings of the core, with `rules` and with links that begin with `external_url`.

@@ -90,6 +90,14 @@ impl RuleGroup {
         })
     }
 
+    /// What its rules evaluate.
+    pub fn queries(&self) -> impl Iterator<Item = &Query> {
+        self.rules.iter().map(|rule| match rule {
+            Rule::Alert(alert) => &alert.query,
+            Rule::Record(record) => &record.query,
+        })
+    }
+
     /// Evaluates every rule at event time `at`. A rule that fails leaves its alerts as they are.
     pub fn evaluate(&self, snapshot: &Snapshot, at: UnixNanos, book: &mut Book, options: &Options) -> Evaluated {
         let mut out = Evaluated::default();

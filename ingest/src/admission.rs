@@ -13,8 +13,16 @@
 //!    within the time of one answer, and the others do not wait for it.
 //! 3. **Rates** ([`rate`]), where they are configured: items and decoded bytes per second.
 //!
-//! The door is never wholly shut: a tenant with nothing in flight passes 1 and 2. Time is an argument.
+//! What matters less is shed first ([`class`]): logs up to `DEBUG`, other logs, spans, metrics, and last the
+//! metrics that rules and the level read. Of the limit, of a share of it and of the queue, each class
+//! leaves a part to those above it, as long as they are sent. The class by signal is known before a
+//! request is decompressed; only when the service is nearly full is its content looked at for more.
+//! REST, health and the level are not behind this admission.
+//!
+//! The door is never wholly shut: a request passes 1 and 2 when its tenant has nothing of its class in
+//! flight; where that is not known before, some are looked at. Time is an argument.
 
+mod class;
 mod gradient;
 mod rate;
 mod tenants;
@@ -26,13 +34,13 @@ use std::{
     time::Duration,
 };
 
-pub use self::rate::Rate;
-pub(crate) use self::tenants::REASONS;
-use proto::otlp::Load;
+pub(crate) use self::{class::Class, tenants::REASONS};
+pub use self::{class::UsedMetrics, rate::Rate};
+use proto::otlp::{Load, Signal};
 
 use self::{
     gradient::Gradient,
-    tenants::{Tenants, Turned},
+    tenants::{Room, Seen, Tenants, Turned},
 };
 use crate::{
     Counters, Tenant,
@@ -76,11 +84,18 @@ pub struct AdmissionConfig {
     pub default: TenantLimits,
     /// Limits of single tenants.
     pub tenants: BTreeMap<Tenant, TenantLimits>,
+    /// What is refused last. Default: nothing before other metrics.
+    pub used: UsedMetrics,
 }
 
 impl Default for AdmissionConfig {
     fn default() -> Self {
-        Self { max_tenants: 100, default: TenantLimits::default(), tenants: BTreeMap::new() }
+        Self {
+            max_tenants: 100,
+            default: TenantLimits::default(),
+            tenants: BTreeMap::new(),
+            used: UsedMetrics::default(),
+        }
     }
 }
 
@@ -91,6 +106,7 @@ pub(crate) struct Admission(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     counters: Arc<Counters>,
+    used: UsedMetrics,
 }
 
 struct State {
@@ -108,31 +124,34 @@ impl fmt::Debug for Admission {
 impl Admission {
     pub(crate) fn new(config: &AdmissionConfig, counters: Arc<Counters>) -> Self {
         let state = State { gradient: Gradient::new(), tenants: Tenants::new(config) };
-        let admission = Self(Arc::new(Shared { state: Mutex::new(state), counters }));
+        let used = config.used.clone();
+        let admission = Self(Arc::new(Shared { state: Mutex::new(state), counters, used }));
         admission.0.show(&admission.0.lock());
         admission
     }
 
     /// Lets a request of `tenant` in that weighs at least `load`, as far as is known before it is
-    /// decompressed. `is_queue_short` says that what comes behind has hardly any room.
+    /// decompressed. Of the queue that comes behind, `queue_percent` are taken.
     ///
     /// # Errors
     /// A refusal that asks the sender to come again.
     pub(crate) fn enter(
         &self,
         tenant: &Tenant,
-        load: Load,
-        is_queue_short: bool,
+        (signal, load): (Signal, Load),
+        queue_percent: u64,
         now: Duration,
     ) -> Result<Ticket, Refusal> {
+        let class = Class::at_best(signal, &self.0.used);
         let mut state = self.0.lock();
-        let limit = state.limit();
+        let room = Room { limit: state.limit(), queue_percent };
         let held = cost(load).max(UNIT);
-        let entered = state.tenants.enter(tenant, held, limit, is_queue_short, now);
+        let entered = state.tenants.enter(tenant, class, held, room, now);
         self.0.show(&state);
         drop(state);
-        entered.map_err(|turned| self.0.refusal(tenant, turned))?;
-        Ok(Ticket { shared: Arc::clone(&self.0), tenant: tenant.clone(), held, entered: now })
+        let is_trial = entered.map_err(|turned| self.0.refusal(tenant, turned))?;
+        let (shared, tenant) = (Arc::clone(&self.0), tenant.clone());
+        Ok(Ticket { shared, tenant, signal, class, is_trial, is_known: false, held, queue_percent, entered: now })
     }
 }
 
@@ -157,6 +176,10 @@ impl Shared {
         self.counters.count_turned_away(turned.reason());
         match turned {
             Turned::Service => Refusal::new(Outcome::Busy, "the service has as much in flight as it can handle"),
+            Turned::Class(class) => {
+                let message = format!("the service has as much in flight as it can handle of {}", class.as_str());
+                Refusal::new(Outcome::Busy, message)
+            }
             Turned::Tenants { limit } => {
                 let message = format!("the service knows {limit} tenants already, which is as many as it may");
                 Refusal::new(Outcome::Busy, message)
@@ -186,7 +209,15 @@ fn units(bytes: u64) -> f64 {
 pub(crate) struct Ticket {
     shared: Arc<Shared>,
     tenant: Tenant,
+    signal: Signal,
+    class: Class,
+    /// Whether it is in to see which class it has.
+    is_trial: bool,
+    /// Whether it was looked at for its class.
+    is_known: bool,
     held: u64,
+    /// When it came in.
+    queue_percent: u64,
     entered: Duration,
 }
 
@@ -197,15 +228,49 @@ impl fmt::Debug for Shared {
 }
 
 impl Ticket {
-    /// Settles what the request really weighs, once it is known, and takes that from the tenant's rates.
+    /// Whether the class of the request is worth a look: it is not known from the signal alone, and so
+    /// much is taken that some class has to wait.
+    pub(crate) fn wants_look(&self) -> bool {
+        if self.is_known || self.class.in_doubt().is_none() {
+            return false;
+        }
+        let state = self.shared.lock();
+        let least = Class::DebugLogs.percent();
+        self.is_trial
+            || state.tenants.held() * 100 > state.limit() * least
+            || self.queue_percent * 100 > least * tenants::QUEUE_PERCENT
+    }
+
+    /// Settles which class the request, in protobuf, has, if that is worth a look.
+    ///
+    /// # Errors
+    /// A refusal that asks the sender to come again.
+    pub(crate) fn look(&mut self, request: &[u8], now: Duration) -> Result<(), Refusal> {
+        if !self.wants_look() {
+            return Ok(());
+        }
+        let is = Class::of(self.signal, request, &self.shared.used);
+        let seen = Seen { was: self.class, is, is_trial: self.is_trial, held: self.held };
+        let mut state = self.shared.lock();
+        let room = Room { limit: state.limit(), queue_percent: self.queue_percent };
+        let looked = state.tenants.look(&self.tenant, seen, room, now);
+        drop(state);
+        looked.map_err(|turned| self.shared.refusal(&self.tenant, turned))?;
+        (self.class, self.is_known) = (is, true);
+        Ok(())
+    }
+
+    /// Settles what the request, in protobuf, really weighs, once it is known, and takes that from the
+    /// tenant's rates.
     ///
     /// # Errors
     /// A refusal that asks the sender to come again; nothing is taken from the rates then.
-    pub(crate) fn weigh(&mut self, load: Load, now: Duration) -> Result<(), Refusal> {
+    pub(crate) fn weigh(&mut self, request: &[u8], load: Load, now: Duration) -> Result<(), Refusal> {
+        self.look(request, now)?;
         let mut state = self.shared.lock();
         let limit = state.limit();
         let more = cost(load).saturating_sub(self.held);
-        let weighed = state.tenants.weigh(&self.tenant, load, more, limit, now);
+        let weighed = state.tenants.weigh(&self.tenant, (self.class, more), load, limit, now);
         if weighed.is_ok() {
             self.held += more;
         }
@@ -225,7 +290,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.tenants.leave(&self.tenant, self.held);
+        state.tenants.leave(&self.tenant, self.class, self.held);
         self.shared.show(&state);
     }
 }

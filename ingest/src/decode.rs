@@ -26,6 +26,7 @@ use self::senders::Senders;
 use crate::{Batch, KnownSeries};
 
 pub use limits::Limits;
+pub(crate) use names::metric as prometheus_name;
 
 /// A request as rows.
 #[derive(Debug, Default)]
@@ -94,7 +95,7 @@ struct Context<'d> {
 pub struct Measured<'b> {
     signal: Signal,
     /// In protobuf, whatever it came as.
-    request: Cow<'b, [u8]>,
+    pub(crate) request: Cow<'b, [u8]>,
     /// What it will cost.
     pub load: Load,
 }

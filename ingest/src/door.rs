@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use proto::otlp::{DecodeError, Encoding, Load, PartialSuccess, Signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::{
     counters::{Counters, Outcome, Transport},
@@ -22,7 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     expand::Coding,
-    receive::{Received, Room},
+    receive::{Held, Received, Room},
     refusal::{Refusal, unknown_coding},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(crate) struct Body {
     pub(crate) encoding: Encoding,
     pub(crate) coding: Coding,
     /// Keeps the room that the bytes take.
-    pub(crate) _held: Option<OwnedSemaphorePermit>,
+    pub(crate) _held: Option<Held>,
 }
 
 /// What was read of a request, the request itself where it is to be kept, and leave to go on with it.
@@ -73,6 +73,10 @@ pub(crate) struct Door {
     /// Bounds how many large requests are in decoded form at once, and with the limit for one of
     /// them, their memory.
     large: Arc<Semaphore>,
+    /// Bounds how many small ones are decoded at once when there are many.
+    turns: Arc<Semaphore>,
+    /// How many processors there are, and at least two.
+    at_once: usize,
     started: Instant,
 }
 
@@ -89,6 +93,8 @@ impl Door {
             decoder: Arc::new(Decoder::new(config.limits.clone())),
             queue,
             large: Arc::new(Semaphore::new(at_once)),
+            turns: Arc::new(Semaphore::new(at_once)),
+            at_once,
             started: Instant::now(),
         }
     }
@@ -118,12 +124,18 @@ impl Door {
         body: impl Future<Output = Result<Body, Refusal>>,
     ) -> Result<PartialSuccess, Refusal> {
         let mut outcome = Counted { door: self, signal, outcome: Outcome::Abandoned };
-        let work = async { self.process(signal, body.await?).await };
+        let late = || Refusal::new(Outcome::Abandoned, "the sender's time limit has passed");
+        let work = async {
+            let body = body.await?;
+            // The timer below is asked only when there is something to wait for.
+            if deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now()) {
+                return Err(late());
+            }
+            self.process(signal, body).await
+        };
         let result = match deadline {
             None => work.await,
-            Some(deadline) => tokio::time::timeout_at(deadline, work)
-                .await
-                .unwrap_or_else(|_| Err(Refusal::new(Outcome::Abandoned, "the sender's time limit has passed"))),
+            Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late())),
         };
         outcome.outcome = match &result {
             Ok(partial) if partial.rejected == 0 => Outcome::Ok,
@@ -140,7 +152,9 @@ impl Door {
         let (wire_bytes, tenant) = (body.bytes.len() as u64, body.tenant.clone());
         let known = self.queue.known(&tenant).map_err(not_now)?;
         let at_least = Load { items: 0, bytes: wire_bytes };
-        let ticket = self.admission.enter(&tenant, at_least, self.queue.is_short(), self.started.elapsed())?;
+        let queue_percent = self.queue.percent_taken();
+        let mut ticket = self.admission.enter(&tenant, (signal, at_least), queue_percent, self.started.elapsed())?;
+        self.look(&body, &mut ticket)?;
         let (decoded, request, ticket) = self.decode(signal, body, known, ticket).await?;
         let items = decoded.items;
         let is_empty = decoded.batch.is_empty() && decoded.batch.feeds.is_empty();
@@ -165,6 +179,7 @@ impl Door {
     ) -> Result<Read, Refusal> {
         let inline = if body.coding == Coding::Identity { INLINE_BYTES } else { INLINE_PACKED_BYTES };
         if body.bytes.len() < inline {
+            let _turn = self.turn().await;
             return self.decode_body(signal, &body, &known, ticket);
         }
         let failed = || Refusal::new(Outcome::Failed, "the request could not be processed");
@@ -188,6 +203,34 @@ impl Door {
         decoded
     }
 
+    /// Looks which class a request has, if that is worth it and quickly done. It must not wait for its turn
+    /// among those that matter most only because it is not known better.
+    fn look(&self, body: &Body, ticket: &mut Ticket) -> Result<(), Refusal> {
+        if body.encoding != Encoding::Protobuf || body.bytes.len() > INLINE_BYTES || !ticket.wants_look() {
+            return Ok(());
+        }
+        let now = self.started.elapsed();
+        match body.coding {
+            Coding::Identity => ticket.look(&body.bytes, now),
+            // What is wrong with it, or that it is large, is said later.
+            coding => expand::expand(coding, &body.bytes, INLINE_BYTES.min(self.max_request_bytes))
+                .map_or(Ok(()), |plain| ticket.look(&plain, now)),
+        }
+    }
+
+    /// Waits for a turn to decode. When there is much to do, requests would otherwise wait among the tasks
+    /// that are ready to run, in front of those that look at the sockets: nobody would see that their
+    /// senders have gone, and all that would be done for nobody.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if self.counters.in_flight() <= self.at_once as u64 {
+            return None;
+        }
+        let turn = self.turns.acquire().await.ok();
+        // The runtime looks at the sockets before it comes back.
+        tokio::task::yield_now().await;
+        turn
+    }
+
     fn decode_body(
         &self,
         signal: Signal,
@@ -208,7 +251,7 @@ impl Door {
             DecodeError::TooCostly { .. } => Refusal::new(Outcome::TooLarge, e.to_string()),
         };
         let measured = self.decoder.measure(signal, body.encoding, &plain).map_err(refused)?;
-        ticket.weigh(measured.load, self.started.elapsed())?;
+        ticket.weigh(&measured.request, measured.load, self.started.elapsed())?;
         let decoded = self.decoder.decode(&measured, known).map_err(refused)?;
         let is_kept = self.queue.keeps_requests() && signal != Signal::Metrics;
         let request = is_kept.then(|| Request { signal, body: measured.into_body(&plain) });

@@ -55,8 +55,8 @@ async fn export(door: &Door, signal: Signal, request: Request<HttpBody>) -> Resp
 async fn receive(door: &Door, head: &Parts, mut body: HttpBody) -> Result<Body, Refusal> {
     match judge(door, head) {
         Ok((tenant, encoding, coding)) => {
-            let (bytes, held) = in_time(read(body, &head.headers, door)).await?.finish();
-            Ok(Body { tenant, bytes, encoding, coding, _held: held })
+            let (bytes, held) = in_time(read(body, &head.headers, &tenant, door)).await?.finish();
+            Ok(Body { tenant, bytes, encoding, coding, _held: Some(held) })
         }
         Err(refusal) => {
             if !head.headers.contains_key(header::EXPECT) {
@@ -110,7 +110,7 @@ fn coding_of(headers: &HeaderMap) -> Result<Coding, Refusal> {
 }
 
 /// Reads a body of at most the door's limit.
-async fn read(mut body: HttpBody, headers: &HeaderMap, door: &Door) -> Result<Received, Refusal> {
+async fn read(mut body: HttpBody, headers: &HeaderMap, tenant: &Tenant, door: &Door) -> Result<Received, Refusal> {
     let limit = door.max_request_bytes;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
@@ -119,7 +119,7 @@ async fn read(mut body: HttpBody, headers: &HeaderMap, door: &Door) -> Result<Re
         }
         return Err(Refusal::too_large(limit));
     }
-    let mut received = door.room.body();
+    let mut received = door.room.body(tenant);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Refusal::malformed(format!("body could not be read: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };

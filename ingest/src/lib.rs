@@ -24,7 +24,7 @@ mod sorted;
 mod tenant;
 
 pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret, TENANT_HEADER};
-pub use admission::{AdmissionConfig, Rate, TenantLimits};
+pub use admission::{AdmissionConfig, Rate, TenantLimits, UsedMetrics};
 pub use batch::{Batch, DerivedPoint, ExemplarRow, Feed, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
 pub use decode::{Decoded, Decoder, Limits, Measured};
 pub use door::{Counters, Outcome, Taken, Transport};

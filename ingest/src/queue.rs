@@ -127,10 +127,12 @@ impl Queue {
         self.known.of(tenant)
     }
 
-    /// Whether less than a quarter of its bytes is free.
+    /// How much of its bytes is taken, in percent.
     #[must_use]
-    pub fn is_short(&self) -> bool {
-        self.bytes.available_permits().saturating_mul(4) < self.limit / KIB
+    pub fn percent_taken(&self) -> u64 {
+        let limit = (self.limit / KIB).max(1);
+        let taken = limit.saturating_sub(self.bytes.available_permits());
+        (taken.saturating_mul(100) / limit) as u64
     }
 
     /// Hands `batch` of `tenant` to the pipeline, with the request that it was read from if that has to be
@@ -171,7 +173,7 @@ mod tests {
             async move { queue.submit(Tenant::default(), Batch::default(), None).await }
         });
         let first = receiver.recv().await.expect("was sent");
-        assert!(queue.is_short() && !first.is_abandoned());
+        assert!(queue.percent_taken() == 100 && !first.is_abandoned());
         assert_eq!(queue.submit(Tenant::default(), Batch::default(), None).await, Err(Refused::Full { limit: KIB }));
         let mut refused = Rejections::default();
         refused.add(2, || "because".into());

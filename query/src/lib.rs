@@ -61,6 +61,12 @@ impl Query {
         &self.text
     }
 
+    /// The metric that each selector reads, in no order; `None` for a selector that does not name one
+    /// exactly.
+    pub fn metrics(&self) -> impl Iterator<Item = Option<&str>> {
+        self.plan.selectors.iter().map(plan::Selector::metric)
+    }
+
     /// How far behind the time of evaluation samples are read: ranges or look-back plus offsets,
     /// the greatest of the query; zero for a query that reads none.
     #[must_use]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use window::Labels;
 
-use crate::select::{Matcher, Reach};
+use crate::select::{METRIC_NAME, Matcher, Reach, Test};
 
 /// A checked expression with the selectors that it reads.
 #[derive(Debug)]
@@ -35,6 +35,16 @@ pub(crate) enum Reads {
     Samples,
     /// Their count, sum, least or greatest value: rollups can answer that.
     Statistics,
+}
+
+impl Selector {
+    /// The metric that it reads, if it names one exactly.
+    pub(crate) fn metric(&self) -> Option<&str> {
+        self.matchers.iter().find_map(|matcher| match &matcher.test {
+            Test::Is(name) if matcher.label == METRIC_NAME => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }
 
 /// Number of a selector in its [`Plan`].

@@ -125,7 +125,7 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// `tenants`.
 pub(super) fn tenants(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
-    let AdmissionConfig { max_tenants, default, tenants } = &mut config.ingest.admission;
+    let AdmissionConfig { max_tenants, default, tenants, used: _ } = &mut config.ingest.admission;
     set(m, "trust_header", faults, |v, f| v.boolean(f), &mut config.ingest.access.trust_header);
     set(m, "max", faults, count, max_tenants);
     section(m, "default", faults, |m, f| limits(m, default, f));

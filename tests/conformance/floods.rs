@@ -19,8 +19,10 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-/// Flag of HEADERS and CONTINUATION.
+/// Flags of HEADERS, the first one of DATA too, the second one of CONTINUATION.
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `POST http /` with authority `a`, in HPACK.
 const HEAD: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'a'];
@@ -34,10 +36,21 @@ fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// An empty export of logs by gRPC, which has an answer with a body; at the other door there is no such
+/// path, which has one too.
+fn question(stream: u32) -> Vec<u8> {
+    // `:path` and `content-type` of HPACK's static table, each with a value of its own.
+    let path = Signal::Logs.method().as_bytes();
+    let length = u8::try_from(path.len()).expect("is short");
+    let kind = b"application/grpc";
+    let head = [&[0x83, 0x86, 0x41, 1, b'a', 0x04, length], path, &[0x0f, 0x10, 16], kind].concat();
+    [http2_frame(HEADERS, END_HEADERS, stream, &head), http2_frame(DATA, END_STREAM, stream, &[0; 5])].concat()
+}
+
 /// What a flood begins with, and frame number `i` of it.
 type Flood = (&'static str, fn() -> Vec<u8>, fn(u32) -> Vec<u8>);
 
-const FLOODS: [Flood; 6] = [
+const FLOODS: [Flood; 8] = [
     ("rapid reset", Vec::new, |i| {
         let stream = 2 * i + 1;
         [http2_frame(HEADERS, END_HEADERS, stream, HEAD), http2_frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())]
@@ -56,6 +69,21 @@ const FLOODS: [Flood; 6] = [
     ("settings", Vec::new, |_| http2_frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])),
     ("open streams", Vec::new, |i| http2_frame(HEADERS, END_HEADERS, 2 * i + 1, HEAD)),
     ("ping", Vec::new, |_| http2_frame(PING, 0, 0, &[7; 8])),
+    (
+        // Every answer has a body, and none of it may be sent.
+        "zero window",
+        || http2_frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]),
+        |i| question(2 * i + 1),
+    ),
+    (
+        // An answer is let out byte by byte, and the connection's window grows beside it.
+        "window updates",
+        || {
+            let none = http2_frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+            [none, question(1)].concat()
+        },
+        |i| http2_frame(WINDOW_UPDATE, 0, i % 2, &1_u32.to_be_bytes()),
+    ),
 ];
 
 /// Floods `base` over and over until `stop`; how often it was cut off.

@@ -19,7 +19,7 @@ pub(crate) use self::{
     http2::{Connection, GrpcAnswer, frame},
     json::of as json_of,
     process::Watched,
-    property::holds,
+    property::{figures, holds},
     service::{Route, Service, cases, is_full},
     text::{gzip, gzip_members, zstd},
 };

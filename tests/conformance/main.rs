@@ -7,12 +7,15 @@
 mod kit;
 
 mod amplification;
+mod capacity;
 mod cardinality;
 mod corpus;
+mod criticality;
 mod empties;
 mod encodings;
 mod floods;
 mod future;
+mod given_up;
 mod histograms;
 mod hostile;
 mod http_matrix;
@@ -20,9 +23,11 @@ mod identity;
 mod json_matrix;
 mod lateness;
 mod malformed;
+mod memory;
 mod overload;
 mod oversize;
 mod partial;
+mod recovery;
 mod routes;
 mod streams;
 mod tenants;

@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::kit::{
-    Answer, Connection, Framing, Payload, Refusal, Route, Service, Signal, base_time, eventually, frame, gauge, http1,
-    is_full, metrics, point,
+    Answer, Connection, Framing, Payload, Refusal, Route, Service, Signal, base_time, eventually, figures, frame,
+    gauge, http1, is_full, metrics, point,
 };
 
 /// So little room that a few requests at once are too many. Published series would add to the count of rows.
@@ -173,12 +173,15 @@ async fn goodput_holds_when_far_more_is_asked_than_can_be_done() {
         let accepted = seen.accepted.load(Ordering::Relaxed) as f64;
         accepted / started.elapsed().as_secs_f64()
     };
+    // The service has a fifth of the time: senders take the same processors, but this is what they wait for.
+    let slowed = service.process().slow_down(Duration::from_millis(20), Duration::from_millis(100));
     let started = Instant::now();
     let capacity = rate(&*hammer_for(&service, 4, time).await, started);
     let started = Instant::now();
     let goodput = rate(&*hammer_for(&service, 40, time).await, started);
-    // Senders and service share the processors here, and what senders do to be refused is not free.
-    let floor = if is_full() { 0.9 } else { 0.25 };
+    drop(slowed);
+    figures(&format!("D1 {goodput} of {capacity}"));
+    let floor = if is_full() { 0.9 } else { 0.6 };
     assert!(goodput >= floor * capacity, "{goodput} requests/s of {capacity}");
     let healthy = http1(&service.binary.api, "GET", "/healthz", &[], &[], Framing::Length).await;
     assert_eq!(healthy.status, 200);

@@ -9,7 +9,7 @@ pub struct Limits {
     /// Memory that one request may take once decoded. Default 256 MiB; more refuses the request.
     pub decoded_bytes: usize,
     /// Attributes of one resource, scope, point, span or log record. Default 128; an item with more
-    /// is refused.
+    /// is refused. Of a span's event or link so many are kept, and the others are counted as dropped.
     pub attributes_per_item: usize,
     /// Length of an attribute's name. Default 1024; an item with a longer one is refused.
     pub attribute_name_bytes: usize,

@@ -4,7 +4,7 @@
 use window::SeriesKind;
 
 /// Prometheus's name for a metric, given its OpenTelemetry name and unit.
-pub(super) fn metric(name: &str, unit: &str, kind: SeriesKind) -> String {
+pub(crate) fn metric(name: &str, unit: &str, kind: SeriesKind) -> String {
     let mut tokens: Vec<&str> = name.split(|c: char| !is_name_char(c)).filter(|t| !t.is_empty()).collect();
     let units = unit_tokens(unit);
     for token in &units {

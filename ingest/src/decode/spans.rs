@@ -1,16 +1,18 @@
 //! Spans, from the wire into columns.
 
+use std::borrow::Cow;
+
 use proto::{
     otlp::{
         OriginVisitor, Repeated, Resource, Scope, cut,
         traces::{self, Event, Link, Span, Visitor},
     },
-    wire::{Malformed, put_bytes, put_varint},
+    wire::{Fields, Malformed, put_bytes, put_varint},
 };
 use window::{SpanKind, SpanRow, SpanStatus, UnixNanos};
 
 use super::{
-    Context,
+    Context, Limits,
     ids::id,
     keep::{Keeper, varint_length},
     origin::{Origin, put_count, put_text},
@@ -67,7 +69,7 @@ impl Visitor for Reader<'_> {
         let kept = self.keeper.copy("span", &span.attributes, 1, self.context.limits, &mut self.attributes)?;
         self.rest.clear();
         let dropped = kept.as_ref().map_or(0, |kept| kept.dropped);
-        put_rest(span, dropped, self.context.limits.attribute_bytes_per_item, &mut self.rest)?;
+        put_rest(span, dropped, self.context.limits, &mut self.rest)?;
         match self.row(span, kept.map(|kept| kept.repeated)) {
             Ok(repeated) => self.batch.repeated_attributes += u64::from(repeated),
             Err(fault) => self.batch.rejected.add(1, || fault),
@@ -103,14 +105,15 @@ impl Reader<'_> {
 }
 
 /// Appends what few spans have, as a `Span` with these fields only; `dropped` attributes were not
-/// kept, and of events and links those are that fit into `limit` bytes.
-fn put_rest(span: &Span<'_>, dropped: u32, limit: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// kept, and of events and links those are that fit into [`Limits::attribute_bytes_per_item`].
+fn put_rest(span: &Span<'_>, dropped: u32, limits: &Limits, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let [attributes, events, links] = span.dropped;
+    let limit = limits.attribute_bytes_per_item;
     put_text(3, cut(span.trace_state.as_str(), limit), out);
     put_count(10, attributes.saturating_add(dropped), out);
-    let unfit = put_those_that_fit(11, &span.events, limit, out, |event| Event::read(event).map(drop))?;
+    let unfit = put_those_that_fit(&EVENTS, &span.events, limits, out)?;
     put_count(12, events.saturating_add(unfit), out);
-    let unfit = put_those_that_fit(13, &span.links, limit, out, |link| Link::read(link).map(drop))?;
+    let unfit = put_those_that_fit(&LINKS, &span.links, limits, out)?;
     put_count(14, links.saturating_add(unfit), out);
     let message = cut(span.status_message.as_str(), limit);
     if !message.is_empty() {
@@ -121,26 +124,69 @@ fn put_rest(span: &Span<'_>, dropped: u32, limit: usize, out: &mut Vec<u8>) -> R
     Ok(())
 }
 
-/// Checks each message and appends those with which `out` stays within `limit`; returns how many did
-/// not fit.
+/// A list of messages within a span.
+struct Part {
+    /// Its field in the span.
+    number: u32,
+    /// The fields of a message's attributes, and of how many of them were dropped.
+    attributes: u32,
+    dropped: u32,
+    /// Checks a message; how many attributes it has.
+    check: fn(&[u8]) -> Result<usize, Malformed>,
+}
+
+const EVENTS: Part =
+    Part { number: 11, attributes: 3, dropped: 4, check: |m| Ok(Event::read(m)?.attributes.iter().count()) };
+const LINKS: Part =
+    Part { number: 13, attributes: 4, dropped: 5, check: |m| Ok(Link::read(m)?.attributes.iter().count()) };
+
+/// Checks each message and appends those with which `out` stays within the limit of bytes, each with
+/// as many attributes as an item may have; returns how many did not fit.
 #[inline]
 fn put_those_that_fit(
-    number: u32,
+    part: &Part,
     messages: &Repeated<'_>,
-    limit: usize,
+    limits: &Limits,
     out: &mut Vec<u8>,
-    check: impl Fn(&[u8]) -> Result<(), Malformed>,
 ) -> Result<u32, Malformed> {
     let mut unfit = 0;
-    for message in messages.iter() {
-        check(message)?;
-        if out.len() + 1 + varint_length(message.len()) + message.len() > limit {
+    for sent in messages.iter() {
+        let attributes = (part.check)(sent)?;
+        let message = if attributes > limits.attributes_per_item {
+            Cow::Owned(shortened(part, sent, limits.attributes_per_item)?)
+        } else {
+            Cow::Borrowed(sent)
+        };
+        if out.len() + 1 + varint_length(message.len()) + message.len() > limits.attribute_bytes_per_item {
             unfit += 1;
         } else {
-            put_bytes(number, message, out);
+            put_bytes(part.number, &message, out);
         }
     }
     Ok(unfit)
+}
+
+/// The message with its first `most` attributes, which counts the others as dropped.
+#[cold]
+fn shortened(part: &Part, message: &[u8], most: usize) -> Result<Vec<u8>, Malformed> {
+    let (mut out, mut seen, mut dropped) = (Vec::new(), 0, 0_u32);
+    let mut fields = Fields::new("Span", message);
+    while let Some(field) = fields.next()? {
+        if field.number == part.dropped {
+            dropped = fields.int32(field.value)?.cast_unsigned();
+            continue;
+        }
+        if field.number == part.attributes {
+            seen += 1;
+            if seen > most {
+                continue;
+            }
+        }
+        out.extend_from_slice(&message[fields.range()]);
+    }
+    let others = u32::try_from(seen - most).unwrap_or(u32::MAX);
+    put_count(part.dropped, dropped.saturating_add(others), &mut out);
+    Ok(out)
 }
 
 #[inline]

@@ -102,7 +102,7 @@ pub struct Counters {
     requests: [[[AtomicU64; Outcome::COUNT]; 2]; 3],
     taken: Taken,
     by_tenant: ByTenant,
-    turned_away: [AtomicU64; 4],
+    turned_away: [AtomicU64; REASONS.len()],
     limit: AtomicU64,
     in_flight: AtomicU64,
     tenants: AtomicU64,

@@ -266,6 +266,37 @@ async fn a_stranger_is_told_so_in_its_own_encoding() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_for_a_sender_that_goes_while_it_waits_for_its_turn() {
+    let (queue, mut submissions) = Queue::new(1 << 30, fake::nothing_known());
+    let door = Door::new(&fake::config(), Arc::default(), Arc::default(), queue);
+    let ask = |bytes: Vec<u8>| {
+        let (tenant, encoding, coding) = (Tenant::default(), Encoding::Protobuf, Coding::Identity);
+        let (door, body) = (door.clone(), Body { tenant, bytes: bytes.into(), encoding, coding, _held: None });
+        tokio::spawn(async move { door.take(Signal::Metrics, None, async { Ok(body) }).await })
+    };
+    // Nobody answers these, so that there is much to do.
+    let mut busy = Vec::new();
+    for _ in 0..=door.at_once {
+        let asking = ask(fake::metrics(1, 0));
+        busy.push((asking, submissions.recv().await.expect("has its turn at once")));
+    }
+    let turns = door.turns.acquire_many(u32::try_from(door.at_once).expect("is small")).await.expect("is open");
+    let (goes, stays) = (ask(b"nonsense".to_vec()), ask(fake::metrics(1, 0)));
+    while door.counters.in_flight() < busy.len() as u64 + 2 {
+        tokio::task::yield_now().await;
+    }
+    goes.abort();
+    assert!(goes.await.is_err_and(|e| e.is_cancelled()) && submissions.try_recv().is_err());
+    drop(turns);
+    let submission = submissions.recv().await.expect("has its turn");
+    submission.reply.send(Ok(Rejections::default())).expect("is waited for");
+    assert!(stays.await.is_ok_and(|answer| answer.is_ok()));
+    assert_eq!(door.counters.requests(Signal::Metrics, Transport::Grpc, Outcome::Malformed), 0);
+    assert_eq!(door.counters.requests(Signal::Metrics, Transport::Grpc, Outcome::Abandoned), 1);
+    assert!(busy.iter().all(|(asking, submission)| !asking.is_finished() && !submission.is_abandoned()));
+}
+
+#[tokio::test]
 async fn a_sender_that_goes_leaves_nothing_behind() {
     let (queue, mut submissions) = Queue::new(1 << 20, fake::nothing_known());
     let door = Door::new(&fake::config(), Arc::default(), Arc::default(), queue);

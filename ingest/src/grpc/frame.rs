@@ -73,11 +73,11 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
-    use crate::door::Room;
+    use crate::{Tenant, door::Room};
 
     async fn check(bytes: &[u8], expected: Result<(&[u8], bool), &str>) {
         let body = Full::new(Bytes::copy_from_slice(bytes));
-        match (read(body, Room::new(1024).body(), 10).await, expected) {
+        match (read(body, Room::new(1024).body(&Tenant::default()), 10).await, expected) {
             (Ok(message), Ok((text, is_compressed))) => {
                 assert_eq!((&*message.received.bytes, message.is_compressed), (text, is_compressed));
             }

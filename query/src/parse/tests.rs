@@ -23,6 +23,14 @@ fn shapes_follow_the_types_of_the_sides() {
 }
 
 #[test]
+fn a_selector_tells_the_metric_that_it_names_exactly() {
+    let plan =
+        parse("rate(a[1m]) / on () {__name__=\"b\"} > count({__name__=~\"c|d\"}) or {job=\"e\"}").expect("is valid");
+    let metrics: Vec<Option<&str>> = plan.selectors.iter().map(Selector::metric).collect();
+    assert_eq!(metrics, [Some("a"), Some("b"), None, None]);
+}
+
+#[test]
 fn groups_default_to_nothing_and_matches_to_everything() {
     let Expr::Aggregate(sum) = root("sum(m)") else { unreachable!("is an aggregation") };
     assert!(sum.by.keeps && sum.by.names.is_empty());

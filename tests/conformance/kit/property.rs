@@ -7,6 +7,12 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
 
+/// Says what was measured, to who runs a test with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "figures are for people, and the harness shows them on demand only")]
+pub(crate) fn figures(text: &str) {
+    println!("{text}");
+}
+
 /// Checks `cases` values of `strategy`. Needs a runtime of several threads.
 pub(crate) fn holds<S: Strategy, F>(cases: u32, strategy: S, check: impl Fn(S::Value) -> F)
 where

@@ -207,6 +207,35 @@ fn what_is_too_much_is_refused_or_dropped_and_counted() {
 }
 
 #[test]
+fn an_event_or_a_link_keeps_as_many_attributes_as_an_item_may_have() {
+    let attributes = |count: u32| (0..count).map(|i| int(&format!("key.{i}"))).collect::<Vec<_>>();
+    let event = |count, dropped| wire::span::Event {
+        time_unix_nano: 7,
+        name: "e".into(),
+        attributes: attributes(count),
+        dropped_attributes_count: dropped,
+    };
+    let link = |count, dropped| wire::span::Link {
+        trace_id: vec![4; 16],
+        span_id: vec![5; 8],
+        trace_state: "t".into(),
+        attributes: attributes(count),
+        dropped_attributes_count: dropped,
+        flags: 1,
+    };
+    let sent = wire::Span {
+        events: vec![event(128, 0), event(131, 2), event(129, u32::MAX)],
+        links: vec![link(200, 0), link(128, 1)],
+        ..span()
+    };
+    let got = decoded(vec![sent]);
+    let kept = whole(&got.batch.spans.get(0).expect("is kept"));
+    assert_eq!(kept.events, [event(128, 0), event(128, 5), event(128, u32::MAX)]);
+    assert_eq!(kept.links, [link(128, 72), link(128, 1)]);
+    assert_eq!((got.batch.rejected.count, kept.dropped_events_count, kept.dropped_links_count), (0, 0, 0));
+}
+
+#[test]
 fn a_resource_or_a_scope_over_the_limits_is_refused_with_all_it_holds() {
     let long = || vec![int(&"n".repeat(1025))];
     let scope = InstrumentationScope { attributes: long(), ..InstrumentationScope::default() };
