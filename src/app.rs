@@ -1,6 +1,11 @@
 //! The service put together: sockets bound, ledger opened, pipeline, deliverer and API started.
 
-use std::{future::Future, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use alerting::Deliverer;
 use detect::{Decision, rules::RuleGroup, yaml::Fault};
@@ -17,7 +22,7 @@ use window::{Log, LogConfig, LogError};
 use crate::{
     config::Config,
     faces::Faces,
-    journal::{Durability, Inlets, Journal, LogStatus, Step},
+    journal::{Durability, Inlets, Journal, LogStatus, Step, Work},
     pipeline::{self, Keeper, LineError, Maker, Pipeline},
     rest::{self, Api, Info},
     view::View,
@@ -186,6 +191,7 @@ fn pipeline_thread(journal: Journal, pipeline: Pipeline, inlets: Inlets) -> Join
             pipeline.finish()
         });
     }
+    let backlog = journal.backlog();
     let (sender, mut steps) = mpsc::channel::<Step>(STEPS_WAITING);
     let log = thread("log", move || async move {
         // The pipeline ends after the log; if it has died, its own message has explained that.
@@ -195,7 +201,12 @@ fn pipeline_thread(journal: Journal, pipeline: Pipeline, inlets: Inlets) -> Join
     thread("pipeline", move || async move {
         let mut pipeline = pipeline;
         while let Some(step) = steps.recv().await {
+            let is_request = matches!(step.work, Work::Rows(_));
+            let began = Instant::now();
             pipeline.step(step);
+            if is_request {
+                backlog.done(began.elapsed());
+            }
         }
         // It has ended before: the channel is closed.
         let _ = log.join();

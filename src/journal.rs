@@ -8,6 +8,7 @@
 //! When the disk takes nothing more, rows are refused and told to come again, while seconds go on
 //! passing, unwritten: alerts are still raised, resolved and delivered.
 
+mod backlog;
 mod entry;
 mod reserve;
 mod retries;
@@ -24,6 +25,7 @@ use ingest::{Decoder, Refused, Rejections, Submission};
 use tokio::sync::{mpsc, watch};
 use window::{Log, LogError, Position, Record, UnixNanos};
 
+pub(crate) use self::backlog::Backlog;
 use self::{
     entry::{Entry, EntryError, Written},
     reserve::Reserve,
@@ -35,8 +37,7 @@ use crate::pipeline::{Command, now};
 pub(crate) const TICK: Duration = Duration::from_secs(1);
 /// Ticks between searches for series that have expired and decisions that are too old.
 const HOUSEKEEPING_TICKS: u64 = 60;
-/// Requests that are written together at most, and their bytes from which on no more join them.
-const GROUP: usize = 256;
+/// Bytes of requests from which on no more are written together with them.
 const GROUP_BYTES: usize = 16 << 20;
 /// How long a disk that took nothing is left alone before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -139,6 +140,7 @@ pub(crate) struct Journal {
     writer: Option<Writer>,
     retries: Retries,
     status: Arc<LogStatus>,
+    backlog: Arc<Backlog>,
     position: Position,
     ticks: u64,
 }
@@ -166,7 +168,13 @@ impl Journal {
 
     fn new(writer: Option<Writer>, status: Arc<LogStatus>) -> Self {
         let position = writer.as_ref().map_or(Position(0), |w| w.log.last());
-        Self { writer, retries: Retries::default(), status, position, ticks: 0 }
+        Self { writer, retries: Retries::default(), status, backlog: Arc::default(), position, ticks: 0 }
+    }
+
+    /// What the pipeline still has to do of what was written.
+    #[must_use]
+    pub(crate) fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
     }
 
     /// Whether anything is written down.
@@ -214,30 +222,32 @@ impl Journal {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let room = self.backlog.room();
             let next = tokio::select! {
                 biased;
                 _ = tick.tick() => Next::Tick,
                 Some(command) = inlets.commands.recv() => Next::Command(command),
                 _ = inlets.stop.wait_for(|stop| *stop) => Next::Stop,
-                submission = inlets.submissions.recv() => submission.map_or(Next::Stop, |first| Next::Submission(Box::new(first))),
+                () = self.backlog.shrinks(), if room == 0 => continue,
+                submission = inlets.submissions.recv(), if room > 0 => submission.map_or(Next::Stop, |first| Next::Submission(Box::new(first))),
             };
             match next {
                 Next::Tick => sink(self.tick()).await,
                 Next::Command(command) => sink(self.write_one(now(), Work::Command(command))).await,
-                Next::Submission(first) => self.take(*first, &mut inlets.submissions, &mut sink).await,
+                Next::Submission(first) => self.take(*first, room, &mut inlets.submissions, &mut sink).await,
                 Next::Stop => break,
             }
         }
         inlets.submissions.close();
         while let Ok(first) = inlets.submissions.try_recv() {
-            self.take(first, &mut inlets.submissions, &mut sink).await;
+            self.take(first, usize::MAX, &mut inlets.submissions, &mut sink).await;
         }
     }
 
     fn tick(&mut self) -> Step {
         self.ticks += 1;
         if let Some(writer) = &mut self.writer {
-            writer.sync(&self.status);
+            writer.sync(&self.status, &self.backlog);
         }
         self.cut();
         self.write_one(now(), Work::Tick { cleans: self.ticks.is_multiple_of(HOUSEKEEPING_TICKS) })
@@ -252,16 +262,17 @@ impl Journal {
         self.status.bytes.store(writer.log.bytes(), Relaxed);
     }
 
-    /// Takes a request and those that wait behind it, writes them together, and hands them on.
+    /// Takes a request and those that wait behind it, `most` at most, writes them together, and hands them on.
     async fn take(
         &mut self,
         first: Submission,
+        most: usize,
         waiting: &mut mpsc::Receiver<Submission>,
         sink: &mut impl AsyncFnMut(Step),
     ) {
         let mut bytes = first.bytes();
         let mut group = vec![first];
-        while self.writer.is_some() && group.len() < GROUP && bytes < GROUP_BYTES {
+        while self.writer.is_some() && group.len() < most && bytes < GROUP_BYTES {
             let Ok(next) = waiting.try_recv() else { break };
             bytes += next.bytes();
             group.push(next);
@@ -270,6 +281,9 @@ impl Journal {
         let written = self.write_group(group, now);
         for (position, submission) in written {
             self.position = position;
+            if self.is_durable() {
+                self.backlog.add();
+            }
             sink(Step { position, now, work: Work::Rows(Box::new(submission)) }).await;
         }
     }
@@ -349,7 +363,7 @@ impl Journal {
     fn sync(&mut self) -> bool {
         let Some(writer) = &mut self.writer else { return true };
         match writer.durability {
-            Durability::Acknowledged => writer.sync(&self.status),
+            Durability::Acknowledged => writer.sync(&self.status, &self.backlog),
             Durability::Interval => writer.flush(&self.status),
             Durability::Memory => true,
         }
@@ -373,13 +387,17 @@ enum Unwritten {
 }
 
 impl Writer {
-    fn sync(&mut self, status: &LogStatus) -> bool {
+    fn sync(&mut self, status: &LogStatus, backlog: &Backlog) -> bool {
         if !std::mem::take(&mut self.is_dirty) {
             return self.failed.is_none();
         }
         status.syncs.fetch_add(1, Relaxed);
+        let began = Instant::now();
         match self.log.sync() {
-            Ok(_) => true,
+            Ok(_) => {
+                backlog.synced(began.elapsed());
+                true
+            }
             Err(error) => {
                 self.fails(&error, status);
                 false

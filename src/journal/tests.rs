@@ -68,10 +68,12 @@ impl Fixture {
         journal.replay(Position(0), &decoder(), |_| {});
         journal.start();
         let inlets = Inlets { submissions, commands, stop: stopped };
+        let backlog = journal.backlog();
         let sink = async |step: Step| {
             out.push(shown(&step));
             if let Work::Rows(submission) = step.work {
                 submission.answer(Ok(Rejections::default()));
+                backlog.done(Duration::from_millis(1));
             }
         };
         let feed = async {
