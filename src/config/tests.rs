@@ -142,6 +142,22 @@ receivers:
 }
 
 #[test]
+fn lateness_and_idle_time_are_read_and_checked() {
+    let read = |text: &str| parse(text).map(|config| config.intake.lateness);
+    let given = read("ingest: {lateness: 2m, lateness_bytes: 1MiB, idle: off}").expect("is valid");
+    let expected =
+        ingest::LatenessConfig { lateness: Duration::from_mins(2), max_bytes: 1 << 20, idle: ingest::Idle::Off };
+    assert_eq!(given, expected);
+    let idle = |text: &str| read(&format!("ingest: {{idle: {text}}}")).map(|lateness| lateness.idle);
+    assert_eq!(idle("auto"), Ok(ingest::Idle::Auto));
+    assert_eq!(idle("90s"), Ok(ingest::Idle::After(Duration::from_secs(90))));
+    for bad in ["never", "0s", "true"] {
+        let faults = idle(bad).expect_err("has a fault");
+        assert!(faults[0].contains("ingest.idle") && faults[0].contains("auto, off"), "{faults:?}");
+    }
+}
+
+#[test]
 fn the_shipped_rules_are_valid_and_have_runbooks() {
     let groups = Config::default().rules("http://b").expect("are valid");
     let names: Vec<&str> = groups
