@@ -249,6 +249,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
         intake: config.intake.clone(),
         window: config.window.clone(),
         history: config.history.clone(),
+        budget: window::Budget::new(config.window.max_bytes_total),
         engine: config.engine(rules, external_url),
         detect: config.detect,
         receivers: config.receivers.clone(),

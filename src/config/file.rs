@@ -124,6 +124,7 @@ fn idle(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Idle> {
 fn window(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "span", faults, positive, &mut config.window.span);
     set(m, "max_bytes", faults, bytes, &mut config.window.max_bytes);
+    set(m, "max_bytes_total", faults, bytes, &mut config.window.max_bytes_total);
     set(m, "max_series", faults, count, &mut config.window.max_series);
     config.intake.max_series = config.window.max_series;
     set(m, "max_series_per_metric", faults, count, &mut config.intake.max_series_per_metric);

@@ -9,7 +9,7 @@ use tokio::{
     runtime::Handle,
     sync::{broadcast, watch},
 };
-use window::{Historian, Position, Window};
+use window::{Budget, Historian, Position, Window};
 
 use super::{
     line::{Line, Parts},
@@ -66,6 +66,8 @@ pub(crate) struct Maker {
     pub window: window::Config,
     /// The past beyond the windows, where it is kept.
     pub history: Option<window::HistoryConfig>,
+    /// What the windows of all lines may hold together.
+    pub budget: Arc<Budget>,
     /// Detectors, rules, health and level.
     pub engine: EngineConfig,
     /// Whether anything is judged.
@@ -137,6 +139,7 @@ impl Maker {
             None => (None, None),
         };
         let (mut state, position, standing) = self.state(&known, kept, position);
+        state.window.join_budget(Arc::clone(&self.budget));
         if vault.is_some() {
             state.window.keep_unsaved();
         }

@@ -30,6 +30,7 @@ fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender
         intake: IntakeConfig::default(),
         history: Some(window::HistoryConfig::default()),
         window: window::Config::default(),
+        budget: window::Budget::new(1 << 30),
         engine: EngineConfig::default(),
         detect: true,
         receivers: Vec::new(),

@@ -16,6 +16,8 @@ pub struct Config {
     /// Bytes of sealed chunks kept, all tables together; the oldest rows go first, so that seven
     /// eighths are rows and the rest is for what chunks take beside them. Default 1 GiB.
     pub max_bytes: usize,
+    /// Bytes of rows of all windows together, for those who make several: see [`Budget`]. Default 4 GiB.
+    pub max_bytes_total: usize,
     /// Live series that are sent. Default 1,000,000. As many again may be derived from them, or
     /// published beside them.
     pub max_series: usize,
@@ -28,6 +30,7 @@ impl Default for Config {
         Self {
             span: Duration::from_hours(2),
             max_bytes: 1 << 30,
+            max_bytes_total: 4 << 30,
             max_series: 1_000_000,
             series_idle: Duration::from_hours(24),
         }
