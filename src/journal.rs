@@ -171,6 +171,13 @@ impl Journal {
         Self { writer, retries: Retries::default(), status, backlog: Arc::default(), position, ticks: 0 }
     }
 
+    /// Whether the log holds all that ever came.
+    #[must_use]
+    pub(crate) fn is_whole(&self) -> bool {
+        let first = self.writer.as_ref().and_then(|writer| writer.log.replay(Position(0)).next());
+        first.is_some_and(|record| record.is_ok_and(|record| record.position == Position(1)))
+    }
+
     /// What the pipeline still has to do of what was written.
     #[must_use]
     pub(crate) fn backlog(&self) -> Arc<Backlog> {

@@ -90,6 +90,10 @@ impl Pipeline {
     pub(crate) fn recover(&mut self, journal: &mut Journal, decoder: &Decoder) {
         let seen = self.lines.values().map(Line::position);
         let after = seen.min().unwrap_or_default();
+        if !journal.is_whole() {
+            let unknown = self.lines.values_mut().filter(|line| line.position() == Position(0));
+            unknown.for_each(Line::misses_past);
+        }
         self.replays = true;
         journal.replay(after, decoder, |step| self.step(step));
         self.replays = false;
@@ -155,6 +159,7 @@ impl Pipeline {
                 }
                 let line = place.insert(line);
                 if self.is_recovered {
+                    line.misses_past();
                     line.reconcile();
                 }
                 Ok(line)

@@ -113,6 +113,11 @@ impl Line {
         }
     }
 
+    /// Says that what came before is neither in a checkpoint nor in the log, but perhaps in the history.
+    pub(super) fn misses_past(&mut self) {
+        self.parts.window.miss_past();
+    }
+
     /// Notes that the process has started (again) at `now`. The time in which it was not there is no silence.
     pub(super) fn starts(&mut self, now: UnixNanos) {
         if let Some(last) = self.last_step {

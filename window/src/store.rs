@@ -97,6 +97,8 @@ pub struct Window {
     historian: Option<Historian>,
     /// Numbers up to here may be missing: let go because of the byte bound, or of an earlier run.
     past_until: UnixNanos,
+    /// Whether the window began without what the history holds.
+    misses_past: bool,
     /// Whether the historian is handed what comes in.
     hands_over: bool,
     /// Points that are already too old to be seen, on their way to the historian.
@@ -127,6 +129,7 @@ impl Window {
             stats: Stats::default(),
             historian: None,
             past_until: UnixNanos::MIN,
+            misses_past: false,
             hands_over: false,
             too_late: Vec::new(),
         }
@@ -194,17 +197,26 @@ impl Window {
         self.unsaved.as_ref().map_or(0, Tables::bytes)
     }
 
-    /// [`Self::lend`] and [`Self::begin_history`]: for a window that is whole.
+    /// [`Self::lend`] and [`Self::begin_history`]: for a window that was restored, or that nothing comes before.
     pub fn attach(&mut self, historian: Historian) {
         self.lend(historian);
+        if self.watermark.is_none() {
+            self.miss_past();
+        }
         self.begin_history();
     }
 
     /// Shows readers what `historian` has kept. Nothing is handed to it before [`Self::begin_history`].
     pub fn lend(&mut self, historian: Historian) {
-        // A window that was not restored knows nothing of what came before.
-        self.past_until = if self.watermark.is_none() { historian.newest() } else { self.floor };
         self.historian = Some(historian);
+    }
+
+    /// Says that what the historian has kept will not come into the window again: it was neither restored
+    /// nor is all of it in the log. Without this, readers get from the window what the window has had, as
+    /// in the run that wrote the log.
+    pub fn miss_past(&mut self) {
+        self.misses_past = true;
+        self.past_until = self.historian.as_ref().map_or(self.past_until, Historian::newest);
     }
 
     /// Hands numbers to the historian from now on, which builds anew what an earlier run had not written.
@@ -213,7 +225,8 @@ impl Window {
     pub fn begin_history(&mut self) {
         let mut snapshot = self.seal();
         if let Some(historian) = self.historian.as_ref().filter(|_| !self.hands_over) {
-            if let Some(oldest) = self.numbers.iter().map(|chunk| chunk.span.0).min() {
+            let oldest = self.numbers.iter().map(|chunk| chunk.span.0).min();
+            if let Some(oldest) = oldest.filter(|_| self.misses_past) {
                 // Not even the log may reach back as far as the window does.
                 self.past_until = UnixNanos(oldest.0.saturating_sub(1));
             }
