@@ -194,7 +194,7 @@ impl Worker {
     }
 
     /// Makes one file of the files of each complete hour.
-    fn merge_hours(&mut self, due: UnixNanos) -> io::Result<()> {
+    fn merge_hours(&self, due: UnixNanos) -> io::Result<()> {
         let hours = self.shared.held().files.hours();
         let mut merged = 0;
         for (hour, files) in hours.into_iter().rev() {
@@ -210,7 +210,7 @@ impl Worker {
     }
 
     /// An hour with a damaged file stays as it is: what is left of that file would go.
-    fn merge_hour(&mut self, parts: &Group) -> io::Result<()> {
+    fn merge_hour(&self, parts: &Group) -> io::Result<()> {
         let Some(rows) = all_rows(parts) else { return Ok(()) };
         let mut writer = FileWriter::create(&self.directory)?;
         for row in rows {
@@ -229,7 +229,7 @@ impl Worker {
     }
 
     /// Sums up one complete day whose file of 1 h is missing, or older than its files of 5 min.
-    fn sum_up_days(&mut self, due: UnixNanos) -> io::Result<()> {
+    fn sum_up_days(&self, due: UnixNanos) -> io::Result<()> {
         let (files, days) = {
             let held = self.shared.held();
             (held.files.clone(), held.files.days())
