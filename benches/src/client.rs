@@ -208,7 +208,8 @@ fn is_whole(framed: &[u8]) -> Result<()> {
     }
 }
 
-fn now_nanos() -> u64 {
+/// The wall clock, in nanoseconds since the epoch.
+pub(crate) fn now_nanos() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@
 mod client;
 mod cpu;
 mod floor;
+mod kernel;
 mod payload;
 mod receiver;
 mod report;
@@ -38,6 +39,8 @@ enum Command {
     Table(Table),
     /// Loads a receiver that is running already.
     Run(Run),
+    /// Takes requests in this process and prints what each part of that costs, without a network.
+    Kernel(Kernel),
     /// Serves a floor on a free port, prints its address and goes on until it is killed.
     ServeFloor {
         /// What it does with a request.
@@ -82,6 +85,18 @@ struct Run {
     common: Common,
 }
 
+#[derive(Debug, Args)]
+struct Kernel {
+    /// What to take.
+    #[arg(long, value_enum, default_value = "metrics")]
+    signal: Signal,
+    /// Requests in a cycle; for metrics, each has 1,000 series of its own.
+    #[arg(long, default_value_t = payload::REQUESTS, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    requests: u16,
+    #[command(flatten)]
+    common: Common,
+}
+
 #[derive(Clone, Copy, Debug, Args)]
 struct Common {
     /// What kind of points metrics have.
@@ -116,6 +131,10 @@ async fn main() -> Result<()> {
                 connections: usize::from(table.common.connections),
             };
             table::measure(&plan).await
+        }
+        Command::Kernel(kernel) => {
+            let (signal, kind, requests) = (kernel.signal, kernel.common.kind, usize::from(kernel.requests));
+            kernel::run(&Shape { signal, kind, requests }, kernel.common.time())
         }
         Command::Run(run) => {
             let shape = Shape { signal: run.signal, kind: run.common.kind, requests: usize::from(run.requests) };

@@ -2,8 +2,9 @@
 
 use crate::{
     client::Measured,
+    kernel::Part,
     payload::Shape,
-    table::{DECODE, DROP, Plan, Row, Subject},
+    table::{DECODE, DROP, Plan, Row, Subject, median},
 };
 
 /// Prints the figures of one receiver.
@@ -40,6 +41,21 @@ pub(crate) fn table(plan: &Plan, shape: &Shape, rows: &[Row]) {
             targets(row, shape, rows),
             number(row.median(megabytes), 0),
         );
+    }
+    println!();
+}
+
+/// Prints what the parts of the line cost.
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+pub(crate) fn parts(shape: &Shape, parts: &[Part]) {
+    println!("{shape}; nanoseconds for each, without a network");
+    println!();
+    println!("| part | mean | median | fastest |");
+    println!("|---|---|---|---|");
+    for Part { name, nanos } in parts {
+        let mean = nanos.iter().sum::<f64>() / nanos.len() as f64;
+        let fastest = nanos.iter().copied().fold(f64::NAN, f64::min);
+        println!("| {name} | {} | {} | {} |", number(mean, 1), number(median(nanos.clone()), 1), number(fastest, 1));
     }
     println!();
 }

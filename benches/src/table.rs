@@ -136,7 +136,7 @@ impl Row {
 }
 
 /// The middle one, or the mean of the two in the middle; NaN of nothing.
-fn median(mut numbers: Vec<f64>) -> f64 {
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let middle = |at: usize| numbers.get(at).copied().unwrap_or(f64::NAN);
     match numbers.len() {

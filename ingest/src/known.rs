@@ -6,18 +6,16 @@
 //!
 //! Written by [`crate::Intake`] when it registers a series, read by every task that decodes.
 
+mod table;
 mod tenants;
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasherDefault, Hasher},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::{Deserialize, Serialize};
 use window::SeriesId;
 use xxhash_rust::xxh3::xxh3_128;
 
+use self::table::Table;
 pub use self::tenants::KnownTenants;
 
 /// Ways of writing a series that are remembered, for each series that there may be.
@@ -41,57 +39,6 @@ impl WireKey {
     }
 }
 
-/// A hash is hashed by itself.
-#[derive(Debug, Default)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// A known way of writing a series: four to a cache line, which is what a look costs.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    low: u64,
-    high: u32,
-    id: SeriesId,
-}
-
-impl Entry {
-    #[inline]
-    fn new(key: WireKey, id: SeriesId) -> Self {
-        Self { low: key.low, high: key.high, id }
-    }
-}
-
-impl PartialEq for Entry {
-    #[inline]
-    fn eq(&self, other: &Self) -> bool {
-        (self.low, self.high) == (other.low, other.high)
-    }
-}
-
-impl Eq for Entry {}
-
-impl std::hash::Hash for Entry {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.low);
-    }
-}
-
 /// The series that are known, by what was sent for them. Bounded by the limit on series.
 #[derive(Debug)]
 pub struct KnownSeries {
@@ -102,7 +49,7 @@ pub struct KnownSeries {
 /// What a reader holds while it looks series up.
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
-    entries: HashSet<Entry, BuildHasherDefault<Identity>>,
+    table: Table,
     /// How often numbers have been taken back.
     pub(crate) epoch: u64,
 }
@@ -110,7 +57,15 @@ pub(crate) struct Inner {
 impl Inner {
     #[inline]
     pub(crate) fn get(&self, key: WireKey) -> Option<SeriesId> {
-        self.entries.get(&Entry::new(key, SeriesId(0))).map(|entry| entry.id)
+        self.table.get(key)
+    }
+
+    /// Looks at where each of `keys` is searched first, so that [`Self::get`] finds it in the cache. Of a
+    /// million series every look is a cache miss; waiting for many of them at once takes hardly longer
+    /// than waiting for one.
+    #[inline]
+    pub(crate) fn prepare(&self, keys: &[WireKey]) {
+        self.table.touch(keys);
     }
 }
 
@@ -134,13 +89,17 @@ impl KnownSeries {
     /// Remembers ways of writing series. Beyond the limit nothing is remembered: such series are
     /// found by their identity, at more CPU for each point.
     pub(crate) fn add(&self, met: impl IntoIterator<Item = (WireKey, SeriesId)>) {
-        let mut entries = met.into_iter().map(|(key, id)| Entry::new(key, id)).peekable();
-        if entries.peek().is_none() {
+        let mut met = met.into_iter().peekable();
+        if met.peek().is_none() {
             return;
         }
         let mut inner = self.write();
-        let room = self.limit.saturating_sub(inner.entries.len());
-        inner.entries.extend(entries.take(room));
+        for (key, id) in met {
+            if inner.table.len() >= self.limit {
+                break;
+            }
+            inner.table.add(key, id);
+        }
     }
 
     /// Lets epochs go on from `epoch`, as in the process that knew the series before.
@@ -151,7 +110,7 @@ impl KnownSeries {
     /// Forgets series whose numbers will be used again; `gone` is sorted. Returns the new epoch.
     pub(crate) fn forget(&self, gone: &[SeriesId]) -> u64 {
         let mut inner = self.write();
-        inner.entries.retain(|entry| gone.binary_search(&entry.id).is_err());
+        inner.table.retain(|id| gone.binary_search(&id).is_err());
         inner.epoch += 1;
         inner.epoch
     }

@@ -218,6 +218,13 @@ impl<'a> Text<'a> {
         (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()).then_some(Self(bytes))
     }
 
+    /// Bytes that are known to be ASCII, or some of such bytes.
+    #[inline]
+    pub(crate) fn ascii(bytes: &'a [u8]) -> Self {
+        debug_assert!(bytes.is_ascii());
+        Self(bytes)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn bytes(self) -> &'a [u8] {

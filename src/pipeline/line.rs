@@ -170,6 +170,7 @@ impl Line {
     pub(super) fn take(&mut self, batch: ingest::Batch, now: UnixNanos) -> Result<Rejections, Outdated> {
         self.last_step = Some(now);
         let empty = batch.is_empty();
+        let evicted = self.parts.window.evicted();
         let applied = self.parts.intake.apply(batch, &mut self.parts.window, Some(now))?;
         if !empty {
             self.last_arrival = Some(now);
@@ -178,6 +179,8 @@ impl Line {
         self.go_on(now);
         if self.parts.window.head_len() >= SEAL_ROWS {
             self.seal_and_show();
+        } else if self.parts.window.evicted() != evicted {
+            self.let_go();
         }
         Ok(rejected)
     }
@@ -366,6 +369,18 @@ impl Line {
             self.parts.window.seal();
         }
         self.show();
+    }
+
+    /// Lets readers' picture go of chunks that the window has let go of, so that their memory can be
+    /// used again and not only when the next picture is made. Nobody is told: the rest is as it was.
+    fn let_go(&self) {
+        self.parts.view.send_if_modified(|view| {
+            // Whoever reads just now goes on with what he has.
+            if let Some(view) = Arc::get_mut(view) {
+                view.snapshot = self.parts.window.snapshot();
+            }
+            false
+        });
     }
 
     /// Shows readers how things stand.

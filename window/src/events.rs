@@ -6,6 +6,7 @@
 //! names, resources and scopes repeat, so they are dictionary-encoded; attributes are kept as the
 //! protobuf bytes in which they came, which costs a copy and loses nothing.
 
+mod blocks;
 mod bytes;
 mod logs;
 mod origins;
@@ -22,6 +23,7 @@ use arrow_schema::{Field, Schema};
 
 use crate::UnixNanos;
 
+pub(crate) use self::blocks::{BLOCK_BYTES, Blocks, HEAD_BYTES};
 pub use self::{
     bytes::Dictionary,
     logs::{LogChunk, LogColumns},
@@ -80,7 +82,7 @@ fn times(nanos: Vec<i64>) -> ArrayRef {
 }
 
 fn ids<const N: usize>(mut ids: Vec<[u8; N]>) -> ArrayRef {
-    ids.shrink_to_fit();
+    bytes::shrink(&mut ids);
     let width = i32::try_from(N).expect("ids are 8 or 16 bytes");
     let values = Buffer::from_vec(ids.into_flattened());
     Arc::new(FixedSizeBinaryArray::try_new(width, values, None).expect("each id is as wide as the array says"))

@@ -4,7 +4,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
     BYTES_PER_POINT, BadState, Budget, Exemplar, HistogramRow, Historian, LogChunk, LogColumns, NumberChunk, Point,
-    Registry, SeriesId, Snapshot, SpanChunk, SpanColumns, Tables, UnixNanos, WindowState, histograms::HistogramTables,
+    Registry, SeriesId, Snapshot, SpanChunk, SpanColumns, Tables, UnixNanos, WindowState,
+    events::{BLOCK_BYTES, Blocks, HEAD_BYTES},
+    histograms::HistogramTables,
     ledger::Ledger,
 };
 
@@ -68,10 +70,6 @@ const FAN_IN: usize = 8;
 /// Chunks with more rows than this together are not merged, so that a merge takes some tens of
 /// milliseconds. It is enough for 100,000 series to have ten points each in a chunk.
 const MERGE_ROWS: usize = 1 << 20;
-/// A head of spans or logs with more bytes of texts and attributes is sealed before its time. Below
-/// 32 MiB the usual allocators give the memory of an evicted chunk to a new one, without asking the
-/// system for pages.
-const HEAD_BYTES: usize = 16 << 20;
 
 /// The rolling windows. One owner writes; everyone else reads [`Snapshot`]s.
 #[derive(Debug)]
@@ -80,6 +78,7 @@ pub struct Window {
     registry: Registry,
     points: Vec<Point>,
     span_head: SpanColumns,
+    blocks: Blocks,
     log_head: LogColumns,
     numbers: VecDeque<Arc<NumberChunk>>,
     histograms: HistogramTables,
@@ -116,6 +115,7 @@ impl Window {
             config,
             points: Vec::new(),
             span_head: SpanColumns::default(),
+            blocks: Blocks::default(),
             log_head: LogColumns::default(),
             numbers: VecDeque::new(),
             histograms: HistogramTables::default(),
@@ -304,11 +304,21 @@ impl Window {
             return;
         }
         self.ledger.note(newest, spans.content() + SPAN_BYTES * spans.len());
+        // A block is not outgrown, so that it can be used again.
+        if !self.span_head.is_empty() && self.span_head.content() + spans.content() > BLOCK_BYTES {
+            self.seal_spans();
+        }
         self.span_head.append(spans);
         if self.span_head.content() > HEAD_BYTES {
             self.seal_spans();
             self.evict();
         }
+    }
+
+    /// How many chunks have been let go, for whatever reason: readers' pictures may still hold them.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.stats.evicted_by_time + self.stats.evicted_by_bytes
     }
 
     /// Appends log records to the head and moves the watermark. A head that has become large is sealed.
@@ -327,8 +337,9 @@ impl Window {
     }
 
     fn seal_spans(&mut self) {
-        let next = self.span_head.like();
-        let chunk = SpanChunk::seal(std::mem::replace(&mut self.span_head, next)).map(Arc::new);
+        let next = self.span_head.like(&self.blocks);
+        let head = std::mem::replace(&mut self.span_head, next);
+        let chunk = SpanChunk::seal_in(head, &self.blocks).map(Arc::new);
         if let Some(unsaved) = &mut self.unsaved {
             unsaved.spans.extend(chunk.clone());
         }

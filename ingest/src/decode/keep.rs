@@ -84,7 +84,7 @@ impl Keeper {
         self.seen.clear();
         let raw = sent.raw();
         let mut walked = Walked::default();
-        let mut bloom = 0_u64;
+        let mut bloom = [0_u64; 4];
         for message in sent.iter() {
             let name = KeyValue::read(message)?.key;
             walked.count += 1;
@@ -96,12 +96,12 @@ impl Keeper {
                 walked.long = Some(values::long_name(what, name.as_str(), limits));
             }
             let digest = digest(key);
-            let bit = 1 << (digest & 63);
-            if bloom & bit != 0 && self.is_taken(raw, key, digest) {
+            let (word, bit) = (&mut bloom[(digest >> 6 & 3) as usize], 1 << (digest & 63));
+            if *word & bit != 0 && self.is_taken(raw, key, digest) {
                 walked.repeated += 1;
                 continue;
             }
-            bloom |= bit;
+            *word |= bit;
             self.see(raw, key, digest, walked.length);
             walked.length += 1 + varint_length(message.len()) + message.len();
         }

@@ -19,7 +19,7 @@ use window::{Buckets, ExpBuckets, HistogramRow, STALE_NAN_BITS, SeriesId, Series
 
 use self::series::Rows;
 use super::ids::id;
-use crate::{ExemplarRow, MAX_BUCKETS, NumberRow, SeriesRef, check_histogram};
+use crate::{ExemplarRow, MAX_BUCKETS, NumberRow, SeriesRef, check_histogram, known::WireKey};
 
 pub(super) use self::series::rows;
 
@@ -64,19 +64,11 @@ impl metrics::Visitor for Rows<'_> {
     }
 
     #[inline]
-    fn number(&mut self, point: &NumberPoint<'_>) -> Result<(), Malformed> {
-        let Some((time, start)) = self.times(&point.stamp) else { return Ok(()) };
-        let value = match point.value {
-            _ if has_no_value(&point.stamp) => f64::from_bits(STALE_NAN_BITS),
-            Some(value) => value.as_f64(),
-            None => {
-                self.refuse_point("point without a value");
-                return Ok(());
-            }
-        };
-        let Some(series) = self.series(0, &point.stamp.attributes)? else { return Ok(()) };
-        self.push(NumberRow { series, is_item: true, time, start, value });
-        self.exemplars(series, point.exemplars.iter())
+    fn numbers(&mut self, points: &[NumberPoint<'_>]) -> Result<(), Malformed> {
+        let wires = self.foresee(points.iter().map(|point| &point.stamp.attributes));
+        let result = points.iter().zip(&wires).try_for_each(|(point, wire)| self.number(point, *wire));
+        self.room_for_wires(wires);
+        result
     }
 
     fn histogram(&mut self, point: HistogramPoint<'_>) -> Result<(), Malformed> {
@@ -119,6 +111,23 @@ impl metrics::Visitor for Rows<'_> {
 }
 
 impl Rows<'_> {
+    /// Takes a point of a gauge or a sum, which has been foreseen as `wire`.
+    #[inline]
+    fn number(&mut self, point: &NumberPoint<'_>, wire: WireKey) -> Result<(), Malformed> {
+        let Some((time, start)) = self.times(&point.stamp) else { return Ok(()) };
+        let value = match point.value {
+            _ if has_no_value(&point.stamp) => f64::from_bits(STALE_NAN_BITS),
+            Some(value) => value.as_f64(),
+            None => {
+                self.refuse_point("point without a value");
+                return Ok(());
+            }
+        };
+        let Some(series) = self.series_of(0, wire, &point.stamp.attributes)? else { return Ok(()) };
+        self.push(NumberRow { series, is_item: true, time, start, value });
+        self.exemplars(series, point.exemplars.iter())
+    }
+
     /// The kinds of the series that a metric's points become, each with the suffix of its name; or
     /// why its points are refused.
     fn kinds(&self, metric: &Metric<'_>) -> Result<&'static [Part], String> {

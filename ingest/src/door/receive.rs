@@ -59,7 +59,11 @@ impl Room {
         state.tenants.entry(tenant.clone()).or_default().bodies += 1;
         state.sends(tenant, now);
         drop(state);
-        Received { bytes: BytesMut::new(), held: Held { room: self.clone(), tenant: tenant.clone(), bytes: 0 } }
+        Received {
+            whole: None,
+            bytes: BytesMut::new(),
+            held: Held { room: self.clone(), tenant: tenant.clone(), bytes: 0 },
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -131,34 +135,50 @@ impl Drop for Held {
 /// A body, or what has come of it so far.
 #[derive(Debug)]
 pub(crate) struct Received {
+    /// All of it, where it came in one piece.
+    whole: Option<Bytes>,
     pub(crate) bytes: BytesMut,
     held: Held,
 }
 
 impl Received {
+    /// Takes `data` as all there is, if there is room for it. It is not copied, and keeps the connection's
+    /// buffer in which it stands: only for a body that has ended and is about to be read.
+    pub(crate) fn hold(&mut self, data: Bytes) -> Result<(), Refusal> {
+        self.make_room(data.len(), Instant::now())?;
+        self.whole = Some(data);
+        Ok(())
+    }
+
     /// Appends what has come, if there is room for it.
     pub(crate) fn push(&mut self, data: &[u8]) -> Result<(), Refusal> {
         self.push_at(data, Instant::now())
     }
 
     fn push_at(&mut self, data: &[u8], now: Instant) -> Result<(), Refusal> {
-        let Held { room, tenant, bytes } = &mut self.held;
-        let wanted = (self.bytes.len() + data.len()).div_ceil(KIB) * KIB;
-        let missing = wanted.saturating_sub(*bytes);
-        if missing > 0 {
-            room.lock().take(tenant, missing, room.limit, now)?;
-            *bytes += missing;
-        }
+        self.make_room(self.bytes.len() + data.len(), now)?;
         if self.bytes.is_empty() {
-            self.bytes.reserve(data.len().max(FIRST_BYTES.min(room.limit)));
+            self.bytes.reserve(data.len().max(FIRST_BYTES.min(self.held.room.limit)));
         }
         self.bytes.extend_from_slice(data);
         Ok(())
     }
 
+    /// Takes room for `length` bytes in all.
+    fn make_room(&mut self, length: usize, now: Instant) -> Result<(), Refusal> {
+        let Held { room, tenant, bytes } = &mut self.held;
+        let wanted = length.div_ceil(KIB) * KIB;
+        let missing = wanted.saturating_sub(*bytes);
+        if missing > 0 {
+            room.lock().take(tenant, missing, room.limit, now)?;
+            *bytes += missing;
+        }
+        Ok(())
+    }
+
     /// The bytes, and what keeps their room until it is dropped.
     pub(crate) fn finish(self) -> (Bytes, Held) {
-        (self.bytes.freeze(), self.held)
+        (self.whole.unwrap_or_else(|| self.bytes.freeze()), self.held)
     }
 }
 
@@ -235,5 +255,18 @@ mod tests {
             body.push(&[0; 15 * KIB]).expect("is a quarter");
         }
         assert_eq!(bodies[3].push(&[0; KIB]).map_err(|refusal| refusal.outcome), Err(Outcome::Busy), "all is taken");
+    }
+    #[test]
+    fn a_body_in_one_piece_is_not_copied_and_takes_room_all_the_same() {
+        let (room, tenant) = (Room::new(4 * KIB), tenant("t"));
+        let data = Bytes::from(vec![7; 3 * KIB]);
+        let mut body = room.body(&tenant);
+        body.hold(data.slice(1..)).expect("there is room");
+        assert!(room.body(&tenant).push(&[1; 2 * KIB]).is_err(), "there is a KiB left");
+        let (bytes, held) = body.finish();
+        assert!(std::ptr::eq(&raw const bytes[0], &raw const data[1]));
+        drop(held);
+        assert_eq!(room.lock().taken, 0);
+        assert!(Room::new(KIB).body(&tenant).hold(data).is_err());
     }
 }

@@ -28,6 +28,14 @@ where
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Refusal::malformed(format!("body could not be read: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
+        if header.is_none()
+            && received.bytes.is_empty()
+            && body.is_end_stream()
+            && let Some((is_compressed, message)) = whole(&data).filter(|(_, message)| message.len() <= limit)
+        {
+            received.hold(message)?;
+            return Ok(Message { received, is_compressed });
+        }
         received.push(&data)?;
         if header.is_none() && received.bytes.len() >= HEADER {
             let (is_compressed, length) = parse(&mut received.bytes)?;
@@ -47,6 +55,13 @@ where
         }
         None => Err(Refusal::malformed("call without a message")),
     }
+}
+
+/// The message that `data` is, if it is exactly one in its frame.
+fn whole(data: &Bytes) -> Option<(bool, Bytes)> {
+    let ([flag @ 0..=1, length @ ..], message) = data.split_first_chunk::<HEADER>()? else { return None };
+    let is_whole = u32::from_be_bytes(*length) as usize == message.len();
+    is_whole.then(|| (*flag == 1, data.slice(HEADER..)))
 }
 
 fn parse(received: &mut BytesMut) -> Result<(bool, usize), Refusal> {
@@ -70,16 +85,44 @@ pub(super) fn write(message: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::VecDeque,
+        convert::Infallible,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use http_body::Frame;
     use http_body_util::Full;
 
     use super::*;
     use crate::{Tenant, door::Room};
 
+    struct ByteByByte(VecDeque<u8>);
+
+    impl http_body::Body for ByteByByte {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|byte| Ok(Frame::data(vec![byte].into()))))
+        }
+    }
+
+    /// In one piece, whose end is known with it, and byte by byte.
     async fn check(bytes: &[u8], expected: Result<(&[u8], bool), &str>) {
         let body = Full::new(Bytes::copy_from_slice(bytes));
+        check_body(bytes, body, expected).await;
+        check_body(bytes, ByteByByte(bytes.to_vec().into()), expected).await;
+    }
+
+    async fn check_body<B>(bytes: &[u8], body: B, expected: Result<(&[u8], bool), &str>)
+    where
+        B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin,
+    {
         match (read(body, Room::new(1024).body(&Tenant::default()), 10).await, expected) {
             (Ok(message), Ok((text, is_compressed))) => {
-                assert_eq!((&*message.received.bytes, message.is_compressed), (text, is_compressed));
+                assert_eq!((&*message.received.finish().0, message.is_compressed), (text, is_compressed));
             }
             (Err(refusal), Err(reason)) => assert!(refusal.message.contains(reason), "{}", refusal.message),
             (got, expected) => unreachable!("{bytes:?}: expected {expected:?}, got {got:?}"),

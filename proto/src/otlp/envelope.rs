@@ -12,11 +12,11 @@ pub(super) struct Names {
 
 /// Walks a request. Fields may come in any order, so each level is looked through twice: once for
 /// what is shared, once for what shares it. `item` reads a span, a log record or a metric.
-pub(super) fn walk<V: OriginVisitor>(
+pub(super) fn walk<'a, V: OriginVisitor>(
     names: &Names,
-    request: &[u8],
+    request: &'a [u8],
     visitor: &mut V,
-    item: impl Fn(&mut V, &[u8]) -> Result<(), Malformed> + Copy,
+    mut item: impl FnMut(&mut V, &'a [u8]) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let mut fields = Fields::new(names.request, request);
     while let Some(field) = fields.next()? {
@@ -24,7 +24,7 @@ pub(super) fn walk<V: OriginVisitor>(
             let begin_resource = |visitor: &mut V, parts: &[&[u8]]| Resource::read(parts).map(|r| visitor.resource(&r));
             let begin_scope = |visitor: &mut V, parts: &[&[u8]]| Scope::read(parts).map(|s| visitor.scope(&s));
             level(names.resource, fields.bytes(field.value)?, visitor, begin_resource, |visitor, scope| {
-                level(names.scope, scope, visitor, begin_scope, item)
+                level(names.scope, scope, visitor, begin_scope, &mut item)
             })?;
         }
     }
@@ -32,12 +32,12 @@ pub(super) fn walk<V: OriginVisitor>(
 }
 
 /// A message that says in field 1, which may come in parts, what the messages in its field 2 share.
-fn level<V>(
+fn level<'a, V>(
     message: &'static str,
-    bytes: &[u8],
+    bytes: &'a [u8],
     visitor: &mut V,
     begin: impl FnOnce(&mut V, &[&[u8]]) -> Result<(), Malformed>,
-    inner: impl Fn(&mut V, &[u8]) -> Result<(), Malformed>,
+    mut inner: impl FnMut(&mut V, &'a [u8]) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let mut parts = Vec::new();
     let mut fields = Fields::new(message, bytes);

@@ -13,6 +13,9 @@ pub use points::{
     Buckets, Exemplar, ExponentialPoint, HistogramPoint, Number, NumberPoint, Stamp, SummaryPoint, Totals,
 };
 
+/// Points of a gauge or a sum that are shown together at the most.
+const NUMBERS_AT_ONCE: usize = 32;
+
 /// Takes the contents of a metrics request in its order.
 pub trait Visitor: OriginVisitor {
     /// A metric of that scope begins; it may have no data. Its points are shown only if the answer is
@@ -20,25 +23,26 @@ pub trait Visitor: OriginVisitor {
     fn metric(&mut self, metric: &Metric<'_>) -> bool;
     /// How many points the metric has that was not wanted; 0 when it has no data.
     fn skipped(&mut self, points: u64);
-    /// A point of a gauge or a sum.
+    /// Points of a gauge or a sum that follow one another; a metric with many of them is shown in
+    /// several such runs. Whoever looks something up for each can do it for all of a run at once.
     ///
     /// # Errors
-    /// When its attributes or exemplars, which are not looked into before, are not well formed.
-    fn number(&mut self, point: &NumberPoint<'_>) -> Result<(), Malformed>;
+    /// When their attributes or exemplars, which are not looked into before, are not well formed.
+    fn numbers(&mut self, points: &[NumberPoint<'_>]) -> Result<(), Malformed>;
     /// A point of a histogram with explicit bounds.
     ///
     /// # Errors
-    /// As for [`Visitor::number`].
+    /// As for [`Visitor::numbers`].
     fn histogram(&mut self, point: HistogramPoint<'_>) -> Result<(), Malformed>;
     /// A point of an exponential histogram.
     ///
     /// # Errors
-    /// As for [`Visitor::number`].
+    /// As for [`Visitor::numbers`].
     fn exponential(&mut self, point: ExponentialPoint<'_>) -> Result<(), Malformed>;
     /// A point of a summary.
     ///
     /// # Errors
-    /// As for [`Visitor::number`].
+    /// As for [`Visitor::numbers`].
     fn summary(&mut self, point: SummaryPoint<'_>) -> Result<(), Malformed>;
 }
 
@@ -99,10 +103,16 @@ impl Kind {
 /// [`Malformed`] when it is none. The visitor may have been told a part of it by then.
 pub fn read(request: &[u8], visitor: &mut impl Visitor) -> Result<(), Malformed> {
     let names = Names { request: "ExportMetricsServiceRequest", resource: "ResourceMetrics", scope: "ScopeMetrics" };
-    walk(&names, request, visitor, read_metric)
+    let mut points = Vec::new();
+    walk(&names, request, visitor, |visitor, bytes| read_metric(visitor, bytes, &mut points))
 }
 
-fn read_metric(visitor: &mut impl Visitor, bytes: &[u8]) -> Result<(), Malformed> {
+/// `points` is room for those that are shown together.
+fn read_metric<'a>(
+    visitor: &mut impl Visitor,
+    bytes: &'a [u8],
+    points: &mut Vec<NumberPoint<'a>>,
+) -> Result<(), Malformed> {
     let mut parts = Vec::with_capacity(1);
     let metric = Metric::read(bytes, &mut parts)?;
     let is_wanted = visitor.metric(&metric);
@@ -114,21 +124,38 @@ fn read_metric(visitor: &mut impl Visitor, bytes: &[u8]) -> Result<(), Malformed
         let mut fields = Fields::new(kind.message(), part);
         while let Some(field) = fields.next()? {
             if field.number == 1 {
-                read_point(visitor, kind, fields.bytes(field.value)?)?;
+                read_point(visitor, kind, fields.bytes(field.value)?, points)?;
             }
         }
     }
-    Ok(())
+    show(visitor, points)
 }
 
 #[inline]
-fn read_point(visitor: &mut impl Visitor, kind: Kind, bytes: &[u8]) -> Result<(), Malformed> {
+fn read_point<'a>(
+    visitor: &mut impl Visitor,
+    kind: Kind,
+    bytes: &'a [u8],
+    points: &mut Vec<NumberPoint<'a>>,
+) -> Result<(), Malformed> {
     match kind {
-        Kind::Gauge | Kind::Sum => visitor.number(&NumberPoint::read(bytes)?),
+        Kind::Gauge | Kind::Sum => {
+            points.push(NumberPoint::read(bytes)?);
+            if points.len() == NUMBERS_AT_ONCE { show(visitor, points) } else { Ok(()) }
+        }
         Kind::Histogram => visitor.histogram(HistogramPoint::read(bytes)?),
         Kind::Exponential => visitor.exponential(ExponentialPoint::read(bytes)?),
         Kind::Summary => visitor.summary(SummaryPoint::read(bytes)?),
     }
+}
+
+/// Shows the points that are waiting, if there are any.
+fn show(visitor: &mut impl Visitor, points: &mut Vec<NumberPoint<'_>>) -> Result<(), Malformed> {
+    if !points.is_empty() {
+        visitor.numbers(points)?;
+        points.clear();
+    }
+    Ok(())
 }
 
 impl<'a> Metric<'a> {

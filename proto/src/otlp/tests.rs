@@ -175,6 +175,27 @@ impl logs::Visitor for Logs {
 struct Metrics(ExportMetricsServiceRequest);
 
 impl Metrics {
+    fn number(&mut self, point: &metrics::NumberPoint<'_>) -> Result<(), Malformed> {
+        use wire_metrics::{metric::Data, number_data_point::Value};
+        let read = wire_metrics::NumberDataPoint {
+            attributes: pairs(&point.stamp.attributes)?,
+            start_time_unix_nano: point.stamp.start,
+            time_unix_nano: point.stamp.time,
+            exemplars: exemplars(&point.exemplars)?,
+            flags: point.stamp.flags,
+            value: point.value.map(|value| match value {
+                metrics::Number::Double(value) => Value::AsDouble(value),
+                metrics::Number::Int(value) => Value::AsInt(value),
+            }),
+        };
+        match self.data() {
+            Data::Gauge(gauge) => gauge.data_points.push(read),
+            Data::Sum(sum) => sum.data_points.push(read),
+            other => unreachable!("a number in {other:?}"),
+        }
+        Ok(())
+    }
+
     fn data(&mut self) -> &mut wire_metrics::metric::Data {
         let resource = self.0.resource_metrics.last_mut().expect("a resource comes first");
         let metrics = &mut resource.scope_metrics.last_mut().expect("a scope comes before").metrics;
@@ -241,25 +262,8 @@ impl metrics::Visitor for Metrics {
         assert_eq!(points, 0, "every metric with data is wanted");
     }
 
-    fn number(&mut self, point: &metrics::NumberPoint<'_>) -> Result<(), Malformed> {
-        use wire_metrics::{metric::Data, number_data_point::Value};
-        let read = wire_metrics::NumberDataPoint {
-            attributes: pairs(&point.stamp.attributes)?,
-            start_time_unix_nano: point.stamp.start,
-            time_unix_nano: point.stamp.time,
-            exemplars: exemplars(&point.exemplars)?,
-            flags: point.stamp.flags,
-            value: point.value.map(|value| match value {
-                metrics::Number::Double(value) => Value::AsDouble(value),
-                metrics::Number::Int(value) => Value::AsInt(value),
-            }),
-        };
-        match self.data() {
-            Data::Gauge(gauge) => gauge.data_points.push(read),
-            Data::Sum(sum) => sum.data_points.push(read),
-            other => unreachable!("a number in {other:?}"),
-        }
-        Ok(())
+    fn numbers(&mut self, points: &[metrics::NumberPoint<'_>]) -> Result<(), Malformed> {
+        points.iter().try_for_each(|point| self.number(point))
     }
 
     fn histogram(&mut self, point: metrics::HistogramPoint<'_>) -> Result<(), Malformed> {

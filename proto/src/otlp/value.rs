@@ -60,23 +60,26 @@ impl<'a> KeyValue<'a> {
         }
     }
 
-    /// What nearly every attribute is, written as encoders write it: a short name, then a short text
-    /// or a small number. `None` for all others, and for what is malformed.
+    /// What nearly every attribute is, written as encoders write it: a name, then a text or a small
+    /// number. `None` for all others, and for what is malformed.
     #[inline(always)]
     fn plain(raw: &'a [u8]) -> Option<Self> {
-        let (key, rest) = short(0x0a, raw)?;
-        let (message, []) = short(0x12, rest)? else { return None };
+        let (key, rest) = delimited(0x0a, raw)?;
+        let (message, []) = delimited(0x12, rest)? else { return None };
+        // One look at all of it is cheaper than one at each text. A length from 128 on is no ASCII.
+        let is_ascii = raw.is_ascii();
+        let text = |bytes| if is_ascii { Some(Text::ascii(bytes)) } else { Text::new(bytes) };
         let value = match *message {
             [0x18, low] if low < 0x80 => AnyValue::Int(i64::from(low)),
             [0x18, low, high] if low >= 0x80 && high < 0x80 => {
                 AnyValue::Int(i64::from(low & 0x7f) | i64::from(high) << 7)
             }
-            _ => match short(0x0a, message)? {
-                (text, []) => AnyValue::Text(Text::new(text)?),
+            _ => match delimited(0x0a, message)? {
+                (bytes, []) => AnyValue::Text(text(bytes)?),
                 _ => return None,
             },
         };
-        Some(Self { key: Text::new(key)?, value, raw })
+        Some(Self { key: text(key)?, value, raw })
     }
 
     #[inline]
@@ -95,11 +98,14 @@ impl<'a> KeyValue<'a> {
     }
 }
 
-/// The contents of a field of less than 128 bytes that begins with `tag`, and what follows it.
+/// The contents of a field that begins with `tag`, below 16 KiB, and what follows it.
 #[inline(always)]
-fn short(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn delimited(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     match bytes {
         [first, length, rest @ ..] if *first == tag && *length < 0x80 => rest.split_at_checked(usize::from(*length)),
+        [first, low, high, rest @ ..] if *first == tag && *high < 0x80 => {
+            rest.split_at_checked(usize::from(*low & 0x7f) | usize::from(*high) << 7)
+        }
         _ => None,
     }
 }
@@ -216,10 +222,18 @@ impl<'a> Repeated<'a> {
     /// Each message.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut fields = Fields::new("repeated field", &self.raw);
-        std::iter::from_fn(move || match fields.next() {
-            Ok(Some(Field { value: Value::Bytes(message), .. })) => Some(message),
-            _ => None,
+        let mut rest = &*self.raw;
+        std::iter::from_fn(move || {
+            // All have the same tag, which is one byte for the fields of which there are many.
+            let tag = *rest.first()?;
+            if let Some((message, others)) = delimited(tag, rest).filter(|_| tag & 0x87 == 2) {
+                rest = others;
+                return Some(message);
+            }
+            let mut fields = Fields::new("repeated field", rest);
+            let Ok(Some(Field { value: Value::Bytes(message), .. })) = fields.next() else { return None };
+            rest = &rest[fields.range().end..];
+            Some(message)
         })
     }
 }
@@ -272,6 +286,14 @@ mod tests {
                 assert_eq!(KeyValue::read(&odd), KeyValue::read_nested(&odd, MAX_NESTING), "{broken:?}");
                 assert_eq!(KeyValue::read(&odd[..broken.0]), KeyValue::read_nested(&odd[..broken.0], MAX_NESTING));
             }
+        }
+    }
+
+    #[test]
+    fn texts_around_the_longest_that_the_short_way_takes_are_read_alike() {
+        for length in 16_370..16_390 {
+            let bytes = pair("k", Sent::StringValue("x".repeat(length))).encode_to_vec();
+            assert_eq!(KeyValue::read(&bytes), KeyValue::read_nested(&bytes, MAX_NESTING), "{length}");
         }
     }
 

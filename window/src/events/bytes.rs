@@ -6,6 +6,8 @@ use std::{hash::BuildHasher, sync::Arc};
 use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, Int32Array, StringArray, types::Int32Type};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
+use super::blocks::{BLOCK_BYTES, Blocks};
+
 /// A column of byte strings. Its owner keeps it below 2 GiB, where Arrow's offsets end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BytesColumn {
@@ -32,6 +34,19 @@ impl BytesColumn {
     pub(crate) fn reserve(&mut self, rows: usize, content: usize) {
         self.offsets.reserve(rows + 1);
         self.values.reserve(content);
+    }
+
+    /// Makes room for as much as there is in `before`, whose successor it is: a block, if that was one and
+    /// was used, or was as large as one.
+    pub(crate) fn reserve_like(&mut self, before: &Self, blocks: &Blocks) {
+        let (rows, content) = (before.len(), before.content());
+        let is_block = before.values.capacity() == BLOCK_BYTES;
+        if content > BLOCK_BYTES / 2 || (is_block && content > BLOCK_BYTES / 8) {
+            self.values = blocks.take();
+            self.reserve(rows, 0);
+        } else {
+            self.reserve(rows, content);
+        }
     }
 
     pub(crate) fn get(&self, row: usize) -> &[u8] {
@@ -67,29 +82,38 @@ impl BytesColumn {
     }
 
     pub(crate) fn into_binary(self) -> ArrayRef {
-        let (offsets, values) = self.into_buffers();
+        self.into_binary_in(&Blocks::default())
+    }
+
+    /// The same for a column that may stand in one of `blocks`.
+    pub(crate) fn into_binary_in(self, blocks: &Blocks) -> ArrayRef {
+        let (offsets, values) = self.into_buffers(blocks);
         Arc::new(BinaryArray::try_new(offsets, values, None).expect("offsets are pushed with the values"))
     }
 
     /// The values as text, each of which was text when it was pushed.
     pub(crate) fn into_text(self) -> ArrayRef {
-        let (offsets, values) = self.into_buffers();
+        let (offsets, values) = self.into_buffers(&Blocks::default());
         Arc::new(StringArray::try_new(offsets, values, None).expect("only text was pushed"))
     }
 
-    fn into_buffers(mut self) -> (OffsetBuffer<i32>, Buffer) {
+    fn into_buffers(mut self, blocks: &Blocks) -> (OffsetBuffer<i32>, Buffer) {
         if self.offsets.is_empty() {
             self.offsets.push(0);
         }
-        self.values.shrink_to_fit();
-        (OffsetBuffer::new(scalars(self.offsets)), Buffer::from_vec(self.values))
+        (OffsetBuffer::new(scalars(self.offsets)), blocks.seal(self.values))
     }
 }
 
-/// The values as Arrow's, without what was reserved for more.
+/// The values as Arrow's, without what was reserved for many more.
 pub(crate) fn scalars<T: arrow_buffer::ArrowNativeType>(mut values: Vec<T>) -> ScalarBuffer<T> {
-    values.shrink_to_fit();
+    shrink(&mut values);
     ScalarBuffer::from(values)
+}
+
+/// Gives back what was reserved for more; a little of it is not worth being moved for.
+pub(crate) fn shrink<T>(values: &mut Vec<T>) {
+    values.shrink_to(values.len() + values.len() / 16);
 }
 
 fn index(offset: i32) -> usize {

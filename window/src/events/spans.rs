@@ -7,7 +7,7 @@ use arrow_array::{
 };
 
 use super::{
-    BatchFull, Binaries, MAX_BATCH_BYTES, OriginsOf, Texts, Times, batch_of, bytes::BytesColumn, bytes::Coded,
+    BatchFull, Binaries, Blocks, MAX_BATCH_BYTES, OriginsOf, Texts, Times, batch_of, bytes::BytesColumn, bytes::Coded,
     bytes::Dictionary, bytes::keep, bytes::scalars, column, id, ids, is_like, origins::Origins, span_of, times,
 };
 use crate::{SpanKind, SpanRow, SpanStatus, UnixNanos, columns};
@@ -57,6 +57,12 @@ impl SpanColumns {
 
     /// Makes room for `rows` with `attributes` bytes of attributes together.
     pub fn reserve(&mut self, rows: usize, attributes: usize) {
+        self.reserve_rows(rows);
+        self.attributes.reserve(rows, attributes);
+    }
+
+    /// Makes room for all of `rows` but their attributes.
+    fn reserve_rows(&mut self, rows: usize) {
         self.ends.reserve(rows);
         self.starts.reserve(rows);
         self.origins.reserve(rows);
@@ -67,15 +73,15 @@ impl SpanColumns {
         self.span_ids.reserve(rows);
         self.parent_span_ids.reserve(rows);
         self.flags.reserve(rows);
-        self.attributes.reserve(rows, attributes);
         self.rest.reserve(rows, 0);
     }
 
     /// Empty columns with room for as much as there is here: the next head will be like this one.
-    pub(crate) fn like(&self) -> Self {
+    pub(crate) fn like(&self, blocks: &Blocks) -> Self {
         let mut next = Self::default();
         if !self.is_empty() {
-            next.reserve(self.len(), self.attributes.content());
+            next.reserve_rows(self.len());
+            next.attributes.reserve_like(&self.attributes, blocks);
         }
         next
     }
@@ -296,6 +302,11 @@ impl SpanChunk {
     /// Seals `spans`; `None` when there are none. The columns become Arrow's without being copied.
     #[must_use]
     pub fn seal(spans: SpanColumns) -> Option<Self> {
+        Self::seal_in(spans, &Blocks::default())
+    }
+
+    /// The same for a head that was made by [`SpanColumns::like`] with these `blocks`.
+    pub(crate) fn seal_in(spans: SpanColumns, blocks: &Blocks) -> Option<Self> {
         let span = spans.range.get()?;
         let Origins { services, resources, scopes, .. } = spans.origins;
         let columns: [(&str, ArrayRef); 14] = [
@@ -309,7 +320,7 @@ impl SpanChunk {
             (columns::SPAN_ID, ids(spans.span_ids)),
             (columns::PARENT_SPAN_ID, ids(spans.parent_span_ids)),
             (columns::FLAGS, Arc::new(UInt32Array::new(scalars(spans.flags), None))),
-            (columns::ATTRIBUTES, spans.attributes.into_binary()),
+            (columns::ATTRIBUTES, spans.attributes.into_binary_in(blocks)),
             (columns::REST, spans.rest.into_binary()),
             (columns::RESOURCE, resources.into_binaries()),
             (columns::SCOPE, scopes.into_binaries()),

@@ -147,3 +147,25 @@ fn a_head_of_many_bytes_is_sealed_before_its_time_and_stays_within_the_bound() {
     assert!(window.stats().bytes <= 200 << 20 && window.stats().evicted_by_bytes > 0, "{:?}", window.stats());
     assert!(window.head_len() < 65);
 }
+
+#[test]
+fn spans_in_memory_that_is_used_again_are_read_as_they_were_pushed() {
+    let (mut window, _) = with_series(Config { max_bytes: 40 << 20, ..Config::default() }, &[]);
+    let pushed = 0..100_u8;
+    for (number, time) in pushed.clone().zip(1..) {
+        let mut spans = SpanColumns::default();
+        let attributes = vec![number; 1 << 20];
+        spans.push(&SpanRow { end: at(time), attributes: &attributes, ..SpanRow::default() }).expect("has room");
+        window.push_spans(&spans);
+    }
+    let snapshot = window.seal();
+    let mut read = Vec::new();
+    for chunk in snapshot.spans.iter() {
+        let column = chunk.batch().column_by_name(crate::columns::ATTRIBUTES).expect("is a column");
+        let column: &arrow_array::BinaryArray = column.as_any().downcast_ref().expect("is binary");
+        read.extend(column.iter().flatten().map(|bytes| (bytes.len(), bytes[0], bytes[bytes.len() - 1])));
+    }
+    let first = pushed.len() - read.len();
+    assert!((20..45).contains(&read.len()) && window.evicted() > 2, "{} spans", read.len());
+    assert_eq!(read, pushed.skip(first).map(|number| (1 << 20, number, number)).collect::<Vec<_>>());
+}

@@ -64,6 +64,8 @@ pub(in crate::decode) struct Rows<'d> {
     strangers: HashMap<WireKey, SeriesRef>,
     label_names: HashMap<Box<str>, Arc<str>>,
     bytes: Vec<u8>,
+    /// Room for [`Self::foresee`].
+    wires: Vec<WireKey>,
 }
 
 /// What the points of the current metric share.
@@ -101,6 +103,7 @@ impl<'d> Rows<'d> {
             strangers: HashMap::new(),
             label_names: HashMap::new(),
             bytes: Vec::new(),
+            wires: Vec::new(),
         };
         rows.batch.numbers.epoch = directory.read().epoch;
         rows
@@ -160,10 +163,37 @@ impl<'d> Rows<'d> {
         !matches!(self.parts, [(_, SeriesKind::Gauge)])
     }
 
+    /// The keys of points of the current metric's only part, which are about to be looked up.
+    #[inline]
+    pub(super) fn foresee<'s>(&mut self, sent: impl Iterator<Item = &'s Repeated<'s>>) -> Vec<WireKey> {
+        let mut wires = std::mem::take(&mut self.wires);
+        wires.clear();
+        wires.extend(sent.map(|sent| WireKey::new(self.metric.digests[0], sent.raw())));
+        if let Some(known) = &self.known {
+            known.prepare(&wires);
+        }
+        wires
+    }
+
+    /// Keeps the room of keys for the next ones.
+    pub(super) fn room_for_wires(&mut self, wires: Vec<WireKey>) {
+        self.wires = wires;
+    }
+
     /// The series of a point of the current metric's part, or nothing when the point is refused.
     #[inline]
     pub(super) fn series(&mut self, part: usize, sent: &Repeated<'_>) -> Result<Option<SeriesRef>, Malformed> {
-        let wire = WireKey::new(self.metric.digests[part], sent.raw());
+        self.series_of(part, WireKey::new(self.metric.digests[part], sent.raw()), sent)
+    }
+
+    /// The same for a point whose key is known already.
+    #[inline]
+    pub(super) fn series_of(
+        &mut self,
+        part: usize,
+        wire: WireKey,
+        sent: &Repeated<'_>,
+    ) -> Result<Option<SeriesRef>, Malformed> {
         if let Some(id) = self.known.as_ref().and_then(|known| known.get(wire)) {
             return Ok(Some(SeriesRef::known(id)));
         }
