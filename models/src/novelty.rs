@@ -310,7 +310,10 @@ fn resolution(deviation: f64) -> f32 {
     rough(RESOLUTION * deviation)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "seven digits of a difference are plenty, and bounded by the clamp")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "seven digits of a difference are plenty, and bounded by the clamp"
+)]
 fn rough(x: f64) -> f32 {
     x.clamp(-1e37, 1e37) as f32
 }
