@@ -61,8 +61,8 @@ impl Default for EntityConfig {
 
 /// Metrics whose evidence counts.
 const TOP: usize = 5;
-/// An update is said again when the score has grown by this factor.
-const WORSE: f64 = 1.5;
+/// An update is said again when the score, which is logarithmic, has grown by this factor.
+const WORSE: f64 = 1.08;
 /// Sampling interval for which [`EntityConfig::limit`] holds.
 const REFERENCE_INTERVAL: f64 = 60.0;
 
