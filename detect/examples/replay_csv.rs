@@ -9,7 +9,7 @@
 
 use std::{error::Error, fs, path::Path, sync::Arc};
 
-use detect::{AnomalyEvent, Decision, Engine, EngineConfig, Memory};
+use bellwether_detect::{AnomalyEvent, Decision, Engine, EngineConfig, Memory};
 use window::{Labels, Point, Registry, Series, SeriesId, SeriesKey, SeriesKind, UnixNanos};
 
 fn main() -> Result<(), Box<dyn Error>> {
