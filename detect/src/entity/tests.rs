@@ -30,10 +30,10 @@ impl Machine {
     /// Sends one value of every metric at `minute`: calm ones, except that the first `disturbed` are far.
     fn at(&mut self, minute: i64, disturbed: usize) -> Vec<AnomalyEvent> {
         let mut events = Vec::new();
-        for (i, series) in self.series.iter().enumerate() {
-            let calm = ((minute * 7_919 + i as i64 * 31) % 41) as f64 / 10.0;
-            let value = if i < disturbed { 300.0 } else { calm };
-            let point = Point { series: SeriesId(i as u32), time: UnixNanos(minute * MINUTE), value };
+        for ((id, nth), series) in (0_u32..).zip(0_i64..).zip(&self.series) {
+            let calm = ((minute * 7_919 + nth * 31) % 41) as f64 / 10.0;
+            let value = if (id as usize) < disturbed { 300.0 } else { calm };
+            let point = Point { series: SeriesId(id), time: UnixNanos(minute * MINUTE), value };
             events.extend(self.entities.observe(&point, series));
         }
         events

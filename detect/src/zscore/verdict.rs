@@ -105,11 +105,9 @@ impl State {
             let middle = inside + (outside - inside) / 2.0;
             if score(middle) > 1.0 { outside = middle } else { inside = middle }
         }
-        let is_up = if point.value > j.nearest || point.value < j.nearest {
-            point.value > j.nearest
-        } else {
-            point.value > expected
-        };
+        // A jump to a value that is known is told from what was expected.
+        let from = if (point.value - j.nearest).abs() > 0.0 { j.nearest } else { expected };
+        let is_up = point.value > from;
         let (lower, upper) = verdict.z.map_or((expected, expected), |z| (z.lower, z.upper));
         let (lower, upper) = if is_up { (lower.min(inside), inside) } else { (inside, upper.max(inside)) };
         let sign = if is_up { 1.0 } else { -1.0 };

@@ -99,7 +99,9 @@ fn frequent_points_and_recent_anomalies_raise_the_limit() {
 #[test]
 fn state_is_bounded() {
     let (mut novelty, mut noise) = (Novelty::default(), noise());
-    (0..20_000).for_each(|i| drop(take(&mut novelty, i, (8.0 * noise()).exp())));
+    for i in 0..20_000 {
+        take(&mut novelty, i, (8.0 * noise()).exp());
+    }
     let heap = 4 * 3 * Values::MOST + 8 * Pairs::MOST;
-    assert!(std::mem::size_of::<Novelty>() + heap <= 2_560, "{} + {heap}", std::mem::size_of::<Novelty>());
+    assert!(size_of::<Novelty>() + heap <= 2_560, "{} + {heap}", size_of::<Novelty>());
 }
