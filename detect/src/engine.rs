@@ -231,8 +231,7 @@ impl Engine {
                 self.incidents.restore(&anomaly.service, id, anomaly.starts_at);
             }
         }
-        let (joint, single): (Vec<_>, Vec<_>) =
-            anomalies.into_iter().partition(|a| a.detector == DetectorKind::Entity);
+        let (joint, single): (Vec<_>, Vec<_>) = anomalies.into_iter().partition(|a| a.detector == DetectorKind::Entity);
         self.entities.restore(joint);
         self.zscore.restore(single);
         for (service, level) in memory.levels {
