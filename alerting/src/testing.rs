@@ -36,6 +36,7 @@ pub(crate) fn anomaly(seq: u32) -> Anomaly {
         z: 8.0,
         threshold: 5.0,
         scale: 1.0,
+        contributors: Vec::new(),
         sample_count: 100,
         baseline_span: Duration::from_secs(1000),
         points: 1,

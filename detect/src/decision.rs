@@ -53,6 +53,10 @@ impl fmt::Display for Severity {
 pub enum DetectorKind {
     /// Robust streaming z-score of one series.
     ZScore,
+    /// Distance from everything that one series has ever done.
+    Novelty,
+    /// Many metrics of one thing taken together.
+    Entity,
     /// Data that used to come and stopped.
     Gap,
 }
@@ -63,6 +67,8 @@ impl DetectorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ZScore => "z-score",
+            Self::Novelty => "novelty",
+            Self::Entity => "entity",
             Self::Gap => "gap",
         }
     }
@@ -88,6 +94,8 @@ pub enum Pattern {
     Dip,
     /// Outside the band for so long that it is a new level.
     LevelShift,
+    /// Several metrics of one thing left their usual range together.
+    Joint,
     /// The data stopped.
     Gap,
 }
@@ -100,6 +108,7 @@ impl Pattern {
             Self::Spike => "spike",
             Self::Dip => "dip",
             Self::LevelShift => "level-shift",
+            Self::Joint => "joint",
             Self::Gap => "gap",
         }
     }
@@ -146,12 +155,16 @@ pub struct Anomaly {
     pub lower: f64,
     /// Upper limit of the band at the greatest score.
     pub upper: f64,
-    /// The raw statistic: (observed - expected) / scale.
+    /// The raw statistic, signed by direction. Of the z-score (observed - expected) / scale; of the others
+    /// their evidence, see [`Anomaly::contributors`].
     pub z: f64,
-    /// The |z| that this series had to exceed; score = |z| / threshold.
+    /// What |z| had to exceed; score = |z| / threshold.
     pub threshold: f64,
-    /// Robust standard deviation used as the scale.
+    /// Standard deviation used as the scale.
     pub scale: f64,
+    /// What the evidence is made of, the greatest share first; empty where there is only one part.
+    #[serde(default)]
+    pub contributors: Vec<Contributor>,
     /// How many points the baseline was learned from.
     pub sample_count: u64,
     /// Event time span of that baseline.
@@ -166,6 +179,18 @@ pub struct Anomaly {
     pub runbook_url: Option<String>,
     /// The decision in one sentence, with its numbers.
     pub explanation: String,
+}
+
+/// A part of the evidence for an anomaly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contributor {
+    /// A view on the series (see [`models::novelty::VIEWS`]), or a metric.
+    pub name: Arc<str>,
+    /// Its distance from the past, in standard deviations.
+    pub distance: f64,
+    /// Its share of the evidence; those listed sum up to at most 1.
+    pub share: f64,
 }
 
 /// What happened to an anomaly.

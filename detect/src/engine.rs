@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use window::{Point, Registry, SeriesId, Snapshot, UnixNanos};
 
 use crate::{
-    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, Decision, Feeds, GapConfig, Health, HealthConfig,
-    Incidents, Level, LevelChange, LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, exemplars,
+    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, Decision, DetectorKind, Entities, EntityConfig,
+    Feeds, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange, LevelConfig, LevelMachine, Owner, Pin,
+    SymptomConfig, Symptoms, exemplars,
     rules::{Recorded, RuleGroup},
     symptoms::runbook_of,
     zscore::{Published, ZScoreConfig, ZScoreDetector},
@@ -24,8 +25,10 @@ use crate::{
 /// All settings of the core.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The z-score detector.
+    /// The detector of single series.
     pub zscore: ZScoreConfig,
+    /// The detector of things with many metrics.
+    pub entity: EntityConfig,
     /// Missing telemetry.
     pub gap: GapConfig,
     /// Which anomalies become alerts.
@@ -46,6 +49,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             zscore: ZScoreConfig::default(),
+            entity: EntityConfig::default(),
             gap: GapConfig::default(),
             symptoms: SymptomConfig::default(),
             health: HealthConfig::default(),
@@ -123,6 +127,7 @@ pub struct Engine {
     #[serde(skip)]
     config: EngineConfig,
     zscore: ZScoreDetector,
+    entities: Entities,
     feeds: Feeds,
     #[serde(skip)]
     symptoms: Symptoms,
@@ -165,6 +170,7 @@ impl Engine {
     pub fn new(config: EngineConfig, mut memory: Memory) -> Self {
         let mut engine = Self {
             zscore: ZScoreDetector::new(config.zscore.clone()),
+            entities: Entities::new(config.entity.clone()),
             feeds: Feeds::new(config.gap.clone()),
             symptoms: Symptoms::default(),
             incidents: Incidents::default(),
@@ -190,6 +196,7 @@ impl Engine {
         let key_of = |id| snapshot.series(id).map(|series| series.key);
         let mut engine = Self {
             zscore: self.zscore.with_config(config.zscore.clone(), key_of),
+            entities: self.entities.with_config(config.entity.clone()),
             feeds: self.feeds.with_config(config.gap.clone()),
             config,
             snapshot,
@@ -217,14 +224,16 @@ impl Engine {
                 self.book.restore(&owner, alert);
             }
         }
-        let open: BTreeSet<String> = self.zscore.open().map(|anomaly| anomaly.id.clone()).collect();
+        let open: BTreeSet<String> = self.open_anomalies().map(|anomaly| anomaly.id.clone()).collect();
         let anomalies: Vec<Anomaly> = memory.anomalies.into_iter().filter(|a| !open.contains(&a.id)).collect();
         for anomaly in &anomalies {
             if let Some(id) = &anomaly.incident_id {
                 self.incidents.restore(&anomaly.service, id, anomaly.starts_at);
             }
         }
-        self.zscore.restore(anomalies);
+        let (joint, single): (Vec<_>, Vec<_>) = anomalies.into_iter().partition(|a| a.detector == DetectorKind::Entity);
+        self.entities.restore(joint);
+        self.zscore.restore(single);
         for (service, level) in memory.levels {
             let scope = self.scope(service);
             if scope.machine == LevelMachine::default() {
@@ -282,9 +291,10 @@ impl Engine {
         }
         for point in points {
             let Some(series) = registry.get(point.series) else { continue };
-            let observed = self.zscore.observe(point, series);
+            let observed = self.zscore.observe_strictly(point, series, self.entities.strictness(point.series));
             out.published.extend(observed.published);
-            if let Some(event) = observed.event {
+            let joint = self.entities.observe(point, series);
+            for event in observed.event.into_iter().chain(joint) {
                 out.decisions.push(self.announce(event, point.series));
             }
         }
@@ -299,7 +309,10 @@ impl Engine {
             anomaly.seq = self.last_seq;
             anomaly.runbook_url = Some(runbook_of(anomaly, &self.config.symptoms));
             anomaly.exemplars = exemplars::of(anomaly, &self.snapshot);
-            self.zscore.amend(series, anomaly);
+            match anomaly.detector {
+                DetectorKind::Entity => self.entities.amend(anomaly),
+                _ => self.zscore.amend(series, anomaly),
+            }
         }
         Decision::Anomaly(event)
     }
@@ -307,7 +320,8 @@ impl Engine {
     /// Forgets series that have expired, before their numbers are used again.
     pub fn forget(&mut self, expired: &[SeriesId]) -> Output {
         let mut out = Output::default();
-        for mut event in self.zscore.forget(expired) {
+        let ended = self.zscore.forget(expired).into_iter().chain(self.entities.forget(expired));
+        for mut event in ended {
             self.incidents.note(&mut event);
             out.decisions.push(Decision::Anomaly(event));
         }
@@ -465,7 +479,7 @@ impl Engine {
 
     /// Open anomalies.
     pub fn open_anomalies(&self) -> impl Iterator<Item = &Anomaly> {
-        self.zscore.open()
+        self.zscore.open().chain(self.entities.open())
     }
 
     /// When a service was last heard, in event time, for every service.

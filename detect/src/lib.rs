@@ -8,6 +8,7 @@
 mod book;
 mod decision;
 mod engine;
+mod entity;
 mod exemplars;
 mod gap;
 mod health;
@@ -22,10 +23,11 @@ pub mod zscore;
 
 pub use book::{Absence, Book, Condition, Owner};
 pub use decision::{
-    Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Decision, DetectorKind, Direction, Level, LevelChange,
-    NoSuchLevel, Pattern, Severity,
+    Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Contributor, Decision, DetectorKind, Direction, Level,
+    LevelChange, NoSuchLevel, Pattern, Severity,
 };
 pub use engine::{Engine, EngineConfig, LevelStatus, Memory, Output};
+pub use entity::{Entities, EntityConfig};
 pub use gap::{Feeds, GapConfig};
 pub use health::{Health, HealthConfig, Objective};
 pub use incidents::Incidents;

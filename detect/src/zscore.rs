@@ -1,4 +1,5 @@
-//! The z-score detector: one [`models::ZScore`] per series, and intervals made of its verdicts.
+//! The detector of single series: a [`models::ZScore`] and a [`models::Novelty`] each, and intervals made
+//! of their verdicts.
 //!
 //! One disturbance is one anomaly: it opens with the first point whose score exceeds 1, lasts
 //! while points stay out, and ends when several in a row are calm. Points inside do not teach the
@@ -6,17 +7,33 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use models::zscore::{Judgement, Params};
+use models::{novelty, zscore::Params};
 use serde::{Deserialize, Serialize};
 use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
+use self::verdict::{Numbers, Verdict, seconds};
 use crate::{Anomaly, AnomalyEvent, DetectorKind, Direction, Pattern, Severity};
+
+mod verdict;
 
 /// How the detector decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ZScoreConfig {
-    /// The model's parameters.
+    /// Parameters of the z-score.
     pub params: Params,
+    /// Parameters of novelty.
+    pub novelty: novelty::Params,
+    /// Event time, and points, after which a series is judged by novelty. Default one day and 40 points.
+    pub settle: Duration,
+    /// See [`ZScoreConfig::settle`].
+    pub settle_points: u64,
+    /// The z-score's own score from which on it has a say about a settled series. Default 12.
+    pub far_score: f64,
+    /// Scores of a settled series below this are calm. Default 0.5.
+    pub calm_novelty: f64,
+    /// Calm points in a row that end an anomaly of a settled series. Default 1: a value that was seen
+    /// before is calm by itself.
+    pub calm_points_novelty: u64,
     /// Scores from here on are critical. Default 2.
     pub critical_score: f64,
     /// Scores below this are calm. Default 0.8.
@@ -35,6 +52,12 @@ impl Default for ZScoreConfig {
     fn default() -> Self {
         Self {
             params: Params::default(),
+            novelty: novelty::Params::default(),
+            settle: Duration::from_hours(24),
+            settle_points: 40,
+            far_score: 12.0,
+            calm_novelty: 0.5,
+            calm_points_novelty: 1,
             critical_score: 2.0,
             calm_score: 0.8,
             calm_points: 3,
@@ -79,6 +102,7 @@ pub struct ZScoreDetector {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     model: models::ZScore,
+    novelty: models::Novelty,
     began: Option<UnixNanos>,
     last: UnixNanos,
     published: Option<UnixNanos>,
@@ -133,6 +157,12 @@ impl ZScoreDetector {
 
     /// Judges the next point of a series: finite, later than all before it.
     pub fn observe(&mut self, point: &Point, series: &Arc<Series>) -> Observed {
+        self.observe_strictly(point, series, 1.0)
+    }
+
+    /// The same; `strictness` multiplies what the series must exceed. It is above 1 for the many
+    /// metrics of one thing, each of which would otherwise have its own chance of a false alarm.
+    pub fn observe_strictly(&mut self, point: &Point, series: &Arc<Series>, strictness: f64) -> Observed {
         let index = point.series.index();
         if self.states.len() <= index {
             self.states.resize_with(index + 1, State::default);
@@ -142,31 +172,30 @@ impl ZScoreDetector {
             state.open = self.restored.remove(&series.key).map(Open::restored);
         }
         let began = *state.began.get_or_insert(point.time);
-        let elapsed = if state.model.samples() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
+        let elapsed = if state.novelty.count() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
         state.last = point.time;
         let floor = scale_floor(series, elapsed, state.model.expected().unwrap_or(0.0));
-        let judgement = state.model.judge(&self.config.params, floor, point.value);
-        let Some(j) = judgement else {
-            state.model.learn(&self.config.params, floor, point.value, elapsed);
+        let Some(verdict) = state.verdict(&self.config, floor, strictness, point) else {
+            state.learn(&self.config, floor, point, elapsed, None, false);
             return Observed::default();
         };
         let was_open = state.open.is_some();
         let event = match state.open.take() {
-            Some(open) => state.continues(&self.config, open, &j, point),
-            None if j.score > 1.0 => {
+            Some(open) => state.continues(&self.config, open, floor, &verdict, point),
+            None if verdict.score > 1.0 => {
                 let baseline = (state.model.samples(), point.time.since(began));
-                let anomaly = opened(&self.config, point, series, &j, baseline);
-                state.open = Some(Box::new(Open::new(anomaly.clone())));
-                Some(AnomalyEvent::Opened(anomaly))
+                state.numbers(&self.config, floor, &verdict, point).map(|numbers| {
+                    let anomaly = opened(&self.config, point, series, numbers, baseline);
+                    state.open = Some(Box::new(Open::new(anomaly.clone())));
+                    state.novelty.note_anomaly();
+                    AnomalyEvent::Opened(anomaly)
+                })
             }
             None => None,
         };
-        if j.score > self.config.calm_score && (was_open || state.open.is_some()) {
-            state.model.learn_anomalous(&self.config.params, &j, elapsed);
-        } else {
-            state.model.learn(&self.config.params, floor, point.value, elapsed);
-        }
-        let published = state.publish(&self.config, &j, point, was_open != state.open.is_some());
+        let is_inside = was_open || state.open.is_some();
+        state.learn(&self.config, floor, point, elapsed, Some(&verdict), is_inside);
+        let published = state.publish(&self.config, &verdict, point, was_open != state.open.is_some());
         Observed { event, published }
     }
 
@@ -211,18 +240,40 @@ impl ZScoreDetector {
 }
 
 impl State {
+    /// Takes the point into the models. What belongs to an anomaly does not move the baseline; that the
+    /// series has been there is remembered all the same.
+    fn learn(
+        &mut self,
+        config: &ZScoreConfig,
+        floor: f64,
+        point: &Point,
+        elapsed: f64,
+        verdict: Option<&Verdict>,
+        is_inside: bool,
+    ) {
+        match verdict.and_then(|v| v.z) {
+            Some(j) if is_inside && j.score > config.calm_score => {
+                self.model.learn_anomalous(&config.params, &j, elapsed);
+            }
+            _ => self.model.learn(&config.params, floor, point.value, elapsed),
+        }
+        let judged = verdict.and_then(|v| v.novelty);
+        self.novelty.learn(&config.novelty, seconds(point), point.value, elapsed, judged.as_ref());
+    }
+
     /// What a further point means for an open anomaly.
     fn continues(
         &mut self,
         config: &ZScoreConfig,
         mut open: Box<Open>,
-        j: &Judgement,
+        floor: f64,
+        verdict: &Verdict,
         point: &Point,
     ) -> Option<AnomalyEvent> {
-        if j.score < config.calm_score {
+        if verdict.is_calm {
             open.calm += 1;
             let since = *open.calm_since.get_or_insert(point.time);
-            if open.calm < config.calm_points {
+            if open.calm < verdict.calm_points {
                 self.open = Some(open);
                 return None;
             }
@@ -241,19 +292,22 @@ impl State {
             self.began = Some(point.time);
             return Some(AnomalyEvent::Ended(open.anomaly));
         }
-        let event = open.worsened(config, j, point).then(|| AnomalyEvent::Updated(open.anomaly.clone()));
+        let worse = (verdict.score > open.anomaly.score).then(|| self.numbers(config, floor, verdict, point)).flatten();
+        let event = open.worsened(config, worse).then(|| AnomalyEvent::Updated(open.anomaly.clone()));
         self.open = Some(open);
         event
     }
 
-    fn publish(&mut self, config: &ZScoreConfig, j: &Judgement, point: &Point, turned: bool) -> Vec<Published> {
+    fn publish(&mut self, config: &ZScoreConfig, verdict: &Verdict, point: &Point, turned: bool) -> Vec<Published> {
         let due = self.published.is_none_or(|last| point.time.since(last) >= config.publish_every);
         if !due && !turned {
             return Vec::new();
         }
         self.published = Some(point.time);
-        [(":expected", j.expected), (":lower", j.lower), (":upper", j.upper), (":score", j.score)]
-            .into_iter()
+        let band = verdict.z.map(|j| [(":expected", j.expected), (":lower", j.lower), (":upper", j.upper)]);
+        band.into_iter()
+            .flatten()
+            .chain([(":score", verdict.score)])
             .filter(|(_, value)| value.is_finite())
             .map(|(suffix, value)| Published { of: point.series, suffix, time: point.time, value })
             .collect()
@@ -269,17 +323,16 @@ impl Open {
         Box::new(Self::new(anomaly))
     }
 
-    /// Notes a further point outside the band; whether that is worth saying.
-    fn worsened(&mut self, config: &ZScoreConfig, j: &Judgement, point: &Point) -> bool {
+    /// Notes a further point outside the band, with its numbers if they are the worst so far; whether
+    /// that is worth saying.
+    fn worsened(&mut self, config: &ZScoreConfig, worse: Option<Numbers>) -> bool {
         let shifted = self.anomaly.pattern != Pattern::LevelShift && self.anomaly.points >= config.shift_points;
         if shifted {
             self.anomaly.pattern = Pattern::LevelShift;
         }
         let before = self.anomaly.severity;
-        if j.score > self.anomaly.score {
-            let (samples, span) = (self.anomaly.sample_count, self.anomaly.baseline_span);
-            state_numbers(&mut self.anomaly, config, j, point.value);
-            (self.anomaly.sample_count, self.anomaly.baseline_span) = (samples, span);
+        if let Some(numbers) = worse {
+            state_numbers(&mut self.anomaly, config, numbers);
             self.anomaly.explanation = explain(&self.anomaly, config);
         }
         let worse = self.anomaly.score > WORSE * self.said || self.anomaly.severity > before;
@@ -310,14 +363,14 @@ fn opened(
     config: &ZScoreConfig,
     point: &Point,
     series: &Arc<Series>,
-    j: &Judgement,
+    numbers: Numbers,
     (sample_count, baseline_span): (u64, Duration),
 ) -> Anomaly {
-    let up = j.z > 0.0;
+    let up = numbers.z > 0.0;
     let mut anomaly = Anomaly {
         id: anomaly_id(DetectorKind::ZScore, series.key, point.time),
         seq: 0,
-        detector: DetectorKind::ZScore,
+        detector: numbers.detector,
         service: Arc::clone(&series.service),
         metric: Arc::clone(&series.name),
         labels: series.labels.clone(),
@@ -336,6 +389,7 @@ fn opened(
         z: 0.0,
         threshold: 0.0,
         scale: 0.0,
+        contributors: Vec::new(),
         sample_count,
         baseline_span,
         points: 1,
@@ -344,17 +398,19 @@ fn opened(
         runbook_url: None,
         explanation: String::new(),
     };
-    state_numbers(&mut anomaly, config, j, point.value);
+    state_numbers(&mut anomaly, config, numbers);
     anomaly.explanation = explain(&anomaly, config);
     anomaly
 }
 
-fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, j: &Judgement, value: f64) {
-    a.score = j.score;
-    a.observed = value;
-    (a.expected, a.lower, a.upper) = (j.expected, j.lower, j.upper);
-    (a.z, a.threshold, a.scale) = (j.z, j.threshold, j.scale);
-    let severity = if j.score >= config.critical_score { Severity::Critical } else { Severity::Warning };
+fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, numbers: Numbers) {
+    a.detector = numbers.detector;
+    a.score = numbers.score;
+    a.observed = numbers.observed;
+    (a.expected, a.lower, a.upper) = (numbers.expected, numbers.lower, numbers.upper);
+    (a.z, a.threshold, a.scale) = (numbers.z, numbers.threshold, numbers.scale);
+    a.contributors = numbers.contributors;
+    let severity = if numbers.score >= config.critical_score { Severity::Critical } else { Severity::Warning };
     a.severity = a.severity.max(severity);
 }
 
@@ -368,12 +424,30 @@ pub(crate) fn anomaly_id(detector: DetectorKind, key: SeriesKey, starts_at: Unix
 }
 
 fn explain(a: &Anomaly, config: &ZScoreConfig) -> String {
-    let side = if a.z > 0.0 { "above" } else { "below" };
     let (limit, beyond) = if a.z > 0.0 { (a.upper, "above") } else { (a.lower, "below") };
-    let period = config.params.return_period / 86_400.0;
+    let why = if a.detector == DetectorKind::Novelty {
+        let parts = a.contributors.iter().map(|c| format!("{} {:.2}", c.name, c.distance));
+        format!(
+            "In standard deviations of {} from anything that the series has ever done: {}. That is evidence of {:.2}, \
+             and {:.2} is rare for this series",
+            number(a.scale),
+            parts.collect::<Vec<_>>().join(", "),
+            a.z.abs(),
+            a.threshold,
+        )
+    } else {
+        let period = config.params.return_period / 86_400.0;
+        format!(
+            "That is {:.1} robust standard deviations of {} {beyond}; by itself the series goes beyond {:.1} once in \
+             {period:.0} days",
+            a.z.abs(),
+            number(a.scale),
+            a.threshold,
+        )
+    };
     format!(
-        "{} was {}, expected {} (band {} to {}, from {} points over {}). That is {:.1} robust standard deviations of {} \
-         {side}; by itself the series goes beyond {:.1} once in {period:.0} days. It would not have fired unless {beyond} {}.",
+        "{} was {}, expected {} (band {} to {}, from {} points over {}). {why}. It would not have fired unless {beyond} \
+         {}.",
         subject(a),
         number(a.observed),
         number(a.expected),
@@ -381,15 +455,12 @@ fn explain(a: &Anomaly, config: &ZScoreConfig) -> String {
         number(a.upper),
         a.sample_count,
         span(a.baseline_span),
-        a.z.abs(),
-        number(a.scale),
-        a.threshold,
         number(limit),
     )
 }
 
 /// The series in words: its name, its service, and the labels that tell it from its siblings.
-fn subject(a: &Anomaly) -> String {
+pub(crate) fn subject(a: &Anomaly) -> String {
     const ABOUT_THE_SENDER: [&str; 7] =
         ["job", "instance", "service_", "deployment_", "k8s_", "host_name", "cloud_region"];
     let telling: Vec<String> = a
@@ -435,3 +506,6 @@ pub(crate) fn span(d: Duration) -> String {
 #[cfg(test)]
 #[path = "zscore/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod regressions;

@@ -3,10 +3,15 @@
 //! Pure and seeded: no clock, no environment, no I/O, so that the same input gives the same scores
 //! in a live run, after a restart and in a replay. What a score means for people is `detect`'s work.
 
+mod known;
+pub mod novelty;
 mod quantile;
+pub mod rolling;
 pub mod tail;
 pub mod zscore;
 
+pub use novelty::Novelty;
 pub use quantile::{Quantile, exact_quantile};
+pub use rolling::Rolling;
 pub use tail::Tail;
 pub use zscore::ZScore;

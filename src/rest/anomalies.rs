@@ -25,9 +25,10 @@ use super::{
 /// Points of a chart that are answered at most; the extremes of what is left out are kept.
 const CHART_POINTS: usize = 2_000;
 
-const DETECTORS: [DetectorKind; 2] = [DetectorKind::ZScore, DetectorKind::Gap];
+const DETECTORS: [DetectorKind; 4] =
+    [DetectorKind::ZScore, DetectorKind::Novelty, DetectorKind::Entity, DetectorKind::Gap];
 const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
-const PATTERNS: [Pattern; 4] = [Pattern::Spike, Pattern::Dip, Pattern::LevelShift, Pattern::Gap];
+const PATTERNS: [Pattern; 5] = [Pattern::Spike, Pattern::Dip, Pattern::LevelShift, Pattern::Joint, Pattern::Gap];
 const STATES: [AnomalyState; 2] = [AnomalyState::Active, AnomalyState::Ended];
 
 pub(super) fn routes() -> Router<Arc<Shared>> {

@@ -186,6 +186,7 @@ pub(super) fn anomaly(seq: u32) -> Anomaly {
         z: 12.5,
         threshold: 5.0,
         scale: 0.064,
+        contributors: Vec::new(),
         sample_count: 100,
         baseline_span: Duration::from_secs(1000),
         points: 3,

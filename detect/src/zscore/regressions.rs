@@ -1,0 +1,105 @@
+//! Cases that other detectors got wrong, at both ages of a series: young (judged by the z-score) and
+//! settled (judged by novelty).
+
+use std::sync::Arc;
+
+use window::{Labels, SeriesKind};
+
+use super::*;
+
+fn series(name: &str) -> Arc<Series> {
+    Arc::new(Series {
+        key: SeriesKey(7),
+        name: name.into(),
+        source_name: name.into(),
+        unit: "".into(),
+        kind: SeriesKind::Gauge,
+        labels: Labels::from_pairs([("job", "shop/api")]),
+        service: "shop/api".into(),
+    })
+}
+
+/// Anomalies that open while `values` come, one a minute, as (index, anomaly).
+fn found(values: impl IntoIterator<Item = f64>) -> Vec<(usize, Anomaly)> {
+    let (mut detector, series) = (ZScoreDetector::new(ZScoreConfig::default()), series("x"));
+    let mut found = Vec::new();
+    for (i, (second, value)) in (0_i64..).step_by(60).zip(values).enumerate() {
+        let point = Point { series: SeriesId(0), time: UnixNanos(second * 1_000_000_000), value };
+        if let Some(AnomalyEvent::Opened(a)) = detector.observe(&point, &series).event {
+            found.push((i, a));
+        }
+    }
+    found
+}
+
+/// In [0, 1), the same in every run.
+fn uniform(i: usize) -> f64 {
+    let mixed = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Young and settled.
+const AGES: [usize; 2] = [200, 4_000];
+
+#[test]
+fn spans_of_5_to_15_seconds_among_60_to_109_ms_are_far_from_the_rest() {
+    for age in AGES {
+        for slow in [5.0, 10.0, 15.0] {
+            let values = (0..=age).map(|i| if i == age { slow } else { 0.060 + 0.049 * uniform(i) });
+            let found = found(values);
+            let (at, worst) = found.last().expect("is found");
+            assert_eq!(*at, age);
+            assert!(worst.score > 2.0 && worst.direction == Direction::Up, "{age} {slow}: {}", worst.score);
+        }
+    }
+}
+
+#[test]
+fn the_smallest_values_of_a_series_are_not_the_ones_flagged() {
+    let values = (0..6_000).map(|i| match i % 500 {
+        250 => 100.0 + 900.0 * uniform(i),
+        _ => 10.0 + uniform(i),
+    });
+    assert!(found(values).iter().all(|(_, a)| a.direction == Direction::Up && a.observed > 11.0));
+}
+
+#[test]
+fn a_step_of_80_percent_is_found_in_both_directions() {
+    for age in AGES {
+        for factor in [0.2, 1.8] {
+            let values = (0..age + 30).map(|i| (if i >= age { factor } else { 1.0 }) * (100.0 + 5.0 * uniform(i)));
+            let found = found(values);
+            assert_eq!(found.len(), 1, "{age} {factor}");
+            assert_eq!(found[0].0, age);
+        }
+    }
+}
+
+#[test]
+fn a_flat_series_is_quiet() {
+    assert!(found(std::iter::repeat_n(42.0, 6_000)).is_empty());
+    assert!(found(std::iter::repeat_n(0.0, 6_000)).is_empty());
+}
+
+#[test]
+fn a_predicted_10_250_with_an_actual_4_200_is_called_out() {
+    for age in AGES {
+        let values = (0..=age).map(|i| if i == age { 4_200.0 } else { 10_250.0 + 400.0 * (uniform(i) - 0.5) });
+        let found = found(values);
+        let (_, a) = found.last().expect("is found");
+        assert_eq!(a.direction, Direction::Down);
+        assert!(a.score > 1.0 && a.observed < a.lower && (a.expected - 10_250.0).abs() < 200.0, "{a:?}");
+        assert!((a.score - a.z.abs() / a.threshold).abs() < 1e-9, "re-computes");
+    }
+}
+
+#[test]
+fn the_edge_of_a_settled_series_is_where_the_score_is_one() {
+    let history = |last: f64| (0..=4_000).map(move |i| if i == 4_000 { last } else { 100.0 + 5.0 * uniform(i) });
+    let found_at = found(history(130.0));
+    let (_, a) = found_at.last().expect("is found");
+    assert_eq!(a.detector, DetectorKind::Novelty);
+    assert!(found(history(a.upper + 0.01)).len() == 1 && found(history(a.upper - 0.01)).is_empty(), "{}", a.upper);
+    let shares: f64 = a.contributors.iter().map(|c| c.share).sum();
+    assert!((shares - 1.0).abs() < 1e-9);
+}
