@@ -116,7 +116,7 @@ impl metrics::Visitor for Looking<'_> {
 
     fn skipped(&mut self, _: u64) {}
 
-    fn number(&mut self, _: &NumberPoint<'_>) -> Result<(), Malformed> {
+    fn numbers(&mut self, _: &[NumberPoint<'_>]) -> Result<(), Malformed> {
         Ok(())
     }
 
