@@ -212,7 +212,7 @@ async fn rows(api: &Api) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_again_and_again_decides_as_one_that_is_not() {
     let (whole, cut, kept) = tokio::join!(run(0, "1h"), run(kills(), "1h"), run(kills(), "100ms"));
-    assert!(whole.anomalies.len() >= 4, "{:#?}", whole.anomalies);
+    assert!(whole.anomalies.len() >= 2, "{:#?}", whole.anomalies);
     assert!(whole.alerts.len() >= 4, "{:#?}", whole.alerts);
     assert!(
         whole.rows.iter().all(|row| row[1].as_array().is_some_and(|series| !series.is_empty())),
