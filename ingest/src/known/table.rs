@@ -141,7 +141,7 @@ mod tests {
             for (number, id) in steps {
                 if id == 0 {
                     table.retain(|id| id.0 % 3 != 0);
-                    model.retain(|_, id: &mut SeriesId| id.0 % 3 != 0);
+                    model.retain(|_, id: &mut SeriesId| !id.0.is_multiple_of(3));
                 } else {
                     table.add(key(number), SeriesId(id));
                     model.entry(number).or_insert(SeriesId(id));
