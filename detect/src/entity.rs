@@ -9,7 +9,11 @@
 //! From [`EntityConfig::min_metrics`] on a thing is an entity, and its metrics by themselves have to be
 //! much further out to be said separately.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use models::Rolling;
 use serde::{Deserialize, Serialize};
@@ -63,6 +67,9 @@ impl Default for EntityConfig {
 const TOP: usize = 5;
 /// An update is said again when the score, which is logarithmic, has grown by this factor.
 const WORSE: f64 = 1.08;
+/// Instants that an entity waits for its slowest metric. Requests may carry this many at once; a metric that
+/// stopped delays judgement once by so many.
+const PENDING: usize = 256;
 /// Sampling interval for which [`EntityConfig::limit`] holds.
 const REFERENCE_INTERVAL: f64 = 60.0;
 
@@ -80,24 +87,40 @@ pub struct Entities {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Metric {
     rolling: Rolling,
+    began: UnixNanos,
     last: Option<UnixNanos>,
+    count: u64,
     /// Fingerprint of the labels.
     entity: u64,
+    /// Whether the others wait for it no longer.
+    is_stalled: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Entity {
-    metrics: usize,
-    /// The instant whose evidence is being collected.
-    now: UnixNanos,
-    began: UnixNanos,
-    reported: usize,
-    instants: u64,
-    interval: f64,
-    judged: bool,
-    /// The most unusual metrics of this instant, most unusual first.
-    top: Vec<Reading>,
+    members: Vec<SeriesId>,
+    stalled: usize,
+    judged: Option<UnixNanos>,
+    /// Instants that are not complete, oldest first; at most [`PENDING`].
+    pending: VecDeque<Instant>,
     open: Option<Box<Open>>,
+}
+
+/// What is known of one instant. All of it follows from the points, in whatever order the metrics come.
+#[derive(Debug, Serialize, Deserialize)]
+struct Instant {
+    at: UnixNanos,
+    /// Metrics that have a point here or later: they have nothing to add.
+    passed: usize,
+    /// Metrics that have a point here.
+    reported: usize,
+    /// The longest history among them, in points and since when.
+    samples: u64,
+    began: UnixNanos,
+    /// The longest time since their points before, in seconds.
+    elapsed: f64,
+    /// The most unusual metrics, most unusual first.
+    top: Vec<Reading>,
 }
 
 /// One metric at one instant.
@@ -134,7 +157,8 @@ impl Entities {
     /// How much further out the series has to be than a lone one, to be said by itself: 1 for a lone one.
     #[must_use]
     pub fn strictness(&self, series: SeriesId) -> f64 {
-        let metrics = self.metrics.get(series.index()).and_then(|m| self.known.get(&m.entity)).map_or(1, |e| e.metrics);
+        let metrics =
+            self.metrics.get(series.index()).and_then(|m| self.known.get(&m.entity)).map_or(1, |e| e.members.len());
         if metrics < self.config.min_metrics {
             return 1.0;
         }
@@ -143,38 +167,52 @@ impl Entities {
         1.0 + (self.config.strictness - 1.0) * many
     }
 
-    /// Takes the next point of a series. An instant is judged with its last metric, or with the first point
-    /// of a later instant when not all metrics came.
+    /// Takes the next point of a series. An instant is judged when all metrics have come that far: requests
+    /// carry many instants of one metric before those of the next.
     pub fn observe(&mut self, point: &Point, series: &Arc<Series>) -> Vec<AnomalyEvent> {
         let index = point.series.index();
         if self.metrics.len() <= index {
             self.metrics.resize_with(index + 1, Metric::default);
         }
         let metric = &mut self.metrics[index];
-        let elapsed = match metric.last {
-            Some(last) => point.time.since(last).as_secs_f64(),
-            None => {
-                metric.entity = series.labels.fingerprint();
-                self.known.entry(metric.entity).or_default().metrics += 1;
-                0.0
-            }
+        let before = metric.last.replace(point.time);
+        if before.is_none() {
+            (metric.entity, metric.began) = (series.labels.fingerprint(), point.time);
+        }
+        let elapsed = before.map_or(0.0, |last| point.time.since(last).as_secs_f64());
+        let reading = Reading {
+            name: Arc::clone(&series.name),
+            z: metric.rolling.z(point.value),
+            value: point.value,
+            mean: metric.rolling.mean(),
         };
-        metric.last = Some(point.time);
-        let (z, mean) = (metric.rolling.z(point.value), metric.rolling.mean());
         metric.rolling.learn(point.value, elapsed, self.config.memory.as_secs_f64());
-        let Some(entity) = self.known.get_mut(&metric.entity) else { return Vec::new() };
-        let mut events = Vec::new();
-        if point.time > entity.now {
-            events.extend(entity.judge(&self.config, series));
-            entity.begin(point.time);
+        metric.count += 1;
+        let entity = self.known.entry(metric.entity).or_default();
+        if before.is_none() {
+            entity.members.push(point.series);
         }
-        if point.time == entity.now && !entity.judged {
-            entity.take(Reading { name: Arc::clone(&series.name), z, value: point.value, mean });
-            if entity.reported >= entity.metrics {
-                events.extend(entity.judge(&self.config, series));
+        if std::mem::take(&mut metric.is_stalled) {
+            entity.stalled = entity.stalled.saturating_sub(1);
+        }
+        if let Some(instant) = entity.reach(before, point.time) {
+            instant.samples = instant.samples.max(metric.count - 1);
+            instant.began = instant.began.min(metric.began);
+            instant.elapsed = instant.elapsed.max(elapsed);
+            instant.take(reading);
+        }
+        let mut events = Vec::new();
+        loop {
+            if let Some(instant) = entity.complete() {
+                let emitted_at =
+                    if instant.reported < entity.active() { entity.next_at(instant.at) } else { instant.at };
+                events.extend(entity.judge(&self.config, series, &instant, emitted_at));
+            } else if entity.pending.len() > PENDING {
+                give_up_waiting(entity, &mut self.metrics);
+            } else {
+                return events;
             }
         }
-        events
     }
 
     /// Replaces what is remembered of the open anomaly with the id of `anomaly`, to which the caller has
@@ -199,8 +237,9 @@ impl Entities {
         for id in expired {
             let Some(metric) = self.metrics.get_mut(id.index()).map(std::mem::take) else { continue };
             let Some(entity) = self.known.get_mut(&metric.entity).filter(|_| metric.last.is_some()) else { continue };
-            entity.metrics = entity.metrics.saturating_sub(1);
-            if entity.metrics == 0 {
+            entity.members.retain(|member| member != id);
+            entity.stalled -= usize::from(metric.is_stalled).min(entity.stalled);
+            if entity.members.is_empty() {
                 let ended = entity.open.take().map(|open| open.ended(metric.last));
                 self.known.remove(&metric.entity);
                 events.extend(ended);
@@ -215,42 +254,76 @@ impl Entities {
     }
 }
 
+/// The metrics that keep the oldest instant waiting are waited for no longer.
+fn give_up_waiting(entity: &mut Entity, metrics: &mut [Metric]) {
+    let Some(oldest) = entity.pending.front().map(|instant| instant.at) else { return };
+    for member in &entity.members {
+        let Some(metric) = metrics.get_mut(member.index()) else { continue };
+        if !metric.is_stalled && metric.last.is_some_and(|last| last < oldest) {
+            metric.is_stalled = true;
+            entity.stalled += 1;
+        }
+    }
+    // Whatever it is that still lacks (a series that went away in between), the queue gets shorter.
+    let active = entity.active();
+    if let Some(front) = entity.pending.front_mut() {
+        front.passed = front.passed.max(active);
+    }
+}
+
 impl Entity {
-    fn begin(&mut self, now: UnixNanos) {
-        if self.instants == 0 {
-            self.began = now;
-        } else {
-            let elapsed = now.since(self.now).as_secs_f64();
-            let rate = if self.instants < 50 { 1.0 / count(self.instants) } else { 0.02 };
-            self.interval += rate * (elapsed - self.interval);
-        }
-        self.instants += 1;
-        (self.now, self.reported, self.judged) = (now, 0, false);
-        self.top.clear();
+    /// Metrics that are waited for.
+    fn active(&self) -> usize {
+        self.members.len().saturating_sub(self.stalled)
     }
 
-    fn take(&mut self, reading: Reading) {
-        self.reported += 1;
-        if self.top.len() < TOP || self.top.last().is_some_and(|last| reading.z > last.z) {
-            self.top.truncate(TOP - 1);
-            let at = self.top.partition_point(|r| r.z >= reading.z);
-            self.top.insert(at, reading);
-        }
-    }
-
-    /// Judges the instant that was collected.
-    fn judge(&mut self, config: &EntityConfig, series: &Arc<Series>) -> Option<AnomalyEvent> {
-        if self.judged || self.metrics < config.min_metrics || self.instants < config.min_samples {
+    /// A metric has come from `before` to `at`; the instant there, unless it was judged already.
+    fn reach(&mut self, before: Option<UnixNanos>, at: UnixNanos) -> Option<&mut Instant> {
+        if self.judged.is_some_and(|judged| at <= judged) {
             return None;
         }
-        self.judged = true;
-        let evidence = evidence(&self.top);
-        let limit = config.limit + config.per_rate * (REFERENCE_INTERVAL / self.interval.max(1e-3)).ln();
+        let place = self.pending.partition_point(|i| i.at < at);
+        if self.pending.get(place).is_none_or(|i| i.at != at) {
+            // Who has come beyond the next instant has come beyond this one.
+            let passed = self.pending.get(place).map_or(0, |next| next.passed);
+            let instant = Instant { at, passed, reported: 0, samples: 0, began: at, elapsed: 0.0, top: Vec::new() };
+            self.pending.insert(place, instant);
+        }
+        let from = before.map_or(0, |before| self.pending.partition_point(|i| i.at <= before));
+        self.pending.range_mut(from..=place).for_each(|i| i.passed += 1);
+        self.pending.get_mut(place)
+    }
+
+    /// Takes out the oldest instant, if all metrics have come that far.
+    fn complete(&mut self) -> Option<Instant> {
+        let active = self.active();
+        let instant = self.pending.pop_front_if(|i| i.passed >= active)?;
+        self.judged = Some(instant.at);
+        Some(instant)
+    }
+
+    /// The oldest instant that waits, or `at`.
+    fn next_at(&self, at: UnixNanos) -> UnixNanos {
+        self.pending.front().map_or(at, |i| i.at)
+    }
+
+    fn judge(
+        &mut self,
+        config: &EntityConfig,
+        series: &Arc<Series>,
+        instant: &Instant,
+        emitted_at: UnixNanos,
+    ) -> Option<AnomalyEvent> {
+        if self.members.len() < config.min_metrics || instant.samples < config.min_samples {
+            return None;
+        }
+        let evidence = evidence(&instant.top);
+        let limit = config.limit + config.per_rate * (REFERENCE_INTERVAL / instant.elapsed.max(1e-3)).ln();
         let score = evidence / limit.max(config.limit / 2.0);
         match self.open.take() {
-            Some(open) => self.continues(config, open, evidence, score),
+            Some(open) => self.continues(config, open, instant, score),
             None if score > 1.0 => {
-                let anomaly = self.opened(config, series, evidence, score);
+                let anomaly = self.opened(config, series, instant, (score, emitted_at));
                 let open = Open { anomaly: anomaly.clone(), calm: 0, calm_since: None, said: score };
                 self.open = Some(Box::new(open));
                 Some(AnomalyEvent::Opened(anomaly))
@@ -263,12 +336,12 @@ impl Entity {
         &mut self,
         config: &EntityConfig,
         mut open: Box<Open>,
-        evidence: f64,
+        instant: &Instant,
         score: f64,
     ) -> Option<AnomalyEvent> {
         if score < config.calm_score {
             open.calm += 1;
-            let since = *open.calm_since.get_or_insert(self.now);
+            let since = *open.calm_since.get_or_insert(instant.at);
             if open.calm >= config.calm_points {
                 return Some(open.ended(Some(since)));
             }
@@ -278,7 +351,7 @@ impl Entity {
         (open.calm, open.calm_since) = (0, None);
         open.anomaly.points += 1;
         if score > open.anomaly.score {
-            self.state(config, &mut open.anomaly, evidence, score);
+            self.state(config, &mut open.anomaly, instant, score);
         }
         let worse = open.anomaly.score > WORSE * open.said;
         if worse {
@@ -289,19 +362,25 @@ impl Entity {
         event
     }
 
-    fn opened(&self, config: &EntityConfig, series: &Arc<Series>, evidence: f64, score: f64) -> Anomaly {
+    fn opened(
+        &self,
+        config: &EntityConfig,
+        series: &Arc<Series>,
+        instant: &Instant,
+        (score, emitted_at): (f64, UnixNanos),
+    ) -> Anomaly {
         let key = SeriesKey(u128::from(series.labels.fingerprint()));
         let mut anomaly = Anomaly {
-            id: anomaly_id(DetectorKind::Entity, key, self.now),
+            id: anomaly_id(DetectorKind::Entity, key, instant.at),
             seq: 0,
             detector: DetectorKind::Entity,
             service: Arc::clone(&series.service),
             metric: Arc::clone(&series.name),
             labels: series.labels.clone(),
             series_key: None,
-            starts_at: self.now,
+            starts_at: instant.at,
             ends_at: None,
-            emitted_at: self.now,
+            emitted_at,
             direction: Direction::Up,
             pattern: Pattern::Joint,
             severity: Severity::Warning,
@@ -314,21 +393,22 @@ impl Entity {
             threshold: 0.0,
             scale: 0.0,
             contributors: Vec::new(),
-            sample_count: self.instants - 1,
-            baseline_span: self.now.since(self.began).min(config.memory),
+            sample_count: instant.samples,
+            baseline_span: instant.at.since(instant.began).min(config.memory),
             points: 1,
             exemplars: Vec::new(),
             incident_id: None,
             runbook_url: None,
             explanation: String::new(),
         };
-        self.state(config, &mut anomaly, evidence, score);
+        self.state(config, &mut anomaly, instant, score);
         anomaly
     }
 
     /// Writes down the numbers of this instant: those of its most unusual metric, and every share.
-    fn state(&self, config: &EntityConfig, a: &mut Anomaly, evidence: f64, score: f64) {
-        let Some(first) = self.top.first() else { return };
+    fn state(&self, config: &EntityConfig, a: &mut Anomaly, instant: &Instant, score: f64) {
+        let Some(first) = instant.top.first() else { return };
+        let evidence = evidence(&instant.top);
         a.metric = Arc::clone(&first.name);
         a.direction = if first.value >= first.mean { Direction::Up } else { Direction::Down };
         let sign = if first.value >= first.mean { 1.0 } else { -1.0 };
@@ -341,14 +421,32 @@ impl Entity {
         if score >= config.critical_score {
             a.severity = Severity::Critical;
         }
-        let total: f64 = self.top.iter().take(TOP).map(|r| r.z.ln_1p()).sum();
-        a.contributors = self
+        let total: f64 = instant.top.iter().take(TOP).map(|r| r.z.ln_1p()).sum();
+        a.contributors = instant
             .top
             .iter()
             .take(TOP)
             .map(|r| Contributor { name: Arc::clone(&r.name), distance: r.z, share: r.z.ln_1p() / total })
             .collect();
-        a.explanation = explain(a, self.metrics);
+        a.explanation = explain(a, self.members.len());
+    }
+}
+
+impl Instant {
+    fn take(&mut self, reading: Reading) {
+        self.reported += 1;
+        if self.top.len() < TOP || self.top.last().is_some_and(|last| reading.is_before(last)) {
+            self.top.truncate(TOP - 1);
+            let at = self.top.partition_point(|r| r.is_before(&reading));
+            self.top.insert(at, reading);
+        }
+    }
+}
+
+impl Reading {
+    /// More unusual, or as unusual and first by name: the order does not depend on who came first.
+    fn is_before(&self, other: &Self) -> bool {
+        self.z > other.z || (self.z >= other.z && self.name < other.name)
     }
 }
 
@@ -385,12 +483,6 @@ fn explain(a: &Anomaly, metrics: usize) -> String {
         number(a.observed),
         number(a.expected),
     )
-}
-
-fn count(n: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a small count")]
-    let n = n as f64;
-    n
 }
 
 #[cfg(test)]

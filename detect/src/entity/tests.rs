@@ -28,15 +28,17 @@ impl Machine {
     }
 
     /// Sends one value of every metric at `minute`: calm ones, except that the first `disturbed` are far.
-    fn at(&mut self, minute: i64, disturbed: usize) -> Vec<AnomalyEvent> {
-        let mut events = Vec::new();
-        for ((id, nth), series) in (0_u32..).zip(0_i64..).zip(&self.series) {
-            let calm = ((minute * 7_919 + nth * 31) % 41) as f64 / 10.0;
-            let value = if (id as usize) < disturbed { 300.0 } else { calm };
-            let point = Point { series: SeriesId(id), time: UnixNanos(minute * MINUTE), value };
-            events.extend(self.entities.observe(&point, series));
-        }
-        events
+    fn at(&mut self, minute: i64, disturbed: u32) -> Vec<AnomalyEvent> {
+        let metrics = u32::try_from(self.series.len()).expect("few");
+        (0..metrics).flat_map(|nth| self.point(minute, nth, disturbed)).collect()
+    }
+
+    fn point(&mut self, minute: i64, nth: u32, disturbed: u32) -> Vec<AnomalyEvent> {
+        let calm =
+            f64::from((i32::try_from(minute).expect("small") * 7_919 + i32::try_from(nth).expect("few") * 31) % 41);
+        let value = if nth < disturbed { 300.0 } else { calm / 10.0 };
+        let point = Point { series: SeriesId(nth), time: UnixNanos(minute * MINUTE), value };
+        self.entities.observe(&point, &self.series[nth as usize])
     }
 
     fn calm(&mut self, minutes: std::ops::Range<i64>) -> usize {
@@ -88,6 +90,42 @@ fn an_instant_that_lacks_metrics_is_judged_with_the_next() {
     assert!(machine.at(500, 6).is_empty());
     machine.series.extend(last);
     assert!(matches!(machine.at(501, 0)[..], [AnomalyEvent::Opened(_)]));
+}
+
+/// Everything that is said of 600 minutes that come in requests of `rows`, metric by metric.
+fn in_requests_of(rows: i64) -> Vec<AnomalyEvent> {
+    let mut machine = Machine::new(20);
+    machine.calm(0..5);
+    let mut events = Vec::new();
+    for first in (5..605).step_by(usize::try_from(rows).expect("positive")) {
+        for nth in 0..20 {
+            for minute in first..(first + rows).min(605) {
+                let disturbed = if minute % 200 == 199 { 6 } else { 0 };
+                events.extend(machine.point(minute, nth, disturbed));
+            }
+        }
+    }
+    events
+}
+
+#[test]
+fn it_does_not_matter_how_many_instants_a_request_carries() {
+    let one_by_one = in_requests_of(1);
+    assert!(one_by_one.iter().filter(|e| matches!(e, AnomalyEvent::Opened(_))).count() >= 3, "{one_by_one:?}");
+    for rows in [2, 33, 200] {
+        assert_eq!(in_requests_of(rows), one_by_one, "{rows}");
+    }
+}
+
+#[test]
+fn a_metric_that_stopped_delays_the_others_once() {
+    let mut machine = Machine::new(20);
+    machine.calm(0..500);
+    machine.series.pop();
+    let pending = i64::try_from(PENDING).expect("small");
+    assert_eq!(machine.calm(500..500 + pending), 0);
+    let events = machine.at(500 + pending, 6);
+    assert!(matches!(events[..], [AnomalyEvent::Opened(_)]), "{events:?}");
 }
 
 #[test]
