@@ -102,13 +102,13 @@ struct Entity {
     stalled: usize,
     judged: Option<UnixNanos>,
     /// Instants that are not complete, oldest first; at most [`PENDING`].
-    pending: VecDeque<Instant>,
+    pending: VecDeque<Moment>,
     open: Option<Box<Open>>,
 }
 
 /// What is known of one instant. All of it follows from the points, in whatever order the metrics come.
 #[derive(Debug, Serialize, Deserialize)]
-struct Instant {
+struct Moment {
     at: UnixNanos,
     /// Metrics that have a point here or later: they have nothing to add.
     passed: usize,
@@ -278,7 +278,7 @@ impl Entity {
     }
 
     /// A metric has come from `before` to `at`; the instant there, unless it was judged already.
-    fn reach(&mut self, before: Option<UnixNanos>, at: UnixNanos) -> Option<&mut Instant> {
+    fn reach(&mut self, before: Option<UnixNanos>, at: UnixNanos) -> Option<&mut Moment> {
         if self.judged.is_some_and(|judged| at <= judged) {
             return None;
         }
@@ -286,7 +286,7 @@ impl Entity {
         if self.pending.get(place).is_none_or(|i| i.at != at) {
             // Who has come beyond the next instant has come beyond this one.
             let passed = self.pending.get(place).map_or(0, |next| next.passed);
-            let instant = Instant { at, passed, reported: 0, samples: 0, began: at, elapsed: 0.0, top: Vec::new() };
+            let instant = Moment { at, passed, reported: 0, samples: 0, began: at, elapsed: 0.0, top: Vec::new() };
             self.pending.insert(place, instant);
         }
         let from = before.map_or(0, |before| self.pending.partition_point(|i| i.at <= before));
@@ -295,7 +295,7 @@ impl Entity {
     }
 
     /// Takes out the oldest instant, if all metrics have come that far.
-    fn complete(&mut self) -> Option<Instant> {
+    fn complete(&mut self) -> Option<Moment> {
         let active = self.active();
         let instant = self.pending.pop_front_if(|i| i.passed >= active)?;
         self.judged = Some(instant.at);
@@ -311,7 +311,7 @@ impl Entity {
         &mut self,
         config: &EntityConfig,
         series: &Arc<Series>,
-        instant: &Instant,
+        instant: &Moment,
         emitted_at: UnixNanos,
     ) -> Option<AnomalyEvent> {
         if self.members.len() < config.min_metrics || instant.samples < config.min_samples {
@@ -336,7 +336,7 @@ impl Entity {
         &mut self,
         config: &EntityConfig,
         mut open: Box<Open>,
-        instant: &Instant,
+        instant: &Moment,
         score: f64,
     ) -> Option<AnomalyEvent> {
         if score < config.calm_score {
@@ -366,7 +366,7 @@ impl Entity {
         &self,
         config: &EntityConfig,
         series: &Arc<Series>,
-        instant: &Instant,
+        instant: &Moment,
         (score, emitted_at): (f64, UnixNanos),
     ) -> Anomaly {
         let key = SeriesKey(u128::from(series.labels.fingerprint()));
@@ -406,7 +406,7 @@ impl Entity {
     }
 
     /// Writes down the numbers of this instant: those of its most unusual metric, and every share.
-    fn state(&self, config: &EntityConfig, a: &mut Anomaly, instant: &Instant, score: f64) {
+    fn state(&self, config: &EntityConfig, a: &mut Anomaly, instant: &Moment, score: f64) {
         let Some(first) = instant.top.first() else { return };
         let evidence = evidence(&instant.top);
         a.metric = Arc::clone(&first.name);
@@ -432,7 +432,7 @@ impl Entity {
     }
 }
 
-impl Instant {
+impl Moment {
     fn take(&mut self, reading: Reading) {
         self.reported += 1;
         if self.top.len() < TOP || self.top.last().is_some_and(|last| reading.is_before(last)) {
