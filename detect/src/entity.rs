@@ -94,6 +94,9 @@ struct Metric {
     entity: u64,
     /// Whether the others wait for it no longer.
     is_stalled: bool,
+    /// Whether it is the only one of its entity, of which nothing is pending or open: then the entity need not
+    /// be looked at, and learns where it stands when another metric joins.
+    is_lone: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -157,8 +160,8 @@ impl Entities {
     /// How much further out the series has to be than a lone one, to be said by itself: 1 for a lone one.
     #[must_use]
     pub fn strictness(&self, series: SeriesId) -> f64 {
-        let metrics =
-            self.metrics.get(series.index()).and_then(|m| self.known.get(&m.entity)).map_or(1, |e| e.members.len());
+        let metric = self.metrics.get(series.index()).filter(|m| !m.is_lone);
+        let metrics = metric.and_then(|m| self.known.get(&m.entity)).map_or(1, |e| e.members.len());
         if metrics < self.config.min_metrics {
             return 1.0;
         }
@@ -180,24 +183,25 @@ impl Entities {
             (metric.entity, metric.began) = (series.labels.fingerprint(), point.time);
         }
         let elapsed = before.map_or(0.0, |last| point.time.since(last).as_secs_f64());
-        let reading = Reading {
-            name: Arc::clone(&series.name),
-            z: metric.rolling.z(point.value),
-            value: point.value,
-            mean: metric.rolling.mean(),
-        };
+        let (z, mean) = (metric.rolling.z(point.value), metric.rolling.mean());
         metric.rolling.learn(point.value, elapsed, self.config.memory.as_secs_f64());
         metric.count += 1;
+        if metric.is_lone {
+            return Vec::new();
+        }
+        let reading = Reading { name: Arc::clone(&series.name), z, value: point.value, mean };
+        let (began, samples) = (metric.began, metric.count - 1);
+        let was_stalled = std::mem::take(&mut metric.is_stalled);
         let entity = self.known.entry(metric.entity).or_default();
         if before.is_none() {
-            entity.members.push(point.series);
+            join(entity, &mut self.metrics, point.series);
         }
-        if std::mem::take(&mut metric.is_stalled) {
+        if was_stalled {
             entity.stalled = entity.stalled.saturating_sub(1);
         }
         if let Some(instant) = entity.reach(before, point.time) {
-            instant.samples = instant.samples.max(metric.count - 1);
-            instant.began = instant.began.min(metric.began);
+            instant.samples = instant.samples.max(samples);
+            instant.began = instant.began.min(began);
             instant.elapsed = instant.elapsed.max(elapsed);
             instant.take(reading);
         }
@@ -210,6 +214,7 @@ impl Entities {
             } else if entity.pending.len() > PENDING {
                 give_up_waiting(entity, &mut self.metrics);
             } else {
+                self.metrics[index].is_lone = entity.is_lone();
                 return events;
             }
         }
@@ -254,6 +259,16 @@ impl Entities {
     }
 }
 
+/// The entity has one metric more.
+fn join(entity: &mut Entity, metrics: &mut [Metric], series: SeriesId) {
+    for member in &entity.members {
+        let Some(metric) = metrics.get_mut(member.index()).filter(|m| m.is_lone) else { continue };
+        metric.is_lone = false;
+        entity.judged = entity.judged.max(metric.last);
+    }
+    entity.members.push(series);
+}
+
 /// The metrics that keep the oldest instant waiting are waited for no longer.
 fn give_up_waiting(entity: &mut Entity, metrics: &mut [Metric]) {
     let Some(oldest) = entity.pending.front().map(|instant| instant.at) else { return };
@@ -272,6 +287,11 @@ fn give_up_waiting(entity: &mut Entity, metrics: &mut [Metric]) {
 }
 
 impl Entity {
+    /// Whether there is one metric, and nothing but its next point can change anything.
+    fn is_lone(&self) -> bool {
+        self.members.len() == 1 && self.stalled == 0 && self.pending.is_empty() && self.open.is_none()
+    }
+
     /// Metrics that are waited for.
     fn active(&self) -> usize {
         self.members.len().saturating_sub(self.stalled)

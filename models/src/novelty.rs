@@ -24,8 +24,10 @@ use crate::known::{Pairs, Values};
 pub const LAG: usize = 20;
 /// Points of the short average.
 const AVERAGED: usize = 6;
-/// Points remembered, for the average that is [`LAG`] points old.
-const RECENT: usize = LAG + AVERAGED;
+/// Points remembered: enough for the average that is [`LAG`] points old, and a power of two, so that places
+/// in the ring cost no division.
+const RECENT: usize = 32;
+const _: () = assert!(RECENT >= LAG + AVERAGED && RECENT.is_power_of_two());
 /// Points before the first verdict.
 const FIRST: u64 = 25;
 const HOURS: usize = 24;
@@ -85,6 +87,7 @@ pub struct Judgement {
     pub deviation: f64,
     /// Views in which the past knows nothing like it.
     news: [bool; 4],
+    seen: Seen,
 }
 
 /// State of one series.
@@ -95,8 +98,10 @@ pub struct Novelty {
     /// Values are kept as their difference to the first one, so that four bytes are enough.
     origin: f64,
     interval: f64,
+    /// `ln(REFERENCE_INTERVAL / interval)`.
+    rate: f64,
     recent: [f32; RECENT],
-    residuals: [f32; LAG],
+    residuals: [f32; RECENT],
     profile: [f32; HOURS],
     /// Bit per hour of day that has a profile.
     profiled: u32,
@@ -131,7 +136,7 @@ impl Spread {
 }
 
 /// One point in the terms in which the past is remembered.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Seen {
     x: f32,
     before: f32,
@@ -162,8 +167,9 @@ impl Novelty {
         }
         let seen = self.seen(second, value);
         let (deviation, around) = self.deviations(floor);
+        let nearest = self.values.nearest(seen.x);
         let raw = [
-            self.values.distance(seen.x),
+            nearest.map_or(f32::INFINITY, |near| (seen.x - near).abs()),
             self.pairs.distance((seen.x, seen.before)),
             self.hourly.distance(seen.residual),
             self.averages.distance(seen.average),
@@ -183,34 +189,39 @@ impl Novelty {
         ];
         let evidence = evidence(params, &distances);
         let limit = self.limit(params);
-        let nearest = self.origin + f64::from(self.values.nearest(seen.x).unwrap_or(seen.x));
-        Some(Judgement { distances, evidence, limit, score: evidence / limit, nearest, deviation, news })
+        let nearest = self.origin + f64::from(nearest.unwrap_or(seen.x));
+        Some(Judgement { distances, evidence, limit, score: evidence / limit, nearest, deviation, news, seen })
     }
 
     /// Evidence at which the score is 1: higher for series that are sampled often, and for series that
     /// have had anomalies lately.
     fn limit(&self, params: &Params) -> f64 {
-        let rate = (REFERENCE_INTERVAL / self.interval.max(1e-3)).ln();
-        params.limit * (1.0 + params.per_rate * rate).max(LEAST_LIMIT) * (1.0 + params.weariness * self.weary)
+        params.limit * (1.0 + params.per_rate * self.rate).max(LEAST_LIMIT) * (1.0 + params.weariness * self.weary)
     }
 
     /// Takes a finite value, `elapsed` seconds after the one before (0 for the first), with what
-    /// [`Novelty::judge`] said of it.
+    /// [`Novelty::judge`] said of this very point.
     pub fn learn(&mut self, params: &Params, second: f64, value: f64, elapsed: f64, judged: Option<&Judgement>) {
         if self.count == 0 {
             self.origin = value;
         }
-        let seen = self.seen(second, value);
+        let seen = judged.map_or_else(|| self.seen(second, value), |j| j.seen);
         let index = self.count;
         self.count += 1;
         self.age += elapsed;
         let rate = (1.0 / precise(index).max(1.0)).max(INTERVAL_RATE);
-        self.interval += rate * (elapsed - self.interval);
-        self.weary *= (-elapsed / params.weary_for).exp();
+        let interval = self.interval + rate * (elapsed - self.interval);
+        // Logarithm and exponential are most of the cost of learning a point that is no news.
+        if index == 0 || interval.to_bits() != self.interval.to_bits() {
+            (self.interval, self.rate) = (interval, (REFERENCE_INTERVAL / interval.max(1e-3)).ln());
+        }
+        if self.weary > 0.0 {
+            self.weary *= (-elapsed / params.weary_for).exp();
+        }
         self.remember_old(index, judged.map_or([true; 4], |j| j.news));
         self.profile_hour(seen.hour, seen.x);
-        self.residuals[ring(index, LAG)] = seen.residual;
-        self.recent[ring(index, RECENT)] = seen.x;
+        self.residuals[ring(index)] = seen.residual;
+        self.recent[ring(index)] = seen.x;
         self.value.take(f64::from(seen.x), precise(self.count));
         self.residual.take(f64::from(seen.residual), precise(self.count));
     }
@@ -227,6 +238,9 @@ impl Novelty {
             *bits = *bits << 1 | u32::from(is_news);
         }
         let is_due = |view: usize| self.news[view] >> LAG & 1 == 1;
+        if !(0..VIEWS.len()).any(is_due) {
+            return;
+        }
         let Some(old) = self.back(index, LAG) else { return };
         let (deviation, around) = self.deviations(0.0);
         let (coarse, fine) = (resolution(deviation), resolution(around));
@@ -238,7 +252,7 @@ impl Novelty {
             self.pairs.add((old, before), coarse);
         }
         if is_due(2) {
-            self.hourly.add(self.residuals[ring(index, LAG)], fine);
+            self.hourly.add(self.residuals[ring(index - LAG as u64)], fine);
         }
         if is_due(3) {
             self.averages.add(self.average(index - LAG as u64, old), coarse);
@@ -256,8 +270,9 @@ impl Novelty {
 
     fn seen(&self, second: f64, value: f64) -> Seen {
         let x = rough(value - self.origin);
+        let midnight = (second / DAY).floor() * DAY;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an hour of the day")]
-        let hour = (second.rem_euclid(DAY) / 3_600.0) as usize % HOURS;
+        let hour = ((second - midnight) / 3_600.0) as usize % HOURS;
         let usual = if self.profiled >> hour & 1 == 1 { self.profile[hour] } else { rough(self.value.mean) };
         let before = self.back(self.count, 1).unwrap_or(x);
         Seen { x, before, hour, residual: x - usual, average: self.average(self.count, x) }
@@ -280,7 +295,7 @@ impl Novelty {
     }
 
     fn at(&self, index: u64, back: usize) -> Option<f32> {
-        index.checked_sub(back as u64).map(|i| self.recent[ring(i, RECENT)])
+        index.checked_sub(back as u64).map(|i| self.recent[ring(i)])
     }
 
     /// Standard deviation of the series and of its residuals around the hour's usual value.
@@ -290,10 +305,11 @@ impl Novelty {
     }
 }
 
-/// The evidence of distances in deviations.
+/// The evidence of distances in deviations: `ln(1 + weight * distance)` summed over the views, as the logarithm
+/// of a product, which cannot overflow since distances are at most 50.
 #[must_use]
 pub fn evidence(params: &Params, distances: &[f64; 4]) -> f64 {
-    params.weights.iter().zip(distances).map(|(weight, distance)| (weight * distance).ln_1p()).sum()
+    params.weights.iter().zip(distances).map(|(weight, distance)| 1.0 + weight * distance).product::<f64>().ln()
 }
 
 fn in_deviations(distance: f32, deviation: f64) -> f64 {
@@ -324,8 +340,8 @@ fn precise(count: u64) -> f64 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a remainder of a small length")]
-fn ring(index: u64, length: usize) -> usize {
-    (index % length as u64) as usize
+fn ring(index: u64) -> usize {
+    (index % RECENT as u64) as usize
 }
 
 #[cfg(test)]

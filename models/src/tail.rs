@@ -30,14 +30,23 @@ const SHAPE_LIMITS: (f64, f64) = (0.0, 0.4);
 const PRIOR_SHAPE_PEAKS: f64 = 20.0;
 
 /// One tail of one series: its excursions above [`THRESHOLD`], in scales.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tail {
+    /// Scale and shape as of the last peak, so that a level costs no fit.
+    fitted: (f64, f64),
     peaks: Vec<f32>,
     next: usize,
     count: f64,
     peak: f64,
     below: u8,
     inside: bool,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        let fitted = (PRIOR_EXCESS * (1.0 - PRIOR_SHAPE), PRIOR_SHAPE);
+        Self { fitted, peaks: Vec::new(), next: 0, count: 0.0, peak: 0.0, below: 0, inside: false }
+    }
 }
 
 impl Tail {
@@ -77,6 +86,14 @@ impl Tail {
         self.next = (self.next + 1) % KEPT;
         self.count += 1.0;
         (self.inside, self.below, self.peak) = (false, 0, 0.0);
+        self.fitted = self.fit();
+    }
+
+    /// Excursions that have ended, those before [`Tail::forget_half`] by half: what changes a return level,
+    /// apart from time.
+    #[must_use]
+    pub fn excursions(&self) -> f64 {
+        self.count
     }
 
     /// Halves the weight of the past; the caller halves the observed time with it.
@@ -91,7 +108,7 @@ impl Tail {
     #[must_use]
     pub fn return_level(&self, observed: f64, period: f64) -> f64 {
         let expected = (self.count + 0.5) / observed.max(f64::MIN_POSITIVE) * period;
-        let (scale, shape) = self.fit();
+        let (scale, shape) = self.fitted;
         THRESHOLD + scale / shape * (expected.max(1.0).powf(shape) - 1.0)
     }
 
@@ -127,6 +144,17 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_of_the_fit_is_the_fit() {
+        let mut tail = Tail::default();
+        assert_eq!(tail.fitted, tail.fit());
+        for z in normal(20_000) {
+            tail.observe(z);
+            assert_eq!(tail.fitted, tail.fit());
+        }
+        assert!(tail.count > 20.0);
+    }
 
     /// Standard normal values from a fixed generator (Box and Muller).
     fn normal(n: usize) -> impl Iterator<Item = f64> {

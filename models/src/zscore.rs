@@ -22,6 +22,9 @@ const SLOWEST: f64 = 0.001;
 const Z_LIMIT: f64 = 1e6;
 /// Share of repeated values from which on a series mostly stands still.
 const MOSTLY: f64 = 0.6;
+/// Limits fall with the observed time, by its power; they are made anew when it has grown by this factor,
+/// which is a few ten-thousandths of a limit.
+const LIMITS_EVERY: f64 = 1.0 + 1.0 / 256.0;
 /// The observed time is halved (and the counts with it) beyond this many return periods.
 const MEMORY_PERIODS: f64 = 4.0;
 
@@ -87,8 +90,9 @@ struct Learned {
     last: f64,
     up: Tail,
     down: Tail,
-    /// Limits as of the last learned point, so that judging costs no fit.
+    /// Limits, and the observed time and excursions that they are of, so that judging costs no power.
     limits: (f64, f64),
+    limits_of: (f64, f64),
 }
 
 impl ZScore {
@@ -174,8 +178,14 @@ impl ZScore {
             learned.up.forget_half();
             learned.down.forget_half();
         }
-        let level = |tail: &Tail| tail.return_level(self.observed_secs, params.return_period);
-        learned.limits = (level(&learned.down), level(&learned.up));
+        let excursions = learned.up.excursions() + learned.down.excursions();
+        let (observed, seen) = learned.limits_of;
+        let is_due = self.observed_secs > observed * LIMITS_EVERY || self.observed_secs < observed;
+        if is_due || excursions.to_bits() != seen.to_bits() {
+            let level = |tail: &Tail| tail.return_level(self.observed_secs, params.return_period);
+            learned.limits = (level(&learned.down), level(&learned.up));
+            learned.limits_of = (self.observed_secs, excursions);
+        }
     }
 }
 
@@ -211,6 +221,7 @@ impl Learned {
             up: Tail::default(),
             down: Tail::default(),
             limits: (THRESHOLD, THRESHOLD),
+            limits_of: (0.0, 0.0),
         }
     }
 

@@ -127,7 +127,6 @@ async fn taken_in(seen: &Seen, time: Duration) -> f64 {
 
 // D3
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails since requests wait for the log: what is too much is not refused, connections are reset"]
 async fn the_limit_follows_what_can_be_done() {
     let service = Service::start("");
     let window = Duration::from_secs(if is_full() { 10 } else { 2 });
@@ -137,9 +136,10 @@ async fn the_limit_follows_what_can_be_done() {
     let asking = tokio::spawn(ask_at(rate, connect(&service).await, Arc::clone(&seen), Arc::clone(&stop)));
     let part = taken_in(&seen, window).await;
     assert!(part >= 0.95, "{part} of a third of what can be done is taken");
-    // A twelfth of the time is far less than what is asked for.
+    // A fortieth of the time is far less than what is asked for, even where other tests had most of the
+    // processor while the capacity was measured, and where eight senders wait for the disk more than they work.
     let period = Duration::from_millis(600);
-    let (slowed_at, slowed) = (Instant::now(), service.process().slow_down(period / 12, period));
+    let (slowed_at, slowed) = (Instant::now(), service.process().slow_down(period / 40, period));
     let refused = eventually(Duration::from_secs(60), || async { (seen.counts().1 > 0).then(|| slowed_at.elapsed()) });
     let refused = refused.await.expect("what is too much is not refused");
     let shrunk = eventually(Duration::from_secs(60), || async {
