@@ -79,8 +79,11 @@ pub struct Entities {
     #[serde(skip)]
     config: EntityConfig,
     metrics: Vec<Metric>,
-    /// By the fingerprint of the labels.
-    known: BTreeMap<u64, Entity>,
+    entities: Vec<Entity>,
+    /// Places in `entities`, by the fingerprint of the labels.
+    known: BTreeMap<u64, usize>,
+    /// Places whose entity is gone.
+    free: Vec<usize>,
 }
 
 /// What is usual for one metric.
@@ -90,8 +93,9 @@ struct Metric {
     began: UnixNanos,
     last: Option<UnixNanos>,
     count: u64,
-    /// Fingerprint of the labels.
-    entity: u64,
+    /// Fingerprint of the labels, and where the entity with these is.
+    labels: u64,
+    place: usize,
     /// Whether the others wait for it no longer.
     is_stalled: bool,
     /// Whether it is the only one of its entity, of which nothing is pending or open: then the entity need not
@@ -99,9 +103,11 @@ struct Metric {
     is_lone: bool,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Entity {
     members: Vec<SeriesId>,
+    /// See [`Entities::strictness`].
+    strictness: f64,
     stalled: usize,
     judged: Option<UnixNanos>,
     /// Instants that are not complete, oldest first; at most [`PENDING`].
@@ -153,21 +159,27 @@ impl Entities {
 
     /// The same, deciding by `config` from now on.
     #[must_use]
-    pub(crate) fn with_config(self, config: EntityConfig) -> Self {
+    pub(crate) fn with_config(mut self, config: EntityConfig) -> Self {
+        self.entities.iter_mut().for_each(|entity| entity.set_strictness(&config));
         Self { config, ..self }
     }
 
     /// How much further out the series has to be than a lone one, to be said by itself: 1 for a lone one.
     #[must_use]
     pub fn strictness(&self, series: SeriesId) -> f64 {
-        let metric = self.metrics.get(series.index()).filter(|m| !m.is_lone);
-        let metrics = metric.and_then(|m| self.known.get(&m.entity)).map_or(1, |e| e.members.len());
-        if metrics < self.config.min_metrics {
-            return 1.0;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a count of metrics")]
-        let many = (metrics as f64).log10() / 2.0;
-        1.0 + (self.config.strictness - 1.0) * many
+        let metric = self.metrics.get(series.index()).filter(|m| m.last.is_some() && !m.is_lone);
+        metric.and_then(|m| self.entities.get(m.place)).map_or(1.0, |entity| entity.strictness)
+    }
+
+    /// Where the entity with these labels is, which is there from now on.
+    fn place_of(&mut self, labels: u64) -> usize {
+        *self.known.entry(labels).or_insert_with(|| match self.free.pop() {
+            Some(place) => place,
+            None => {
+                self.entities.push(Entity::default());
+                self.entities.len() - 1
+            }
+        })
     }
 
     /// Takes the next point of a series. An instant is judged when all metrics have come that far: requests
@@ -177,11 +189,13 @@ impl Entities {
         if self.metrics.len() <= index {
             self.metrics.resize_with(index + 1, Metric::default);
         }
+        if self.metrics[index].last.is_none() {
+            let labels = series.labels.fingerprint();
+            let place = self.place_of(labels);
+            self.metrics[index] = Metric { labels, place, began: point.time, ..Metric::default() };
+        }
         let metric = &mut self.metrics[index];
         let before = metric.last.replace(point.time);
-        if before.is_none() {
-            (metric.entity, metric.began) = (series.labels.fingerprint(), point.time);
-        }
         let elapsed = before.map_or(0.0, |last| point.time.since(last).as_secs_f64());
         let (z, mean) = (metric.rolling.z(point.value), metric.rolling.mean());
         metric.rolling.learn(point.value, elapsed, self.config.memory.as_secs_f64());
@@ -192,9 +206,10 @@ impl Entities {
         let reading = Reading { name: Arc::clone(&series.name), z, value: point.value, mean };
         let (began, samples) = (metric.began, metric.count - 1);
         let was_stalled = std::mem::take(&mut metric.is_stalled);
-        let entity = self.known.entry(metric.entity).or_default();
+        let Some(entity) = self.entities.get_mut(metric.place) else { return Vec::new() };
         if before.is_none() {
             join(entity, &mut self.metrics, point.series);
+            entity.set_strictness(&self.config);
         }
         if was_stalled {
             entity.stalled = entity.stalled.saturating_sub(1);
@@ -223,7 +238,9 @@ impl Entities {
     /// Replaces what is remembered of the open anomaly with the id of `anomaly`, to which the caller has
     /// added.
     pub fn amend(&mut self, anomaly: &Anomaly) {
-        if let Some(open) = self.known.get_mut(&anomaly.labels.fingerprint()).and_then(|e| e.open.as_mut()) {
+        let place = self.known.get(&anomaly.labels.fingerprint());
+        let entity = place.and_then(|place| self.entities.get_mut(*place));
+        if let Some(open) = entity.and_then(|e| e.open.as_mut()) {
             open.anomaly = anomaly.clone();
         }
     }
@@ -231,8 +248,9 @@ impl Entities {
     /// Takes back anomalies that were open when the process ended.
     pub fn restore(&mut self, anomalies: impl IntoIterator<Item = Anomaly>) {
         for anomaly in anomalies {
-            let entity = self.known.entry(anomaly.labels.fingerprint()).or_default();
-            entity.open = Some(Box::new(Open { said: anomaly.score, anomaly, calm: 0, calm_since: None }));
+            let place = self.place_of(anomaly.labels.fingerprint());
+            self.entities[place].open =
+                Some(Box::new(Open { said: anomaly.score, anomaly, calm: 0, calm_since: None }));
         }
     }
 
@@ -241,13 +259,16 @@ impl Entities {
         let mut events = Vec::new();
         for id in expired {
             let Some(metric) = self.metrics.get_mut(id.index()).map(std::mem::take) else { continue };
-            let Some(entity) = self.known.get_mut(&metric.entity).filter(|_| metric.last.is_some()) else { continue };
+            let entity = self.entities.get_mut(metric.place).filter(|_| metric.last.is_some());
+            let Some(entity) = entity else { continue };
             entity.members.retain(|member| member != id);
             entity.stalled -= usize::from(metric.is_stalled).min(entity.stalled);
+            entity.set_strictness(&self.config);
             if entity.members.is_empty() {
-                let ended = entity.open.take().map(|open| open.ended(metric.last));
-                self.known.remove(&metric.entity);
-                events.extend(ended);
+                let gone = std::mem::take(entity);
+                events.extend(gone.open.map(|open| open.ended(metric.last)));
+                self.known.remove(&metric.labels);
+                self.free.push(metric.place);
             }
         }
         events
@@ -255,7 +276,7 @@ impl Entities {
 
     /// The anomalies that are open.
     pub fn open(&self) -> impl Iterator<Item = &Anomaly> {
-        self.known.values().filter_map(|e| e.open.as_ref().map(|o| &o.anomaly))
+        self.known.values().filter_map(|place| self.entities.get(*place)?.open.as_ref().map(|o| &o.anomaly))
     }
 }
 
@@ -286,7 +307,22 @@ fn give_up_waiting(entity: &mut Entity, metrics: &mut [Metric]) {
     }
 }
 
+impl Default for Entity {
+    fn default() -> Self {
+        let (members, pending) = (Vec::new(), VecDeque::new());
+        Self { members, strictness: 1.0, stalled: 0, judged: None, pending, open: None }
+    }
+}
+
 impl Entity {
+    /// See [`Entities::strictness`].
+    fn set_strictness(&mut self, config: &EntityConfig) {
+        let metrics = self.members.len();
+        #[expect(clippy::cast_precision_loss, reason = "a count of metrics")]
+        let many = (metrics as f64).log10() / 2.0;
+        self.strictness = if metrics < config.min_metrics { 1.0 } else { 1.0 + (config.strictness - 1.0) * many };
+    }
+
     /// Whether there is one metric, and nothing but its next point can change anything.
     fn is_lone(&self) -> bool {
         self.members.len() == 1 && self.stalled == 0 && self.pending.is_empty() && self.open.is_none()

@@ -22,7 +22,7 @@ use crate::{json, wire::Malformed};
 pub use self::{
     measure::{Load, measure},
     origin::{OriginVisitor, Resource, Scope},
-    value::{AnyValue, Array, KeyValue, KeyValues, MAX_NESTING, Repeated},
+    value::{AnyValue, Array, KeyValue, KeyValues, MAX_NESTING, Messages, Repeated},
 };
 
 /// Longest error text that is passed on to a peer, in bytes.

@@ -165,7 +165,7 @@ impl Worker {
         }
         let mut held = self.shared.held();
         held.flushing = Default::default();
-        rows[written..].iter().for_each(|row| held.open.add(row.clone()));
+        rows[written..].iter().for_each(|row| held.open.add(&row));
         result
     }
 
@@ -280,7 +280,7 @@ impl Worker {
         let is_edge_known = known.iter().any(|row| row.end == edge);
         let from = if is_edge_known { edge } else { edge.minus(Resolution::FiveMinutes.width()) };
         let first = partition(Resolution::FiveMinutes, UnixNanos(from.0.saturating_add(1)));
-        known.into_iter().filter(|_| first == hour).for_each(|row| held.open.add(row));
+        known.into_iter().filter(|_| first == hour).for_each(|row| held.open.add(&row));
         held.points += add_restored(&mut held.open, restored, from);
         self.rebuilt_from = Some(first);
         // Whatever is built anew must not be read twice until it has been written.
@@ -305,7 +305,7 @@ fn add_restored(open: &mut super::Open, restored: &Snapshot, from: UnixNanos) ->
             let end = Resolution::FiveMinutes.bucket_end(time);
             if end < UnixNanos::MAX {
                 let rollup = Rollup::of(Sample { time, value });
-                open.add(RollupRow { series: Arc::clone(series), end, rollup });
+                open.add(&RollupRow { series: Arc::clone(series), end, rollup });
             }
         }
     }
