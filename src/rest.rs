@@ -11,6 +11,7 @@ mod asked;
 mod body;
 mod degradation;
 mod json;
+mod ofrep;
 mod params;
 mod pin;
 mod problem;
@@ -149,6 +150,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(anomalies::routes())
         .merge(services::routes())
         .merge(degradation::routes())
+        .merge(ofrep::routes())
         .merge(status::routes())
         .merge(metrics::routes())
         .merge(ui::routes())
@@ -160,7 +162,7 @@ pub(crate) fn router(api: Api) -> Router {
 }
 
 async fn unknown_path(uri: Uri) -> Response {
-    if uri.path().starts_with("/api/") {
+    if uri.path().starts_with("/api/") || uri.path().starts_with("/ofrep/") {
         return Problem::new(StatusCode::NOT_FOUND, "there is nothing under this path").into_response();
     }
     ui::not_found()

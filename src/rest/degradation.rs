@@ -33,20 +33,22 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v1/degradation/pin", put(pin::set).delete(pin::clear))
 }
 
+/// Features that some level turns off, in the order in which they go.
+pub(super) const ALL_FEATURES: [&str; 6] =
+    ["recommendations", "analytics", "notifications", "real-time-pricing", "file-upload", "writes"];
+
 /// Features that are off at `level` unless somebody has decided otherwise.
 pub(crate) fn disabled_features(level: Level) -> &'static [&'static str] {
-    const ALL: [&str; 6] =
-        ["recommendations", "analytics", "notifications", "real-time-pricing", "file-upload", "writes"];
     match level {
         Level::FullService => &[],
-        Level::NonCriticalOff => &ALL[..3],
-        Level::CacheOnly => &ALL[..4],
-        Level::ReadOnly | Level::EmergencyMode => &ALL,
+        Level::NonCriticalOff => &ALL_FEATURES[..3],
+        Level::CacheOnly => &ALL_FEATURES[..4],
+        Level::ReadOnly | Level::EmergencyMode => &ALL_FEATURES,
     }
 }
 
 /// At the last level everything is off but these.
-const LAST_FEATURES: [&str; 2] = ["core-quote-view", "emergency-contact"];
+pub(super) const LAST_FEATURES: [&str; 2] = ["core-quote-view", "emergency-contact"];
 
 /// The level of a scope, as it is answered and streamed.
 #[derive(Clone, Serialize)]

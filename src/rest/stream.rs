@@ -32,7 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What was said last, as far as a change of it is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Said {
+pub(super) struct Said {
     level: Level,
     is_known: bool,
     is_frozen: bool,
