@@ -1,5 +1,6 @@
 //! The official OpenTelemetry SDKs and the Collector against the real binary: every entry that they
-//! send is there, once; a jump is found, and its alert arrives at a webhook and is resolved.
+//! send is there, once; a jump is found, and its alert arrives at a webhook and is resolved. And the
+//! official OpenFeature SDKs: their flags follow the level.
 //!
 //! Their packages are installed by `.ci/run` or as `CONTRIBUTING.md` says. Without them a test says
 //! that it is skipped, and fails where `CI=true`.
@@ -29,6 +30,8 @@ mod api;
 mod binary;
 #[path = "clients/collector.rs"]
 mod collector;
+#[path = "clients/flags.rs"]
+mod flags;
 #[path = "clients/ledger.rs"]
 mod ledger;
 #[path = "clients/rust.rs"]
@@ -113,6 +116,18 @@ async fn the_node_sdk_is_understood_over_grpc_and_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_python_provider_of_flags_follows_the_level() {
+    let Some([interpreter, _]) = python() else { return };
+    flags::follow([interpreter, clients().join("python/flags.py")], "flags-python").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_and_web_providers_of_flags_follow_the_level() {
+    let Some([interpreter, _]) = node() else { return };
+    flags::follow([interpreter, clients().join("node/flags.mjs")], "flags-node").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_entry_of_the_python_sdk_is_there_once() {
     let Some(command) = python() else { return };
     check_ledger(both(&command, ["python-grpc", "python-http"])).await;
@@ -168,7 +183,8 @@ async fn every_entry_that_a_collector_passes_on_is_there_once() {
 fn python() -> Option<[PathBuf; 2]> {
     let folder = clients().join("python");
     let interpreter = folder.join(".venv/bin/python");
-    let probe = "import opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http";
+    let probe = "import opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http, \
+                 openfeature.contrib.provider.ofrep";
     if works(Command::new(&interpreter).args(["-c", probe])) {
         return Some([interpreter, folder.join("send.py")]);
     }
@@ -179,7 +195,8 @@ fn python() -> Option<[PathBuf; 2]> {
 /// Node and the script, if the SDK is installed.
 fn node() -> Option<[PathBuf; 2]> {
     let folder = clients().join("node");
-    let probe = "import '@opentelemetry/sdk-metrics'; import '@opentelemetry/exporter-trace-otlp-grpc'";
+    let probe = "import '@opentelemetry/sdk-metrics'; import '@opentelemetry/exporter-trace-otlp-grpc'; \
+                 import '@openfeature/ofrep-web-provider'";
     if works(Command::new("node").args(["--input-type=module", "-e", probe]).current_dir(&folder)) {
         return Some(["node".into(), folder.join("send.mjs")]);
     }
