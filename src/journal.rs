@@ -9,6 +9,7 @@
 //! passing, unwritten: alerts are still raised, resolved and delivered.
 
 mod backlog;
+mod clock;
 mod entry;
 mod reserve;
 mod retries;
@@ -27,11 +28,12 @@ use window::{Log, LogError, Position, Record, UnixNanos};
 
 pub(crate) use self::backlog::Backlog;
 use self::{
+    clock::{Clock, Reading},
     entry::{Entry, EntryError, Written},
     reserve::Reserve,
     retries::Retries,
 };
-use crate::pipeline::{Command, now};
+use crate::pipeline::Command;
 
 /// How often a second passes: idle buckets are closed, heads are sealed and views renewed.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -66,7 +68,7 @@ impl Durability {
 pub(crate) struct Step {
     /// Where it stands in the log; that of the step before if it could not be written.
     pub position: Position,
-    /// Wall time at which it came.
+    /// Wall time at which it came; not before that of the step before, unless the clock was set.
     pub now: UnixNanos,
     /// What to do.
     pub work: Work,
@@ -86,6 +88,11 @@ pub(crate) enum Work {
     Command(Command),
     /// The process has started (again).
     Start,
+    /// The wall clock was set.
+    ClockSet {
+        /// By how many nanoseconds.
+        by: i64,
+    },
 }
 
 /// Where work comes from.
@@ -141,6 +148,7 @@ pub(crate) struct Journal {
     retries: Retries,
     status: Arc<LogStatus>,
     backlog: Arc<Backlog>,
+    clock: Clock,
     position: Position,
     ticks: u64,
 }
@@ -168,7 +176,8 @@ impl Journal {
 
     fn new(writer: Option<Writer>, status: Arc<LogStatus>) -> Self {
         let position = writer.as_ref().map_or(Position(0), |w| w.log.last());
-        Self { writer, retries: Retries::default(), status, backlog: Arc::default(), position, ticks: 0 }
+        let retries = Retries::default();
+        Self { writer, retries, status, backlog: Arc::default(), clock: Clock::new(), position, ticks: 0 }
     }
 
     /// Whether the log holds all that ever came.
@@ -217,9 +226,13 @@ impl Journal {
         }
     }
 
-    /// Notes that the process has started, as the first step of all that follow.
-    pub(crate) fn start(&mut self) -> Step {
-        let now = now();
+    /// Notes that the process has started, as the first step of all that follow; `last` is the time of the
+    /// last step before it.
+    pub(crate) fn start(&mut self, last: Option<UnixNanos>) -> Step {
+        if let Some(last) = last {
+            self.clock.goes_on(last);
+        }
+        let Reading { now, .. } = self.clock.read();
         self.retries.started(now);
         self.write_one(now, Work::Start)
     }
@@ -239,8 +252,14 @@ impl Journal {
                 submission = inlets.submissions.recv(), if room > 0 => submission.map_or(Next::Stop, |first| Next::Submission(Box::new(first))),
             };
             match next {
-                Next::Tick => sink(self.tick()).await,
-                Next::Command(command) => sink(self.write_one(now(), Work::Command(command))).await,
+                Next::Tick => {
+                    let now = self.time(&mut sink).await;
+                    sink(self.tick(now)).await;
+                }
+                Next::Command(command) => {
+                    let now = self.time(&mut sink).await;
+                    sink(self.write_one(now, Work::Command(command))).await;
+                }
                 Next::Submission(first) => self.take(*first, room, &mut inlets.submissions, &mut sink).await,
                 Next::Stop => break,
             }
@@ -251,13 +270,24 @@ impl Journal {
         }
     }
 
-    fn tick(&mut self) -> Step {
+    /// The time of the next step. If the clock was set, a step says so before.
+    async fn time(&mut self, sink: &mut impl AsyncFnMut(Step)) -> UnixNanos {
+        let Reading { now, set } = self.clock.read();
+        if let Some(by) = set {
+            let by_seconds = Duration::from_nanos(by.unsigned_abs()).as_secs_f64() * if by < 0 { -1.0 } else { 1.0 };
+            tracing::warn!(by_seconds, "the clock was set");
+            sink(self.write_one(now, Work::ClockSet { by })).await;
+        }
+        now
+    }
+
+    fn tick(&mut self, now: UnixNanos) -> Step {
         self.ticks += 1;
         if let Some(writer) = &mut self.writer {
             writer.sync(&self.status, &self.backlog);
         }
         self.cut();
-        self.write_one(now(), Work::Tick { cleans: self.ticks.is_multiple_of(HOUSEKEEPING_TICKS) })
+        self.write_one(now, Work::Tick { cleans: self.ticks.is_multiple_of(HOUSEKEEPING_TICKS) })
     }
 
     /// Lets go of what is in checkpoints.
@@ -284,7 +314,7 @@ impl Journal {
             bytes += next.bytes();
             group.push(next);
         }
-        let now = now();
+        let now = self.time(sink).await;
         let written = self.write_group(group, now);
         for (position, submission) in written {
             self.position = position;
@@ -329,6 +359,7 @@ impl Journal {
                 Written::pin(now, tenant, service.clone(), pin.clone())
             }
             Work::Start => Written::start(now),
+            Work::ClockSet { by } => Written::clock_set(now, *by),
             Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref()),
         };
         if let Ok(position) = self.append(record)

@@ -63,6 +63,7 @@ enum What<'a> {
     Request { tenant: &'a str, signal: u8, unpacked: Option<usize> },
     Pin { tenant: &'a str, service: Option<Arc<str>>, pin: Option<Pin> },
     Start,
+    ClockSet { by: i64 },
 }
 
 /// A record that is ready to be written, in two parts.
@@ -88,6 +89,10 @@ impl Written {
 
     pub(crate) fn start(now: UnixNanos) -> Result<Self, EntryError> {
         Self::new(now, What::Start, Bytes::new())
+    }
+
+    pub(crate) fn clock_set(now: UnixNanos, by: i64) -> Result<Self, EntryError> {
+        Self::new(now, What::ClockSet { by }, Bytes::new())
     }
 
     pub(crate) fn pin(
@@ -130,6 +135,7 @@ impl Entry {
         let work = match what {
             What::Tick { cleans } => Work::Tick { cleans },
             What::Start => Work::Start,
+            What::ClockSet { by } => Work::ClockSet { by },
             What::Pin { tenant, service, pin } => {
                 let (done, _) = oneshot::channel();
                 Work::Command(Command::Pin { tenant: Tenant::new(tenant)?, service, pin, done })

@@ -66,7 +66,7 @@ impl Fixture {
         let mut out = Vec::new();
         let mut journal = self.journal();
         journal.replay(Position(0), &decoder(), |_| {});
-        journal.start();
+        journal.start(None);
         let inlets = Inlets { submissions, commands, stop: stopped };
         let backlog = journal.backlog();
         let sink = async |step: Step| {
