@@ -389,13 +389,15 @@ impl Line {
         self.show();
     }
 
-    /// Lets readers' picture go of chunks that the window has let go of, so that their memory can be
+    /// Lets the core and readers' picture go of chunks that the window has let go of, so that their memory can be
     /// used again and not only when the next picture is made. Nobody is told: the rest is as it was.
-    fn let_go(&self) {
+    fn let_go(&mut self) {
+        let snapshot = self.parts.window.snapshot();
+        self.parts.engine.let_go(&snapshot);
         self.parts.view.send_if_modified(|view| {
             // Whoever reads just now goes on with what he has.
             if let Some(view) = Arc::get_mut(view) {
-                view.snapshot = self.parts.window.snapshot();
+                view.snapshot = snapshot;
             }
             false
         });
