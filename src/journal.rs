@@ -29,7 +29,7 @@ use window::{Log, LogError, Position, Record, UnixNanos};
 pub(crate) use self::backlog::Backlog;
 use self::{
     clock::{Clock, Reading},
-    entry::{Entry, EntryError, Written},
+    entry::{Entry, EntryError, Packer, Written},
     reserve::Reserve,
     retries::Retries,
 };
@@ -149,6 +149,7 @@ pub(crate) struct Journal {
     status: Arc<LogStatus>,
     backlog: Arc<Backlog>,
     clock: Clock,
+    packer: Packer,
     position: Position,
     ticks: u64,
 }
@@ -177,7 +178,16 @@ impl Journal {
     fn new(writer: Option<Writer>, status: Arc<LogStatus>) -> Self {
         let position = writer.as_ref().map_or(Position(0), |w| w.log.last());
         let retries = Retries::default();
-        Self { writer, retries, status, backlog: Arc::default(), clock: Clock::new(), position, ticks: 0 }
+        Self {
+            writer,
+            retries,
+            status,
+            backlog: Arc::default(),
+            clock: Clock::new(),
+            packer: Packer::default(),
+            position,
+            ticks: 0,
+        }
     }
 
     /// Whether the log holds all that ever came.
@@ -338,7 +348,8 @@ impl Journal {
                 submission.answer(Ok(Rejections::default()));
                 continue;
             }
-            let record = || Written::rows(now, &submission.tenant, &submission.batch, submission.request.as_ref());
+            let Submission { tenant, batch, request, .. } = &submission;
+            let record = |packer: &mut Packer| Written::rows(now, tenant, batch, request.as_ref(), packer);
             match self.append(record) {
                 Ok(position) => written.push((position, submission)),
                 Err(Unwritten::Alone) => submission.answer(Err(Refused::Storage)),
@@ -353,14 +364,14 @@ impl Journal {
 
     /// Writes the one record of `work`, if there can be one, and makes the step of it.
     fn write_one(&mut self, now: UnixNanos, work: Work) -> Step {
-        let record = || match &work {
+        let record = |packer: &mut Packer| match &work {
             Work::Tick { cleans } => Written::tick(now, *cleans),
             Work::Command(Command::Pin { tenant, service, pin, .. }) => {
                 Written::pin(now, tenant, service.clone(), pin.clone())
             }
             Work::Start => Written::start(now),
             Work::ClockSet { by } => Written::clock_set(now, *by),
-            Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref()),
+            Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref(), packer),
         };
         if let Ok(position) = self.append(record)
             && self.sync()
@@ -371,12 +382,15 @@ impl Journal {
     }
 
     /// Appends a record; it counts once [`Self::sync`] has succeeded.
-    fn append(&mut self, record: impl FnOnce() -> Result<Written, EntryError>) -> Result<Position, Unwritten> {
+    fn append(
+        &mut self,
+        record: impl FnOnce(&mut Packer) -> Result<Written, EntryError>,
+    ) -> Result<Position, Unwritten> {
         let Some(writer) = &mut self.writer else { return Ok(Position(0)) };
         if !writer.may_try(&self.status) {
             return Err(Unwritten::All);
         }
-        let record = record().map_err(|error| {
+        let record = record(&mut self.packer).map_err(|error| {
             tracing::error!(%error, "a request cannot be written down");
             Unwritten::Alone
         })?;
