@@ -9,6 +9,7 @@
 //! passing, unwritten: alerts are still raised, resolved and delivered.
 
 mod backlog;
+mod clock;
 mod entry;
 mod reserve;
 mod retries;
@@ -27,11 +28,12 @@ use window::{Log, LogError, Position, Record, UnixNanos};
 
 pub(crate) use self::backlog::Backlog;
 use self::{
-    entry::{Entry, EntryError, Written},
+    clock::{Clock, Reading},
+    entry::{Entry, EntryError, Packer, Written},
     reserve::Reserve,
     retries::Retries,
 };
-use crate::pipeline::{Command, now};
+use crate::pipeline::Command;
 
 /// How often a second passes: idle buckets are closed, heads are sealed and views renewed.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -66,7 +68,7 @@ impl Durability {
 pub(crate) struct Step {
     /// Where it stands in the log; that of the step before if it could not be written.
     pub position: Position,
-    /// Wall time at which it came.
+    /// Wall time at which it came; not before that of the step before, unless the clock was set.
     pub now: UnixNanos,
     /// What to do.
     pub work: Work,
@@ -86,6 +88,11 @@ pub(crate) enum Work {
     Command(Command),
     /// The process has started (again).
     Start,
+    /// The wall clock was set.
+    ClockSet {
+        /// By how many nanoseconds.
+        by: i64,
+    },
 }
 
 /// Where work comes from.
@@ -141,6 +148,8 @@ pub(crate) struct Journal {
     retries: Retries,
     status: Arc<LogStatus>,
     backlog: Arc<Backlog>,
+    clock: Clock,
+    packer: Packer,
     position: Position,
     ticks: u64,
 }
@@ -168,7 +177,17 @@ impl Journal {
 
     fn new(writer: Option<Writer>, status: Arc<LogStatus>) -> Self {
         let position = writer.as_ref().map_or(Position(0), |w| w.log.last());
-        Self { writer, retries: Retries::default(), status, backlog: Arc::default(), position, ticks: 0 }
+        let retries = Retries::default();
+        Self {
+            writer,
+            retries,
+            status,
+            backlog: Arc::default(),
+            clock: Clock::new(),
+            packer: Packer::default(),
+            position,
+            ticks: 0,
+        }
     }
 
     /// Whether the log holds all that ever came.
@@ -217,9 +236,13 @@ impl Journal {
         }
     }
 
-    /// Notes that the process has started, as the first step of all that follow.
-    pub(crate) fn start(&mut self) -> Step {
-        let now = now();
+    /// Notes that the process has started, as the first step of all that follow; `last` is the time of the
+    /// last step before it.
+    pub(crate) fn start(&mut self, last: Option<UnixNanos>) -> Step {
+        if let Some(last) = last {
+            self.clock.goes_on(last);
+        }
+        let Reading { now, .. } = self.clock.read();
         self.retries.started(now);
         self.write_one(now, Work::Start)
     }
@@ -239,8 +262,14 @@ impl Journal {
                 submission = inlets.submissions.recv(), if room > 0 => submission.map_or(Next::Stop, |first| Next::Submission(Box::new(first))),
             };
             match next {
-                Next::Tick => sink(self.tick()).await,
-                Next::Command(command) => sink(self.write_one(now(), Work::Command(command))).await,
+                Next::Tick => {
+                    let now = self.time(&mut sink).await;
+                    sink(self.tick(now)).await;
+                }
+                Next::Command(command) => {
+                    let now = self.time(&mut sink).await;
+                    sink(self.write_one(now, Work::Command(command))).await;
+                }
                 Next::Submission(first) => self.take(*first, room, &mut inlets.submissions, &mut sink).await,
                 Next::Stop => break,
             }
@@ -251,13 +280,24 @@ impl Journal {
         }
     }
 
-    fn tick(&mut self) -> Step {
+    /// The time of the next step. If the clock was set, a step says so before.
+    async fn time(&mut self, sink: &mut impl AsyncFnMut(Step)) -> UnixNanos {
+        let Reading { now, set } = self.clock.read();
+        if let Some(by) = set {
+            let by_seconds = Duration::from_nanos(by.unsigned_abs()).as_secs_f64() * if by < 0 { -1.0 } else { 1.0 };
+            tracing::warn!(by_seconds, "the clock was set");
+            sink(self.write_one(now, Work::ClockSet { by })).await;
+        }
+        now
+    }
+
+    fn tick(&mut self, now: UnixNanos) -> Step {
         self.ticks += 1;
         if let Some(writer) = &mut self.writer {
             writer.sync(&self.status, &self.backlog);
         }
         self.cut();
-        self.write_one(now(), Work::Tick { cleans: self.ticks.is_multiple_of(HOUSEKEEPING_TICKS) })
+        self.write_one(now, Work::Tick { cleans: self.ticks.is_multiple_of(HOUSEKEEPING_TICKS) })
     }
 
     /// Lets go of what is in checkpoints.
@@ -284,7 +324,7 @@ impl Journal {
             bytes += next.bytes();
             group.push(next);
         }
-        let now = now();
+        let now = self.time(sink).await;
         let written = self.write_group(group, now);
         for (position, submission) in written {
             self.position = position;
@@ -308,7 +348,8 @@ impl Journal {
                 submission.answer(Ok(Rejections::default()));
                 continue;
             }
-            let record = || Written::rows(now, &submission.tenant, &submission.batch, submission.request.as_ref());
+            let Submission { tenant, batch, request, .. } = &submission;
+            let record = |packer: &mut Packer| Written::rows(now, tenant, batch, request.as_ref(), packer);
             match self.append(record) {
                 Ok(position) => written.push((position, submission)),
                 Err(Unwritten::Alone) => submission.answer(Err(Refused::Storage)),
@@ -323,13 +364,14 @@ impl Journal {
 
     /// Writes the one record of `work`, if there can be one, and makes the step of it.
     fn write_one(&mut self, now: UnixNanos, work: Work) -> Step {
-        let record = || match &work {
+        let record = |packer: &mut Packer| match &work {
             Work::Tick { cleans } => Written::tick(now, *cleans),
             Work::Command(Command::Pin { tenant, service, pin, .. }) => {
                 Written::pin(now, tenant, service.clone(), pin.clone())
             }
             Work::Start => Written::start(now),
-            Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref()),
+            Work::ClockSet { by } => Written::clock_set(now, *by),
+            Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref(), packer),
         };
         if let Ok(position) = self.append(record)
             && self.sync()
@@ -340,12 +382,15 @@ impl Journal {
     }
 
     /// Appends a record; it counts once [`Self::sync`] has succeeded.
-    fn append(&mut self, record: impl FnOnce() -> Result<Written, EntryError>) -> Result<Position, Unwritten> {
+    fn append(
+        &mut self,
+        record: impl FnOnce(&mut Packer) -> Result<Written, EntryError>,
+    ) -> Result<Position, Unwritten> {
         let Some(writer) = &mut self.writer else { return Ok(Position(0)) };
         if !writer.may_try(&self.status) {
             return Err(Unwritten::All);
         }
-        let record = record().map_err(|error| {
+        let record = record(&mut self.packer).map_err(|error| {
             tracing::error!(%error, "a request cannot be written down");
             Unwritten::Alone
         })?;

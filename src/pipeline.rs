@@ -97,7 +97,7 @@ impl Pipeline {
         self.replays = true;
         journal.replay(after, decoder, |step| self.step(step));
         self.replays = false;
-        let start = journal.start();
+        let start = journal.start(self.lines.values().filter_map(Line::last_step).max());
         self.step(start);
         self.is_recovered = true;
         for line in self.lines.values_mut() {
@@ -112,6 +112,7 @@ impl Pipeline {
             Work::Rows(submission) => self.submission(*submission, position, now),
             Work::Tick { cleans } => self.each(position, |line| line.tick(now, cleans)),
             Work::Start => self.each(position, |line| line.starts(now)),
+            Work::ClockSet { by } => self.each(position, |line| line.clock_was_set(by, now)),
             Work::Command(Command::Pin { tenant, service, pin, done }) => {
                 if let Some(line) = self.lines.get_mut(&tenant) {
                     let is_new = !self.replays || line.position() < position;

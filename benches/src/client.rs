@@ -82,7 +82,7 @@ impl Load {
         let mut warming = Vec::new();
         for cycle in std::mem::take(&mut self.cycles) {
             let connection = Connection::open(address, self.shape.signal, cycle).await?;
-            warming.push(tokio::spawn(connection.send_cycle()));
+            warming.push(tokio::spawn(connection.send_cycle(None)));
         }
         let mut connections = Vec::new();
         for task in warming {
@@ -105,6 +105,34 @@ impl Load {
         measured.cpu = cpu_after.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         measured.memory = pid.map(cpu::peak_memory_of).transpose()?;
         Ok(measured)
+    }
+}
+
+impl Load {
+    /// Sends every request once for each of `times`, in nanoseconds since the epoch, as fast as it is taken.
+    /// Returns how many items that were.
+    ///
+    /// # Errors
+    /// Any request that is not taken whole.
+    pub(crate) async fn fill(&mut self, address: SocketAddr, times: &[u64]) -> Result<u64> {
+        let mut senders = Vec::new();
+        for cycle in std::mem::take(&mut self.cycles) {
+            let mut connection = Connection::open(address, self.shape.signal, cycle).await?;
+            let times = times.to_vec();
+            senders.push(tokio::spawn(async move {
+                for time in times {
+                    connection = connection.send_cycle(Some(time)).await?;
+                }
+                Ok::<_, anyhow::Error>(connection.cycle)
+            }));
+        }
+        let mut items = 0;
+        for sender in senders {
+            let cycle = sender.await.context("a connection's task stopped")??;
+            items += cycle.iter().map(|owned| owned.items).sum::<u64>() * times.len() as u64;
+            self.cycles.push(cycle);
+        }
+        Ok(items)
     }
 }
 
@@ -137,10 +165,10 @@ impl Connection {
         Ok(Self { sender, uri: format!("http://{address}{}", signal.path()), cycle, last: 0 })
     }
 
-    /// Sends each request of its cycle once.
-    async fn send_cycle(mut self) -> Result<Self> {
+    /// Sends each request of its cycle once, with this time or that of now.
+    async fn send_cycle(mut self, time: Option<u64>) -> Result<Self> {
         for index in 0..self.cycle.len() {
-            self.send(index).await?;
+            self.send(index, time).await?;
         }
         Ok(self)
     }
@@ -149,7 +177,7 @@ impl Connection {
     async fn send_until(mut self, begin: Instant, end: Instant) -> Result<(Measured, Vec<Owned>)> {
         let mut measured = Measured::default();
         for index in (0..self.cycle.len()).cycle() {
-            self.send(index).await?;
+            self.send(index, None).await?;
             let answered = Instant::now();
             if answered >= end {
                 break;
@@ -162,10 +190,10 @@ impl Connection {
         Ok((measured, self.cycle))
     }
 
-    /// Sends a request with the time of now, and waits until all of it was taken.
-    async fn send(&mut self, index: usize) -> Result<()> {
+    /// Sends a request with this time, or that of now, and waits until all of it was taken.
+    async fn send(&mut self, index: usize, time: Option<u64>) -> Result<()> {
         let owned = &mut self.cycle[index];
-        self.last = now_nanos().max(self.last + 1);
+        self.last = time.unwrap_or_else(|| now_nanos().max(self.last + 1));
         // The last request's bytes have been sent, so nobody else holds them and nothing is copied.
         let mut bytes = match std::mem::take(&mut owned.bytes).try_into_mut() {
             Ok(bytes) => bytes,

@@ -18,9 +18,18 @@ pub(crate) fn time_of(pid: u32) -> Result<Duration> {
 
 /// The most resident memory that the process has had so far, in bytes.
 pub(crate) fn peak_memory_of(pid: u32) -> Result<u64> {
+    memory_of(pid, "VmHWM:")
+}
+
+/// The resident memory that the process has now, in bytes.
+pub(crate) fn resident_memory_of(pid: u32) -> Result<u64> {
+    memory_of(pid, "VmRSS:")
+}
+
+fn memory_of(pid: u32, key: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    parse_peak(&status).with_context(|| format!("{path} has no VmHWM"))
+    parse_memory(&status, key).with_context(|| format!("{path} has no {key}"))
 }
 
 fn parse_time(stat: &str) -> Option<Duration> {
@@ -31,8 +40,8 @@ fn parse_time(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn parse_memory(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -49,9 +58,9 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_in_bytes() {
-        assert_eq!(parse_peak("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
-        assert_eq!(parse_peak("VmPeak:\t 9 kB\n"), None);
+    fn memory_is_in_bytes() {
+        assert_eq!(parse_memory("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n", "VmHWM:"), Some(2 << 20));
+        assert_eq!(parse_memory("VmPeak:\t 9 kB\n", "VmHWM:"), None);
     }
 
     #[test]

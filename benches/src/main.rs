@@ -6,6 +6,7 @@
 
 mod client;
 mod cpu;
+mod fill;
 mod floor;
 mod kernel;
 mod payload;
@@ -41,6 +42,8 @@ enum Command {
     Run(Run),
     /// Takes requests in this process and prints what each part of that costs, without a network.
     Kernel(Kernel),
+    /// Fills the windows of the real binary, and prints what that takes and how long restarts last.
+    Fill(Fill),
     /// Serves a floor on a free port, prints its address and goes on until it is killed.
     ServeFloor {
         /// What it does with a request.
@@ -63,8 +66,30 @@ struct Table {
     /// How often everything is measured. The figures are medians.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=99))]
     rounds: u8,
+    /// Rows to measure, by their short names: drop, prost, (a) to (d). All when none is named.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Fill {
+    /// The program under test.
+    #[arg(long)]
+    bellwether: PathBuf,
+    /// Thousands of series, each a gauge with 5 attributes.
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    thousands: u16,
+    /// Points of each series, 10 s apart, the newest of now; 720 are two hours.
+    #[arg(long, default_value_t = 714, value_parser = clap::value_parser!(u16).range(1..=720))]
+    points: u16,
+    /// How long to wait before memory is looked at: after a minute there was a checkpoint.
+    #[arg(long, default_value_t = 65)]
+    settle: u64,
+    /// Further lines of the configuration.
+    #[arg(long, default_value = "")]
+    config: String,
 }
 
 #[derive(Debug, Args)]
@@ -129,12 +154,18 @@ async fn main() -> Result<()> {
                 rounds: table.rounds,
                 time: table.common.time(),
                 connections: usize::from(table.common.connections),
+                rows: table.rows,
             };
             table::measure(&plan).await
         }
         Command::Kernel(kernel) => {
             let (signal, kind, requests) = (kernel.signal, kernel.common.kind, usize::from(kernel.requests));
             kernel::run(&Shape { signal, kind, requests }, kernel.common.time())
+        }
+        Command::Fill(fill) => {
+            let Fill { bellwether, thousands, points, settle, config } = fill;
+            let settle = Duration::from_secs(settle);
+            fill::measure(&fill::Plan { bellwether, thousands: usize::from(thousands), points, settle, config }).await
         }
         Command::Run(run) => {
             let shape = Shape { signal: run.signal, kind: run.common.kind, requests: usize::from(run.requests) };

@@ -53,7 +53,7 @@ pub(crate) struct Receiver {
     /// Of its process.
     pub(crate) pid: u32,
     process: Child,
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
 }
 
 impl Receiver {
@@ -66,10 +66,14 @@ impl Receiver {
 
     /// Starts the real binary with a data directory of its own, pinned to `core` if one is given.
     pub(crate) async fn bellwether(program: &Path, setting: Setting, core: Option<u16>) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
+        Self::configured(program, &setting.config(), core, tempfile::tempdir()?).await
+    }
+
+    /// The same with this configuration, on what an earlier one has left in `directory`.
+    pub(crate) async fn configured(program: &Path, text: &str, core: Option<u16>, directory: TempDir) -> Result<Self> {
         let path = |name| directory.path().join(name);
         let (config, log) = (path("bellwether.yaml"), path("log"));
-        fs::write(&config, setting.config())?;
+        fs::write(&config, text)?;
         let arguments: [OsString; 5] =
             ["serve".into(), "--config".into(), config.into(), "--data-dir".into(), path("data").into()];
         let mut command = pinned(program, arguments, core);
@@ -98,13 +102,44 @@ impl Receiver {
                 break address.trim().parse()?;
             }
         };
-        Ok(Self { address, pid, process, _directory: directory })
+        Ok(Self { address, pid, process, directory })
     }
 
     /// Ends it and waits until it is gone, so that it costs the next one nothing.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        self.process.kill().await.context("the receiver had ended by itself")
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.kill().await.map(drop)
     }
+
+    /// Ends it as `kill -9` does, and returns its directory.
+    pub(crate) async fn kill(mut self) -> Result<Option<TempDir>> {
+        self.process.kill().await.context("the receiver had ended by itself")?;
+        Ok(self.directory)
+    }
+
+    /// Asks it to end, waits until it has, and returns its directory.
+    pub(crate) async fn terminate(mut self) -> Result<Option<TempDir>> {
+        let asked = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().await?;
+        anyhow::ensure!(asked.success(), "the receiver had ended by itself");
+        let status = self.process.wait().await?;
+        anyhow::ensure!(status.success(), "the receiver ended with {status}");
+        Ok(self.directory)
+    }
+
+    /// Bytes of its data directory.
+    pub(crate) fn bytes_on_disk(&self) -> Result<u64> {
+        self.directory.as_ref().map_or(Ok(0), |directory| bytes_in(&directory.path().join("data")))
+    }
+}
+
+/// Bytes of all files below `directory`.
+fn bytes_in(directory: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_directory = entry.file_type()?.is_dir();
+        bytes += if is_directory { bytes_in(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
 }
 
 fn pinned<const N: usize>(program: &Path, arguments: [OsString; N], core: Option<u16>) -> Command {

@@ -76,7 +76,12 @@ fn targets(row: &Row, shape: &Shape, rows: &[Row]) -> String {
         let (most, of) = (target.most, target.of.short());
         format!("at most {most} x {of}: {}, {verdict}", number(measured, 2))
     });
-    let targets: Vec<String> = targets.collect();
+    let rate = row.subject.least_rate().map(|(of, least)| {
+        let measured = rows.iter().find(|other| other.subject == of).map_or(f64::NAN, |other| row.rate_to(other));
+        let verdict = if measured >= least { "met" } else { "missed" };
+        format!("at least {least} x {} of {}: {}, {verdict}", shape.signal.unit(), of.short(), number(measured, 2))
+    });
+    let targets: Vec<String> = targets.chain(rate).collect();
     if targets.is_empty() { "-".into() } else { targets.join("; ") }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) time: Duration,
     /// Connections to it.
     pub(crate) connections: usize,
+    /// Short names of the rows that are measured; all when empty.
+    pub(crate) rows: Vec<String>,
 }
 
 /// What stands in a row.
@@ -113,6 +115,11 @@ impl Subject {
         }
     }
 
+    /// Which row's rate, and how much of it, this one has to reach.
+    pub(crate) fn least_rate(self) -> Option<(Self, f64)> {
+        (self == DURABLE).then_some((INGEST, 0.7))
+    }
+
     async fn start(self, plan: &Plan) -> Result<Receiver> {
         match self {
             Self::Floor(floor) => Receiver::floor(floor, plan.core).await,
@@ -125,6 +132,12 @@ impl Row {
     /// The median of a figure over the rounds.
     pub(crate) fn median(&self, figure: impl Fn(&Measured) -> f64) -> f64 {
         median(self.rounds.iter().map(figure).collect())
+    }
+
+    /// What part of the other row's items per second: the median of the rounds' ratios.
+    pub(crate) fn rate_to(&self, other: &Self) -> f64 {
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        median(pairs.map(|(a, b)| a.per_second() / b.per_second()).collect())
     }
 
     /// How many times the other row's CPU time: the median of the rounds' ratios, because what else the
@@ -155,6 +168,7 @@ pub(crate) async fn measure(plan: &Plan) -> Result<()> {
         let shape = Shape { signal: *signal, kind: plan.kind, requests: usize::from(REQUESTS) };
         let mut rows: Vec<Row> = Subject::all_of(*signal, plan.kind)
             .into_iter()
+            .filter(|subject| plan.rows.is_empty() || plan.rows.iter().any(|row| row == subject.short()))
             .map(|subject| Row { subject, rounds: Vec::new() })
             .collect();
         let mut load = Load::new(shape, plan.connections, plan.time);

@@ -11,7 +11,7 @@ use std::{
 
 use query::Options;
 use serde::{Deserialize, Serialize};
-use window::{Point, Registry, SeriesId, Snapshot, UnixNanos};
+use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 
 use crate::{
     Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, Decision, DetectorKind, Entities, EntityConfig,
@@ -354,7 +354,18 @@ impl Engine {
         for at in due {
             self.assess(at, &mut out);
         }
+        // Until the next evaluation only spans are asked for; what else the window lets go of meanwhile is not kept.
+        let Snapshot { spans, floor, .. } = std::mem::take(&mut self.snapshot);
+        self.snapshot = Snapshot { spans, floor, ..Snapshot::default() };
         out
+    }
+
+    /// Lets go of spans that are no longer in `snapshot`, the window as it is, so that their memory is free before the
+    /// next evaluation.
+    pub fn let_go(&mut self, snapshot: &Snapshot) {
+        let is_there = |chunk: &&Arc<SpanChunk>| snapshot.spans.iter().any(|other| Arc::ptr_eq(chunk, other));
+        self.snapshot.spans = self.snapshot.spans.iter().filter(is_there).cloned().collect();
+        self.snapshot.floor = self.snapshot.floor.max(snapshot.floor);
     }
 
     /// Puts everything off that was due before event time `until`.

@@ -343,6 +343,12 @@ impl Intake {
         }
     }
 
+    /// Notes that the wall clock was set by so many nanoseconds: what came stays as old as it is.
+    pub fn clock_was_set(&mut self, by: i64) {
+        self.state.red.clock_was_set(by);
+        self.state.progress.clock_was_set(by);
+    }
+
     /// Closes buckets of services that have been idle by the wall clock `now`.
     pub fn tick(&mut self, window: &mut Window, now: UnixNanos) -> Applied {
         let mut applied = Applied::default();

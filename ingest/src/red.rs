@@ -280,6 +280,11 @@ impl Red {
         self.services.get_mut(name)
     }
 
+    /// Notes that the wall clock was set by so many nanoseconds.
+    pub(crate) fn clock_was_set(&mut self, by: i64) {
+        self.services.values_mut().for_each(|service| service.arrived.0 = service.arrived.0.saturating_add(by));
+    }
+
     /// Closes every bucket whose time has come, and appends what they add up to.
     ///
     /// `now` is the wall clock; a service from which nothing came for `idle_after` is idle.

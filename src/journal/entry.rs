@@ -63,6 +63,36 @@ enum What<'a> {
     Request { tenant: &'a str, signal: u8, unpacked: Option<usize> },
     Pin { tenant: &'a str, service: Option<Arc<str>>, pin: Option<Pin> },
     Start,
+    ClockSet { by: i64 },
+}
+
+/// Compresses requests, with room that is used again: making it anew costs as much as a small request.
+#[derive(Default)]
+pub(crate) struct Packer {
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+    room: Vec<u8>,
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer").finish_non_exhaustive()
+    }
+}
+
+impl Packer {
+    /// `body` in fewer bytes; `None` where it takes no fewer.
+    fn pack(&mut self, body: &[u8]) -> Option<Bytes> {
+        if body.len() < PACK_FROM {
+            return None;
+        }
+        if self.compressor.is_none() {
+            self.compressor = zstd::bulk::Compressor::new(PACK_LEVEL).ok();
+        }
+        self.room.clear();
+        self.room.reserve(zstd::zstd_safe::compress_bound(body.len()));
+        let length = self.compressor.as_mut()?.compress_to_buffer(body, &mut self.room).ok()?;
+        self.room.get(..length).filter(|packed| packed.len() < body.len()).map(Bytes::copy_from_slice)
+    }
 }
 
 /// A record that is ready to be written, in two parts.
@@ -90,6 +120,10 @@ impl Written {
         Self::new(now, What::Start, Bytes::new())
     }
 
+    pub(crate) fn clock_set(now: UnixNanos, by: i64) -> Result<Self, EntryError> {
+        Self::new(now, What::ClockSet { by }, Bytes::new())
+    }
+
     pub(crate) fn pin(
         now: UnixNanos,
         tenant: &Tenant,
@@ -105,15 +139,15 @@ impl Written {
         tenant: &Tenant,
         batch: &Batch,
         request: Option<&Request>,
+        packer: &mut Packer,
     ) -> Result<Self, EntryError> {
         let tenant = tenant.as_str();
         let Some(Request { signal, body }) = request else {
             return Self::new(now, What::Numbers { tenant }, postcard::to_stdvec(batch)?.into());
         };
-        let packed = (body.len() >= PACK_FROM).then(|| zstd::bulk::compress(body, PACK_LEVEL).ok()).flatten();
-        let packed = packed.filter(|packed| packed.len() < body.len());
+        let packed = packer.pack(body);
         let what = What::Request { tenant, signal: *signal as u8, unpacked: packed.as_ref().map(|_| body.len()) };
-        Self::new(now, what, packed.map_or_else(|| body.clone(), Bytes::from))
+        Self::new(now, what, packed.unwrap_or_else(|| body.clone()))
     }
 }
 
@@ -130,6 +164,7 @@ impl Entry {
         let work = match what {
             What::Tick { cleans } => Work::Tick { cleans },
             What::Start => Work::Start,
+            What::ClockSet { by } => Work::ClockSet { by },
             What::Pin { tenant, service, pin } => {
                 let (done, _) = oneshot::channel();
                 Work::Command(Command::Pin { tenant: Tenant::new(tenant)?, service, pin, done })

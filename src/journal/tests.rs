@@ -66,7 +66,7 @@ impl Fixture {
         let mut out = Vec::new();
         let mut journal = self.journal();
         journal.replay(Position(0), &decoder(), |_| {});
-        journal.start();
+        journal.start(None);
         let inlets = Inlets { submissions, commands, stop: stopped };
         let backlog = journal.backlog();
         let sink = async |step: Step| {
@@ -149,7 +149,8 @@ async fn records_that_are_none_are_counted_and_the_rest_is_read() {
             log.append(&tick.parts()).expect("can be appended");
         }
         let (batch, request) = spans("a");
-        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref()).expect("can be written");
+        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut Packer::default())
+            .expect("can be written");
         let [head, body] = rows.parts();
         log.append(&[head, &body[..body.len() / 2]]).expect("can be appended");
         log.sync().expect("can be synced");
@@ -164,7 +165,8 @@ async fn records_that_are_none_are_counted_and_the_rest_is_read() {
 fn large_requests_are_packed_and_come_back_as_they_were() {
     let name = "n".repeat(5_000);
     let (batch, request) = spans(&name);
-    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref()).expect("can be written");
+    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut Packer::default())
+        .expect("can be written");
     let [head, body] = rows.parts();
     assert!(body.len() < 500, "{} bytes", body.len());
     let record = [head, body].concat();

@@ -24,6 +24,9 @@ use crate::journal::LogStatus;
 const LOG_BYTES: u64 = 256 << 20;
 /// How long a line waits at least in this case.
 const AT_LEAST: Duration = Duration::from_secs(5);
+/// And so many times as long as the last checkpoint took to write: under a load that is too much for that, what it
+/// writes is soon let go again.
+const REST: u32 = 9;
 /// A checkpoint may hold the pipeline up for one part in this many.
 const SHARE: u32 = 20;
 
@@ -37,6 +40,8 @@ enum Job {
 pub(crate) struct Keeper {
     jobs: mpsc::Sender<Job>,
     is_busy: Arc<AtomicBool>,
+    /// How long the last checkpoint took to write, in nanoseconds.
+    took: Arc<AtomicU64>,
     /// Shortest time between two checkpoints of a line.
     every: Duration,
     /// When each line is due.
@@ -51,6 +56,14 @@ struct Due {
     every: Duration,
 }
 
+impl Due {
+    /// Whether it is time after `elapsed`, with so many bytes of log, when the last checkpoint `took` so long to write.
+    fn is_over(&self, elapsed: Duration, log_bytes: u64, took: Duration) -> bool {
+        let at_least = AT_LEAST.max(self.every / SHARE).max(took * REST);
+        elapsed >= self.every || (log_bytes >= LOG_BYTES && elapsed >= at_least)
+    }
+}
+
 impl Keeper {
     /// A keeper with nothing to keep yet, which writes lines down `every` so often and tells `status` what is
     /// needless.
@@ -58,12 +71,18 @@ impl Keeper {
     pub(crate) fn start(every: Duration, status: Arc<LogStatus>) -> Self {
         let (jobs, inbox) = mpsc::channel();
         let is_busy = Arc::new(AtomicBool::new(false));
-        let work = Work { vaults: BTreeMap::new(), is_busy: Arc::clone(&is_busy), status: Arc::clone(&status) };
+        let took = Arc::new(AtomicU64::new(0));
+        let work = Work {
+            vaults: BTreeMap::new(),
+            is_busy: Arc::clone(&is_busy),
+            took: Arc::clone(&took),
+            status: Arc::clone(&status),
+        };
         let thread = std::thread::Builder::new()
             .name("keeper".into())
             .spawn(move || work.run(&inbox))
             .expect("a thread can be started while the process starts");
-        Self { jobs, is_busy, every, due: BTreeMap::new(), status, thread }
+        Self { jobs, is_busy, took, every, due: BTreeMap::new(), status, thread }
     }
 
     /// Keeps `tenant` in `vault`, which has it up to `position`.
@@ -79,9 +98,8 @@ impl Keeper {
             return false;
         }
         let Some(due) = self.due.get(tenant) else { return false };
-        let elapsed = due.last.elapsed();
-        let is_long = self.status.bytes.load(Relaxed) >= LOG_BYTES && elapsed >= AT_LEAST.max(due.every / SHARE);
-        elapsed >= due.every || is_long
+        let took = Duration::from_nanos(self.took.load(Relaxed));
+        due.is_over(due.last.elapsed(), self.status.bytes.load(Relaxed), took)
     }
 
     /// Writes `checkpoint`, which took the pipeline `took` to make.
@@ -110,6 +128,7 @@ impl Keeper {
 struct Work {
     vaults: BTreeMap<Tenant, Vault>,
     is_busy: Arc<AtomicBool>,
+    took: Arc<AtomicU64>,
     status: Arc<LogStatus>,
 }
 
@@ -121,7 +140,9 @@ impl Work {
                     self.vaults.insert(tenant, *vault);
                 }
                 Job::Keep(tenant, checkpoint) => {
+                    let began = Instant::now();
                     self.keep(&tenant, *checkpoint);
+                    self.took.store(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
                     self.is_busy.store(false, Relaxed);
                 }
             }
@@ -150,5 +171,21 @@ impl Work {
         if let Some(position) = self.vaults.values().map(Vault::position).min() {
             self.status.needless.store(position.0, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_cut_sooner_unless_writing_is_slow() {
+        let secs = Duration::from_secs;
+        let due = Due { last: Instant::now(), every: secs(60) };
+        let at = |elapsed, log_bytes, took| due.is_over(secs(elapsed), log_bytes, secs(took));
+        assert!(!at(59, 0, 0) && at(60, 0, 0));
+        assert!(!at(4, LOG_BYTES, 0) && at(5, LOG_BYTES, 0));
+        assert!(!at(26, LOG_BYTES, 3) && at(27, LOG_BYTES, 3), "a tenth of the time");
+        assert!(at(60, LOG_BYTES, 100), "but not more seldom than without");
     }
 }

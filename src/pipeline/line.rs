@@ -99,6 +99,12 @@ impl Line {
         }
     }
 
+    /// Wall time of the last step, if there was one.
+    #[must_use]
+    pub(super) fn last_step(&self) -> Option<UnixNanos> {
+        self.last_step
+    }
+
     fn write_down(&mut self, keeper: &mut Keeper) {
         let began = std::time::Instant::now();
         self.parts.window.seal();
@@ -127,6 +133,16 @@ impl Line {
         self.last_step = Some(now);
     }
 
+    /// Notes that the wall clock was set by so many nanoseconds, and stands at `now`: what is measured by it
+    /// moves along, so that nothing was silent for as long.
+    pub(super) fn clock_was_set(&mut self, by: i64, now: UnixNanos) {
+        // Senders whose clocks are set with ours are heard one after the other, the first much later than all.
+        self.parts.engine.was_away(Duration::from_nanos(u64::try_from(by).unwrap_or(0)));
+        self.parts.intake.clock_was_set(by);
+        self.last_arrival = self.last_arrival.map(|at| UnixNanos(at.0.saturating_add(by)));
+        self.last_step = Some(now);
+    }
+
     /// Takes up what the ledger remembers and neither a checkpoint nor the log has said: all of it when there
     /// is neither, alerts of another configuration, and pins that were on disk but not yet in force.
     pub(super) fn reconcile(&mut self) {
@@ -138,14 +154,15 @@ impl Line {
         };
         let mut wanted: BTreeMap<Option<Arc<str>>, Pin> = std::mem::take(&mut memory.pins).into_iter().collect();
         self.parts.engine.remember(memory);
+        let at = self.last_step.unwrap_or_else(now);
         for status in self.parts.engine.levels() {
             let pin = wanted.remove(&status.service);
             if pin != status.pin {
-                self.pin(status.service, pin, now());
+                self.pin(status.service, pin, at);
             }
         }
         for (service, pin) in wanted {
-            self.pin(service, Some(pin), now());
+            self.pin(service, Some(pin), at);
         }
     }
 
@@ -223,7 +240,8 @@ impl Line {
             let out = self.parts.engine.forget(&expired);
             self.parts.intake.forget(&expired);
             self.absorb(out);
-            self.prune(now);
+            // A clock that stands years ahead deletes nothing.
+            self.prune(self.event_time(now).unwrap_or(now));
         }
         self.seal_and_show();
         self.record();
@@ -371,13 +389,15 @@ impl Line {
         self.show();
     }
 
-    /// Lets readers' picture go of chunks that the window has let go of, so that their memory can be
+    /// Lets the core and readers' picture go of chunks that the window has let go of, so that their memory can be
     /// used again and not only when the next picture is made. Nobody is told: the rest is as it was.
-    fn let_go(&self) {
+    fn let_go(&mut self) {
+        let snapshot = self.parts.window.snapshot();
+        self.parts.engine.let_go(&snapshot);
         self.parts.view.send_if_modified(|view| {
             // Whoever reads just now goes on with what he has.
             if let Some(view) = Arc::get_mut(view) {
-                view.snapshot = self.parts.window.snapshot();
+                view.snapshot = snapshot;
             }
             false
         });
@@ -390,7 +410,7 @@ impl Line {
         self.counts.window = self.parts.window.stats();
         self.counts.passed = self.parts.intake.passed();
         (self.counts.warm_series, self.counts.warming_series) = (warm_series, warming_series);
-        let at = now();
+        let at = self.last_step.unwrap_or_else(now);
         self.parts.view.send_replace(Arc::new(View {
             at,
             event_time: self.event_time(at),

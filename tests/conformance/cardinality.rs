@@ -68,3 +68,43 @@ async fn series_beyond_the_limit_are_folded_into_one_that_says_so() {
     let series = service.counted("bellwether_window_series", &[]).await;
     assert!(series <= 2_100.0, "{series} series");
 }
+
+// D10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_in_a_known_service_is_found_during_a_flood() {
+    let service = Service::start("window: {max_series: 20000, max_bytes: 64MiB}");
+    let base = base_time();
+    // Noise around 100, and around 200 from point `step` on.
+    let known = |i: u64, step: u64| {
+        let noise = f64::from(u32::try_from(i * 37 % 11).expect("below 11"));
+        let value = noise + if i >= step { 200.0 } else { 100.0 };
+        point(base + i * SECOND, value, &[])
+    };
+    let send_known = |from: u64, to: u64, step: u64| {
+        metrics("shop", vec![gauge("queue.length", (from..to).map(|i| known(i, step)).collect())])
+    };
+    assert!(service.send(&send_known(0, 120, u64::MAX), Route::Grpc).await.is_complete());
+    let before = service.process().resident();
+    let parts = cases(20, 2_000);
+    let (mut next, step) = (120, 130);
+    for part in 0..parts {
+        let verdict = service.send(&flood(part * PART), Route::GrpcGzip).await.verdict();
+        assert!(verdict.is_ok(), "the request is whole: {verdict:?}");
+        if part.is_multiple_of(parts / 20) {
+            assert!(service.send(&send_known(next, next + 1, step), Route::Grpc).await.is_complete(), "{next}");
+            next += 1;
+        }
+    }
+    let found = eventually(Duration::from_secs(20), || async {
+        let anomalies = service.api.items("/api/v1/anomalies?service=shop").await;
+        (!anomalies.is_empty()).then_some(anomalies)
+    });
+    let found = found.await.expect("the step is found");
+    let starts = found[0]["startsAt"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(found[0]["metric"], "queue_length", "{found:?}");
+    assert!(found.len() == 1 && !starts.is_empty(), "nothing else is: {found:?}");
+    let growth = service.process().peak().saturating_sub(before);
+    // The bound of bytes, 20,000 series with what detectors know of them, and requests on their way.
+    assert!(growth <= 256 << 20, "grew by {} MiB", growth >> 20);
+    service.assert_healthy().await;
+}

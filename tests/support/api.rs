@@ -25,11 +25,16 @@ impl Api {
 
     /// The JSON under `path` (with its query, encoded); the answer must be a 200.
     pub(crate) async fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).expect("REST answers JSON")
+    }
+
+    /// What is under `path`, as text; the answer must be a 200.
+    pub(crate) async fn text(&self, path: &str) -> String {
         let answer = self.client.get(format!("{}{path}", self.base)).send().await.expect("the binary answers");
         let status = answer.status();
         let body = answer.text().await.expect("the answer has an end");
         assert_eq!(status.as_u16(), 200, "GET {path}: {body}");
-        serde_json::from_str(&body).expect("REST answers JSON")
+        body
     }
 
     /// The `items` of the list under `path`.

@@ -1,16 +1,13 @@
 //! Kills, stops and a failing disk, while requests come in.
 
-use std::{ffi::OsString, time::Duration};
+use std::ffi::OsString;
 
 use crate::{
     is_full,
     kit::has_strace,
+    pause,
     service::{Outcome, Service},
 };
-
-fn pause(millis: u64) -> impl Future<Output = ()> {
-    tokio::time::sleep(Duration::from_millis(millis))
-}
 
 /// strace with these faults, counted for calls that touch the log only. The service is its parent, so
 /// that a kill hits the service.

@@ -10,13 +10,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::{
     api::{Api, encoded, eventually},
     binary::Binary,
+    webhook::Webhook,
 };
 
 /// Senders at the same time, each with a series of its own.
@@ -43,13 +44,25 @@ pub(crate) struct Service {
     pub(crate) binary: Option<Binary>,
     pub(crate) ledger: Arc<Mutex<Ledger>>,
     config: String,
+    /// How far the clocks of senders are ahead of the real one.
+    pub(crate) ahead: Duration,
 }
 
 impl Service {
-    /// One that is not started, with this line in its configuration.
+    /// One that is not started and does not judge, with this line in its configuration.
     pub(crate) fn new(config: &str) -> Self {
+        Self::judging(&format!("detect: {{enabled: false}}\n{config}"))
+    }
+
+    /// One that is not started, with these lines in its configuration.
+    pub(crate) fn judging(config: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        Self { directory, binary: None, ledger: Arc::default(), config: config.to_owned() }
+        Self { directory, binary: None, ledger: Arc::default(), config: config.to_owned(), ahead: Duration::ZERO }
+    }
+
+    /// Where its configuration and its data are.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     /// The directory of its log.
@@ -72,10 +85,8 @@ impl Service {
 
     fn arguments(&self) -> [OsString; 4] {
         let config = self.directory.path().join("bellwether.yaml");
-        let text = format!(
-            "listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\ndetect: {{enabled: false}}\n{}\n",
-            self.config
-        );
+        let text =
+            format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n{}\n", self.config);
         std::fs::write(&config, text).expect("the directory is writable");
         let data = self.directory.path().join("data");
         ["--config".into(), config.into(), "--data-dir".into(), data.into()]
@@ -85,13 +96,23 @@ impl Service {
         Api::new(&self.binary.as_ref().expect("it was started").api)
     }
 
+    /// What it has printed.
+    pub(crate) fn log_text(&self) -> String {
+        self.binary.as_ref().map(Binary::log).unwrap_or_default()
+    }
+
+    /// What `/metrics` says.
+    pub(crate) async fn metrics(&self) -> String {
+        self.api().text("/metrics").await
+    }
+
     /// Sends until `end` is over, or until nobody answers any more.
     pub(crate) async fn load(&self, end: impl Future<Output = ()>) {
         let url = format!("{}/v1/metrics", self.binary.as_ref().expect("it was started").http);
         let is_over = Arc::new(AtomicBool::new(false));
         let mut senders = JoinSet::new();
         for sender in 0..SENDERS {
-            senders.spawn(send(url.clone(), sender, Arc::clone(&self.ledger), Arc::clone(&is_over)));
+            senders.spawn(send(url.clone(), sender, self.ahead, Arc::clone(&self.ledger), Arc::clone(&is_over)));
         }
         end.await;
         is_over.store(true, Relaxed);
@@ -127,6 +148,12 @@ impl Service {
     }
 }
 
+/// Names and states of the alerts that were told so far.
+pub(crate) fn told(webhook: &Webhook) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    webhook.alerts().iter().map(|a| (text(&a["labels"]["alertname"]), text(&a["status"]))).collect()
+}
+
 /// How often each point is there.
 async fn points(api: &Api) -> BTreeMap<(u32, u64), u32> {
     let answer = api.get(&format!("/api/v1/query?query={}", encoded("torture_points[1h]"))).await;
@@ -141,7 +168,7 @@ async fn points(api: &Api) -> BTreeMap<(u32, u64), u32> {
     found
 }
 
-async fn send(url: String, sender: u32, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
+async fn send(url: String, sender: u32, ahead: Duration, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
     // An error says that another test has installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("the defaults are valid");
@@ -151,7 +178,7 @@ async fn send(url: String, sender: u32, ledger: Arc<Mutex<Ledger>>, is_over: Arc
     while !is_over.load(Relaxed) {
         number += 1;
         // Milliseconds are what the query interface tells apart.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
+        let now = (SystemTime::now() + ahead).duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
         last = now.max(last + 1);
         let point = json!({"timeUnixNano": (last * 1_000_000).to_string(), "asInt": number.to_string(),
             "attributes": [{"key": "sender", "value": {"stringValue": sender.to_string()}}]});
@@ -161,7 +188,12 @@ async fn send(url: String, sender: u32, ledger: Arc<Mutex<Ledger>>, is_over: Arc
         locked().insert((sender, number), Outcome::Unknown);
         let request = client.post(&url).header("content-type", "application/json").body(body.to_string());
         let outcome = match request.send().await {
-            Ok(answer) if answer.status().as_u16() == 200 => Outcome::Acknowledged,
+            Ok(answer) if answer.status().as_u16() == 200 => {
+                let Ok(body) = answer.text().await else { return };
+                // Faster than the times that tell points apart, one of them would hide another.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                if body.contains("partialSuccess") { Outcome::Refused } else { Outcome::Acknowledged }
+            }
             Ok(answer) => {
                 assert!([429, 503].contains(&answer.status().as_u16()), "{}", answer.status());
                 assert!(answer.headers().contains_key("retry-after"), "it says when to come again");

@@ -30,6 +30,9 @@ const FAN_IN: usize = 8;
 /// Files with more rows, or more bytes, than these together are not merged.
 const MERGE_ROWS: u64 = 1 << 22;
 const MERGE_BYTES: u64 = 32 << 20;
+/// Rows of one file of numbers of a checkpoint. A service that takes so many between two checkpoints has no time to
+/// merge them, and most of them are let go soon.
+const PART_ROWS: usize = 1 << 20;
 /// Two neighbours with fewer rows than these together are merged at once: what a file takes beside its
 /// rows would be most of it.
 const SMALL_ROWS: u64 = 1 << 13;
@@ -157,7 +160,7 @@ impl ChunkFiles {
         let checkpoint = self.last.max(self.counted) + 1;
         self.pending = Some(checkpoint);
         for table in Table::ALL {
-            let parts = ipc::encode(table, tables).map_err(io::Error::other)?;
+            let parts = ipc::encode(table, tables, PART_ROWS).map_err(io::Error::other)?;
             for (part, file) in (0..).zip(parts) {
                 if let Err(error) = self.put(table, (checkpoint, checkpoint), part, &file) {
                     // What is left is removed by the next write, or at the next start.
@@ -200,7 +203,7 @@ impl ChunkFiles {
             }
             rows.cut(self.floor);
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let parts = ipc::encode(table, &rows).map_err(io::Error::other)?;
+            let parts = ipc::encode(table, &rows, usize::MAX).map_err(io::Error::other)?;
             let [merged] = &parts[..] else { continue };
             self.put(table, (first.name.first, last.name.last), 0, merged)?;
             sync_dir(&self.dir)?;

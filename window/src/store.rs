@@ -448,8 +448,12 @@ impl Window {
             if rows > MERGE_ROWS || run.iter().any(|c| class(c) > newest) {
                 return;
             }
+            let Some(merged) = NumberChunk::merge(&run).map(Arc::new) else { return };
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.replace_numbers(&run, &merged);
+            }
             self.numbers.truncate(first);
-            self.numbers.extend(NumberChunk::merge(&run).map(Arc::new));
+            self.numbers.push_back(merged);
         }
     }
 
@@ -491,8 +495,11 @@ impl Window {
     /// in order of arrival and not merged, so theirs are few.
     fn cut(&mut self) {
         for chunk in self.numbers.iter_mut().filter(|c| c.span.0 <= self.floor) {
-            if let Some(left) = chunk.after(self.floor) {
-                *chunk = Arc::new(left);
+            if let Some(left) = chunk.after(self.floor).map(Arc::new) {
+                if let Some(unsaved) = &mut self.unsaved {
+                    unsaved.replace_numbers(std::slice::from_ref(chunk), &left);
+                }
+                *chunk = left;
             }
         }
         self.histograms.cut(self.floor);

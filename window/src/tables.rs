@@ -60,6 +60,18 @@ impl Tables {
         self.exemplars.drain(..dead);
     }
 
+    /// Puts `by`, which holds the same rows or those of them that are left, in the place of `parts`, if they are
+    /// here: so that rows are not in memory twice.
+    pub(crate) fn replace_numbers(&mut self, parts: &[Arc<NumberChunk>], by: &Arc<NumberChunk>) {
+        let is_first = |c: &Arc<NumberChunk>| parts.first().is_some_and(|first| Arc::ptr_eq(c, first));
+        let Some(begin) = self.numbers.iter().rposition(is_first) else { return };
+        let end = begin + parts.len();
+        let found = self.numbers.get(begin..end);
+        if found.is_some_and(|found| found.iter().zip(parts).all(|(a, b)| Arc::ptr_eq(a, b))) {
+            self.numbers.splice(begin..end, [Arc::clone(by)]);
+        }
+    }
+
     /// Cuts rows off that are not after `floor`, where that is cheap: not from spans, logs and exemplars.
     pub(crate) fn cut(&mut self, floor: UnixNanos) {
         self.numbers = self.numbers.iter().filter_map(|c| cut_off(c, c.span, floor, || c.after(floor))).collect();

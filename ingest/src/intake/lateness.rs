@@ -70,6 +70,12 @@ impl Default for Progress {
     }
 }
 
+impl Progress {
+    pub(super) fn clock_was_set(&mut self, by: i64) {
+        self.arrived.0 = self.arrived.0.saturating_add(by);
+    }
+}
+
 impl Intake {
     /// Whether rows are held.
     #[inline]

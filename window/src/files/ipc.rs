@@ -9,7 +9,7 @@ use arrow_array::{
 };
 use arrow_buffer::Buffer;
 use arrow_ipc::{
-    CompressionType,
+    CompressionType, MetadataVersion,
     reader::FileReader,
     writer::{FileWriter, IpcWriteOptions},
 };
@@ -21,6 +21,9 @@ use crate::{
     columns,
 };
 
+/// Bytes to which buffers are padded. They are compressed, so nothing is read where it lies, and in a file of few rows
+/// more would be most of it.
+const ALIGNMENT: usize = 8;
 /// Texts and attributes of one file of spans or logs.
 const PART_BYTES: usize = 256 << 20;
 
@@ -33,25 +36,24 @@ pub(super) struct Encoded {
 
 impl Encoded {
     fn of(batch: &RecordBatch, newest: UnixNanos) -> Result<Self, ArrowError> {
-        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?;
+        let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
+        let options = options.try_with_compression(Some(CompressionType::ZSTD))?;
         let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
         writer.write(batch)?;
         Ok(Self { bytes: writer.into_inner()?, rows: batch.num_rows(), newest })
     }
 }
 
-/// The files that hold all rows of one table, each row of numbers and histograms once.
-pub(super) fn encode(table: Table, all: &Tables) -> Result<Vec<Encoded>, ArrowError> {
+/// The files that hold all rows of one table, each row once a file. A file of numbers has at most `part_rows`, unless
+/// a single chunk has more.
+pub(super) fn encode(table: Table, all: &Tables, part_rows: usize) -> Result<Vec<Encoded>, ArrowError> {
     let histograms = |exponential: bool| -> Result<Vec<Encoded>, ArrowError> {
         let parts: Vec<Arc<HistogramChunk>> =
             all.histograms.iter().filter(|c| c.is_exponential() == exponential).cloned().collect();
         HistogramChunk::merge(&parts).iter().map(|c| Encoded::of(c.batch(), c.span.1)).collect()
     };
     match table {
-        Table::Numbers => {
-            let merged = NumberChunk::merge(&all.numbers);
-            merged.iter().map(|c| Encoded::of(&numbers::encode(c), c.span.1)).collect()
-        }
+        Table::Numbers => numbers_of(&all.numbers, part_rows),
         Table::Histograms => histograms(false),
         Table::ExpHistograms => histograms(true),
         Table::Spans => spans(&all.spans),
@@ -62,6 +64,26 @@ pub(super) fn encode(table: Table, all: &Tables) -> Result<Vec<Encoded>, ArrowEr
             newest.iter().map(|newest| Encoded::of(&exemplars(&rows), *newest)).collect()
         }
     }
+}
+
+/// Neighbours that fit one file are merged, which costs more than all else here; others are written as they are.
+fn numbers_of(chunks: &[Arc<NumberChunk>], part_rows: usize) -> Result<Vec<Encoded>, ArrowError> {
+    let mut files = Vec::new();
+    let mut rest = chunks;
+    while let Some(first) = rest.first() {
+        let mut rows = 0;
+        let fits = |c: &&Arc<NumberChunk>| {
+            rows += c.len();
+            rows <= part_rows
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (part, others) = rest.split_at(count);
+        rest = others;
+        let merged = if count == 1 { None } else { NumberChunk::merge(part) };
+        let chunk = merged.as_ref().unwrap_or(first);
+        files.push(Encoded::of(&numbers::encode(chunk), chunk.span.1)?);
+    }
+    Ok(files)
 }
 
 fn spans(chunks: &[Arc<SpanChunk>]) -> Result<Vec<Encoded>, ArrowError> {

@@ -169,3 +169,24 @@ fn spans_in_memory_that_is_used_again_are_read_as_they_were_pushed() {
     assert!((20..45).contains(&read.len()) && window.evicted() > 2, "{} spans", read.len());
     assert_eq!(read, pushed.skip(first).map(|number| (1 << 20, number, number)).collect::<Vec<_>>());
 }
+
+#[test]
+fn rows_that_wait_for_a_checkpoint_are_in_memory_once() {
+    // Room for 500 points, so that some are let go, and chunks are cut.
+    let config = Config { max_bytes: 500 * 24 * 8 / 7, ..Config::default() };
+    let (mut window, ids) = with_series(config, &["a"]);
+    window.keep_unsaved();
+    for t in 0..100 {
+        for i in 0..10 {
+            window.push_point(Point { series: ids[0], time: at(10 * t + i), value: 1.0 });
+        }
+        window.seal();
+    }
+    let snapshot = window.snapshot();
+    let unsaved = window.take_unsaved();
+    assert!(unsaved.numbers.len() < 20, "they are merged: {}", unsaved.numbers.len());
+    let is_seen = |chunk: &Arc<NumberChunk>| snapshot.numbers.iter().any(|seen| Arc::ptr_eq(seen, chunk));
+    assert!(unsaved.numbers.iter().all(is_seen), "readers have the same chunks");
+    let rows: usize = unsaved.numbers.iter().map(|chunk| chunk.len()).sum();
+    assert_eq!(rows, read(&snapshot, ids[0]).len(), "none is missing");
+}

@@ -72,13 +72,16 @@ impl Values {
         let ways = candidates
             .into_iter()
             .flat_map(|e| [Way { common: Some(e), delta: true }, Way { common: Some(e), delta: false }]);
-        let ways = ways.chain([Way { common: None, delta: false }]);
+        // With one exponent for all, each its own is the same.
+        let differ = least.windows(2).any(|pair| pair[0] != pair[1]);
+        let own = Way { common: None, delta: false };
+        let ways = ways.chain(Some(own).filter(|_| differ || greatest.is_none()));
         let cost = |way: &Way| {
             let mut last = last;
             let rows = block.iter().zip(&least);
             rows.map(|(value, least)| way.code(*value, *least, &mut last).2).sum::<u32>()
         };
-        let best = ways.min_by_key(cost).unwrap_or(Way { common: None, delta: false });
+        let best = ways.min_by_key(cost).unwrap_or(own);
         let mut last = last;
         for (value, least) in block.iter().zip(&least) {
             let (mode, number, _) = best.code(*value, *least, &mut last);
@@ -175,13 +178,21 @@ fn printed(value: f64) -> f64 {
 /// The integer of which [`quotient`] makes `value`, bit by bit.
 fn integer(value: f64, e: u8) -> Option<i64> {
     let factor = if e >= SIXTIETHS { &60.0 } else { POWERS.get(usize::from(e))? };
-    let scaled = (value * factor).round();
+    let scaled = rounded(value * factor);
     if scaled.is_nan() || scaled.abs() > EXACT {
         return None;
     }
     let integer = as_integer(scaled);
     // Minus zero is no integer's.
     (quotient(as_float(integer), e)?.to_bits() == value.to_bits()).then_some(integer)
+}
+
+/// The nearest integer; of two that are as near, any: whether it is the right one is seen by dividing. Where
+/// processors without an instruction for it are supported, `round` is a call.
+fn rounded(value: f64) -> f64 {
+    /// Added to a number below 2^51, it leaves no bits for a fraction.
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    if value.abs() < EXACT / 4.0 { (value + SHIFT) - SHIFT } else { value.round() }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "only integers up to 2^53 are asked for")]
