@@ -11,9 +11,13 @@ use models::{novelty, zscore::Params};
 use serde::{Deserialize, Serialize};
 use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
-use self::verdict::{Numbers, Verdict, seconds};
+use self::{
+    smooth::Smooth,
+    verdict::{Numbers, Verdict, seconds},
+};
 use crate::{Anomaly, AnomalyEvent, DetectorKind, Direction, Pattern, Severity};
 
+mod smooth;
 mod verdict;
 
 /// How the detector decides.
@@ -103,6 +107,8 @@ pub struct ZScoreDetector {
 struct State {
     model: models::ZScore,
     novelty: models::Novelty,
+    /// Of a series whose points are estimates from a few calls each.
+    smooth: Option<Box<Smooth>>,
     began: Option<UnixNanos>,
     last: UnixNanos,
     published: Option<UnixNanos>,
@@ -170,6 +176,9 @@ impl ZScoreDetector {
         let state = &mut self.states[index];
         if state.began.is_none() && !self.restored.is_empty() {
             state.open = self.restored.remove(&series.key).map(Open::restored);
+        }
+        if state.began.is_none() {
+            state.smooth = Smooth::of(series).map(Box::new);
         }
         let began = *state.began.get_or_insert(point.time);
         let elapsed = if state.novelty.count() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
@@ -257,6 +266,9 @@ impl State {
             }
             _ => self.model.learn(&config.params, floor, point.value, elapsed),
         }
+        if let Some(smooth) = &mut self.smooth {
+            smooth.learn(config, floor, point.value, elapsed, is_inside);
+        }
         let judged = verdict.and_then(|v| v.novelty);
         self.novelty.learn(&config.novelty, seconds(point), point.value, elapsed, judged.as_ref());
     }
@@ -289,6 +301,7 @@ impl State {
             a.pattern = Pattern::LevelShift;
             a.explanation.push_str(" It lasted so long that it is now taken as the new normal.");
             self.model = models::ZScore::default();
+            self.smooth = self.smooth.take().map(|_| Box::default());
             self.began = Some(point.time);
             return Some(AnomalyEvent::Ended(open.anomaly));
         }
@@ -333,7 +346,6 @@ impl Open {
         let before = self.anomaly.severity;
         if let Some(numbers) = worse {
             state_numbers(&mut self.anomaly, config, numbers);
-            self.anomaly.explanation = explain(&self.anomaly, config);
         }
         let worse = self.anomaly.score > WORSE * self.said || self.anomaly.severity > before;
         if worse {
@@ -399,10 +411,10 @@ fn opened(
         explanation: String::new(),
     };
     state_numbers(&mut anomaly, config, numbers);
-    anomaly.explanation = explain(&anomaly, config);
     anomaly
 }
 
+/// Writes down numbers, and what they mean.
 fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, numbers: Numbers) {
     a.detector = numbers.detector;
     a.score = numbers.score;
@@ -412,6 +424,7 @@ fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, numbers: Numbers) {
     a.contributors = numbers.contributors;
     let severity = if numbers.score >= config.critical_score { Severity::Critical } else { Severity::Warning };
     a.severity = a.severity.max(severity);
+    a.explanation = explain(a, config, numbers.of_mean);
 }
 
 /// Stable id of an anomaly: the same detector, series and start give the same one.
@@ -423,7 +436,8 @@ pub(crate) fn anomaly_id(detector: DetectorKind, key: SeriesKey, starts_at: Unix
     format!("{:016x}", hash.digest())
 }
 
-fn explain(a: &Anomaly, config: &ZScoreConfig) -> String {
+fn explain(a: &Anomaly, config: &ZScoreConfig, of_mean: bool) -> String {
+    let what = if of_mean { format!("the mean of the last {} points of ", smooth::POINTS) } else { String::new() };
     let (limit, beyond) = if a.z > 0.0 { (a.upper, "above") } else { (a.lower, "below") };
     let why = if a.detector == DetectorKind::Novelty {
         let parts = a.contributors.iter().map(|c| format!("{} {:.2}", c.name, c.distance));
@@ -446,7 +460,7 @@ fn explain(a: &Anomaly, config: &ZScoreConfig) -> String {
         )
     };
     format!(
-        "{} was {}, expected {} (band {} to {}, from {} points over {}). {why}. It would not have fired unless {beyond} \
+        "{what}{} was {}, expected {} (band {} to {}, from {} points over {}). {why}. It would not have fired unless {beyond} \
          {}.",
         subject(a),
         number(a.observed),

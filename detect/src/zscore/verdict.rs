@@ -28,6 +28,8 @@ pub(super) struct Verdict {
     /// How many such points in a row end an anomaly.
     pub(super) calm_points: u64,
     pub(super) z: Option<Judgement>,
+    /// The mean of the last few points, and what is to be said of it, where that is more than of the point.
+    pub(super) mean: Option<(f64, Judgement)>,
     pub(super) novelty: Option<novelty::Judgement>,
 }
 
@@ -37,6 +39,8 @@ pub(super) struct Numbers {
     pub(super) detector: DetectorKind,
     pub(super) score: f64,
     pub(super) observed: f64,
+    /// Whether that is the mean of the last few points.
+    pub(super) of_mean: bool,
     pub(super) expected: f64,
     pub(super) lower: f64,
     pub(super) upper: f64,
@@ -56,18 +60,22 @@ impl State {
         let by_z = z.map_or(0.0, |j| j.score);
         let Some(novel) = novelty.filter(|_| is_settled) else {
             let j = z?;
+            let mean = self.smooth.as_ref().and_then(|s| s.judge(config, floor, point.value));
+            let mean = mean.filter(|(_, smooth)| smooth.score > j.score);
+            let greatest = mean.map_or(j.score, |(_, smooth)| smooth.score);
             // One of many metrics is not said by itself as long as it is young.
-            let score = if strictness > 1.0 { j.score.min(strictness) / strictness } else { j.score };
+            let score = if strictness > 1.0 { greatest.min(strictness) / strictness } else { greatest };
             let is_calm = score < config.calm_score;
             let calm_points = config.calm_points;
-            return Some(Verdict { detector: DetectorKind::ZScore, score, is_calm, calm_points, z, novelty });
+            return Some(Verdict { detector: DetectorKind::ZScore, score, is_calm, calm_points, z, mean, novelty });
         };
         let by_novelty = novel.score / strictness;
         let far = if strictness > 1.0 { 0.0 } else { by_z / config.far_score };
         let is_calm = by_novelty < config.calm_novelty && far < config.calm_novelty;
         let (detector, score) =
             if far > by_novelty { (DetectorKind::ZScore, far) } else { (DetectorKind::Novelty, by_novelty) };
-        Some(Verdict { detector, score, is_calm, calm_points: config.calm_points_novelty, z, novelty })
+        let calm_points = config.calm_points_novelty;
+        Some(Verdict { detector, score, is_calm, calm_points, z, mean: None, novelty })
     }
 
     /// The numbers behind `verdict`.
@@ -80,7 +88,10 @@ impl State {
     ) -> Option<Numbers> {
         match verdict.detector {
             DetectorKind::Novelty => self.numbers_of_novelty(config, floor, verdict, point),
-            _ => verdict.z.map(|j| numbers_of_z(&j, verdict.score, point.value)),
+            _ => {
+                let (observed, j) = verdict.mean.or(verdict.z.map(|j| (point.value, j)))?;
+                Some(Numbers { of_mean: verdict.mean.is_some(), ..numbers_of_z(&j, verdict.score, observed) })
+            }
         }
     }
 
@@ -115,6 +126,7 @@ impl State {
             detector: DetectorKind::Novelty,
             score: verdict.score,
             observed: point.value,
+            of_mean: false,
             expected,
             lower,
             upper,
@@ -134,6 +146,7 @@ fn numbers_of_z(j: &Judgement, score: f64, observed: f64) -> Numbers {
         detector: DetectorKind::ZScore,
         score,
         observed,
+        of_mean: false,
         expected: j.expected,
         lower: j.expected - (j.expected - j.lower) * wider,
         upper: j.expected + (j.upper - j.expected) * wider,
