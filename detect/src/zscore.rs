@@ -77,8 +77,16 @@ const ADOPT_POINTS: u64 = 60;
 const WORSE: f64 = 1.5;
 /// Smallest scale of a share: one point in a hundred, so that 0 % to 1 % is not infinitely many sigmas.
 const RATIO_FLOOR: f64 = 0.01;
-/// The same for shares of failed calls, where a bucket may hold only twenty calls.
+/// The same for shares of failed calls, of which nobody says how many calls there were ...
 const ERROR_RATIO_FLOOR: f64 = 0.02;
+/// ... and where it is known, whatever their number.
+const LEAST_ERROR_RATIO: f64 = 0.005;
+/// The share of failed calls that is believed of a service that has had none.
+const USUAL_ERROR_RATIO: f64 = 0.01;
+/// So much of one failed call is noise: then a single one, of however few, is not yet an excursion.
+const ONE_FAILURE: f64 = 0.4;
+const CALLS: &str = "traces_span_metrics_calls:rate";
+const ERRORS: &str = "traces_span_metrics_errors:ratio";
 
 /// A value to be written beside the series that it speaks of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,6 +109,8 @@ pub struct ZScoreDetector {
     states: Vec<State>,
     /// Anomalies that were open when the process ended, until their series is seen again.
     restored: BTreeMap<SeriesKey, Anomaly>,
+    /// Rates of calls, by the fingerprint of their labels.
+    calls: BTreeMap<u64, SeriesId>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -109,8 +119,11 @@ struct State {
     novelty: models::Novelty,
     /// Of a series whose points are estimates from a few calls each.
     smooth: Option<Box<Smooth>>,
+    /// Of a share of failed calls: the rate of these calls.
+    calls: Option<SeriesId>,
     began: Option<UnixNanos>,
     last: UnixNanos,
+    last_value: f64,
     published: Option<UnixNanos>,
     open: Option<Box<Open>>,
 }
@@ -139,7 +152,7 @@ impl ZScoreDetector {
     /// A detector that knows nothing.
     #[must_use]
     pub fn new(config: ZScoreConfig) -> Self {
-        Self { config, states: Vec::new(), restored: BTreeMap::new() }
+        Self { config, states: Vec::new(), restored: BTreeMap::new(), calls: BTreeMap::new() }
     }
 
     /// The same, deciding by `config` from now on. `key_of` says which series has a number: what was
@@ -173,6 +186,7 @@ impl ZScoreDetector {
         if self.states.len() <= index {
             self.states.resize_with(index + 1, State::default);
         }
+        let calls = self.calls_of(point.series, series);
         let state = &mut self.states[index];
         if state.began.is_none() && !self.restored.is_empty() {
             state.open = self.restored.remove(&series.key).map(Open::restored);
@@ -182,8 +196,8 @@ impl ZScoreDetector {
         }
         let began = *state.began.get_or_insert(point.time);
         let elapsed = if state.novelty.count() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
-        state.last = point.time;
-        let floor = scale_floor(series, elapsed, state.model.expected().unwrap_or(0.0));
+        (state.last, state.last_value) = (point.time, point.value);
+        let floor = scale_floor(series, elapsed, calls, state.model.expected().unwrap_or(0.0));
         let Some(verdict) = state.verdict(&self.config, floor, strictness, point) else {
             state.learn(&self.config, floor, point, elapsed, None, false);
             return Observed::default();
@@ -208,6 +222,23 @@ impl ZScoreDetector {
         Observed { event, published }
     }
 
+    /// Calls a second, lately, of which `series` is the share that failed; `None` where it is no such share, or
+    /// where that is not known.
+    fn calls_of(&mut self, id: SeriesId, series: &Series) -> Option<f64> {
+        let state = self.states.get_mut(id.index())?;
+        if &*series.name == CALLS && state.began.is_none() {
+            self.calls.insert(series.labels.fingerprint(), id);
+        }
+        if &*series.name != ERRORS {
+            return None;
+        }
+        if state.calls.is_none() {
+            state.calls = self.calls.get(&series.labels.fingerprint()).copied();
+        }
+        let calls = state.calls?;
+        self.states.get(calls.index()).filter(|calls| calls.began.is_some()).map(|calls| calls.last_value)
+    }
+
     /// Replaces what is remembered of the open anomaly of `series` by `anomaly`, to which the caller
     /// has added.
     pub fn amend(&mut self, series: SeriesId, anomaly: &Anomaly) {
@@ -218,7 +249,12 @@ impl ZScoreDetector {
 
     /// Forgets series that are gone; their open anomalies end at their last point.
     pub fn forget(&mut self, expired: &[SeriesId]) -> Vec<AnomalyEvent> {
+        let before = self.calls.len();
+        self.calls.retain(|_, id| !expired.contains(id));
         let states = &mut self.states;
+        if self.calls.len() < before {
+            states.iter_mut().for_each(|state| state.calls = state.calls.filter(|id| !expired.contains(id)));
+        }
         expired
             .iter()
             .filter_map(|id| {
@@ -262,9 +298,9 @@ impl State {
     ) {
         match verdict.and_then(|v| v.z) {
             Some(j) if is_inside && j.score > config.calm_score => {
-                self.model.learn_anomalous(&config.params, &j, elapsed);
+                self.model.learn_anomalous(&self.params(config), &j, elapsed);
             }
-            _ => self.model.learn(&config.params, floor, point.value, elapsed),
+            _ => self.model.learn(&self.params(config), floor, point.value, elapsed),
         }
         if let Some(smooth) = &mut self.smooth {
             smooth.learn(config, floor, point.value, elapsed, is_inside);
@@ -358,10 +394,17 @@ impl Open {
 /// The smallest scale that makes sense for a series, in its unit; 0 where nothing is known.
 ///
 /// Shares have a resolution that people care about. Rates of events scatter like a Poisson process
-/// at least: by the root of the events expected in the `elapsed` seconds, and by one event.
-fn scale_floor(series: &Series, elapsed: f64, expected: f64) -> f64 {
-    if &*series.name == "traces_span_metrics_errors:ratio" {
-        ERROR_RATIO_FLOOR
+/// at least: by the root of the events expected in the `elapsed` seconds, and by one event. Shares of
+/// failed calls scatter like binomial ones, of which there are `calls` a second.
+fn scale_floor(series: &Series, elapsed: f64, calls: Option<f64>, expected: f64) -> f64 {
+    if &*series.name == ERRORS {
+        let number = calls.map_or(0.0, |rate| rate * elapsed);
+        if number > 0.0 {
+            let (share, number) = (expected.clamp(USUAL_ERROR_RATIO, 0.5), number.max(1.0));
+            (share * (1.0 - share) / number).sqrt().hypot(ONE_FAILURE / number).max(LEAST_ERROR_RATIO)
+        } else {
+            ERROR_RATIO_FLOOR
+        }
     } else if &*series.unit == "1" || series.name.ends_with("_ratio") || series.name.ends_with(":ratio") {
         RATIO_FLOOR
     } else if series.name.ends_with(":rate") && !series.unit.starts_with('s') && elapsed > 0.0 {

@@ -37,11 +37,14 @@ pub struct Params {
     pub return_period: f64,
     /// The scale is at least this share of the centre's magnitude. Default 0.01.
     pub relative_floor: f64,
+    /// Whether the scale of a series that mostly stands still is the size of its steps, as it is for gauges of
+    /// states; not so for a share of few, which stands still at zero by chance. Default true.
+    pub steps: bool,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { min_samples: 30, return_period: 28.0 * 86_400.0, relative_floor: 0.01 }
+        Self { min_samples: 30, return_period: 28.0 * 86_400.0, relative_floor: 0.01, steps: true }
     }
 }
 
@@ -234,7 +237,7 @@ impl Learned {
     /// One robust standard deviation; 0 for a series that has stood still at zero since it began.
     fn scale(&self, params: &Params, floor: f64) -> f64 {
         let (_, mad) = self.predictor();
-        let still = if self.repeats > MOSTLY { self.resolution } else { 0.0 };
+        let still = if params.steps && self.repeats > MOSTLY { self.resolution } else { 0.0 };
         (MAD_TO_SIGMA * mad)
             .max(self.mean_error)
             .max(still)

@@ -5,7 +5,10 @@
 //! of the last six scatters less by the root of six, and has a z-score and a limit of its own. (Averages of
 //! consecutive samples before a chart's limits: Montgomery, "Introduction to Statistical Quality Control", chapter 6.)
 
-use models::{ZScore, zscore::Judgement};
+use models::{
+    ZScore,
+    zscore::{Judgement, Params},
+};
 use serde::{Deserialize, Serialize};
 use window::Series;
 
@@ -40,21 +43,25 @@ impl Smooth {
     /// The mean up to `value`, and what is to be said of it. `floor` is that of single points.
     pub(super) fn judge(&self, config: &ZScoreConfig, floor: f64, value: f64) -> Option<(f64, Judgement)> {
         let mean = self.mean(value)?;
-        Some((mean, self.model.judge(&config.params, of_mean(floor), mean)?))
+        Some((mean, self.model.judge(&params(config), of_mean(floor), mean)?))
     }
 
     /// Takes `value`; inside an anomaly the mean teaches its model as little as the point does its own.
     pub(super) fn learn(&mut self, config: &ZScoreConfig, floor: f64, value: f64, elapsed: f64, is_inside: bool) {
         if let Some(mean) = self.mean(value) {
-            let judged = self.model.judge(&config.params, of_mean(floor), mean);
+            let judged = self.model.judge(&params(config), of_mean(floor), mean);
             match judged.filter(|j| is_inside && j.score > config.calm_score) {
-                Some(j) => self.model.learn_anomalous(&config.params, &j, elapsed),
-                None => self.model.learn(&config.params, of_mean(floor), mean, elapsed),
+                Some(j) => self.model.learn_anomalous(&params(config), &j, elapsed),
+                None => self.model.learn(&params(config), of_mean(floor), mean, elapsed),
             }
         }
         self.recent[self.taken % (POINTS - 1)] = value;
         self.taken += 1;
     }
+}
+
+fn params(config: &ZScoreConfig) -> Params {
+    Params { steps: false, ..config.params }
 }
 
 /// What is left of the smallest scale of a point.

@@ -7,7 +7,7 @@
 
 use models::{
     novelty::{self, VIEWS},
-    zscore::Judgement,
+    zscore::{Judgement, Params},
 };
 use window::Point;
 
@@ -51,9 +51,14 @@ pub(super) struct Numbers {
 }
 
 impl State {
+    /// A share or a quantile of a few calls has no steps of its own.
+    pub(super) fn params(&self, config: &ZScoreConfig) -> Params {
+        Params { steps: self.smooth.is_none(), ..config.params }
+    }
+
     /// `None` while nothing is known. `strictness` multiplies what the series must exceed.
     pub(super) fn verdict(&self, config: &ZScoreConfig, floor: f64, strictness: f64, point: &Point) -> Option<Verdict> {
-        let z = self.model.judge(&config.params, floor, point.value);
+        let z = self.model.judge(&self.params(config), floor, point.value);
         let novelty = self.novelty.judge(&config.novelty, floor, seconds(point), point.value);
         let is_settled =
             self.novelty.count() >= config.settle_points && self.novelty.age() >= config.settle.as_secs_f64();
