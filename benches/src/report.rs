@@ -70,13 +70,14 @@ fn ratio(row: &Row, of: Subject, rows: &[Row]) -> f64 {
 
 /// What is asked of the row and whether it is so.
 fn targets(row: &Row, shape: &Shape, rows: &[Row]) -> String {
-    let targets = row.subject.targets(shape).into_iter().map(|target| {
+    let is_measured = |of: Subject| rows.iter().any(|other| other.subject == of);
+    let targets = row.subject.targets(shape).into_iter().filter(|target| is_measured(target.of)).map(|target| {
         let measured = ratio(row, target.of, rows);
         let verdict = if measured <= target.most { "met" } else { "missed" };
         let (most, of) = (target.most, target.of.short());
         format!("at most {most} x {of}: {}, {verdict}", number(measured, 2))
     });
-    let rate = row.subject.least_rate().map(|(of, least)| {
+    let rate = row.subject.least_rate().filter(|(of, _)| is_measured(*of)).map(|(of, least)| {
         let measured = rows.iter().find(|other| other.subject == of).map_or(f64::NAN, |other| row.rate_to(other));
         let verdict = if measured >= least { "met" } else { "missed" };
         format!("at least {least} x {} of {}: {}, {verdict}", shape.signal.unit(), of.short(), number(measured, 2))

@@ -173,3 +173,10 @@ fn large_requests_are_packed_and_come_back_as_they_were() {
     let read = Entry::read(&record, &decoder()).expect("is a record");
     assert_eq!((read.request, read.now), (request.map(|r| r.body.to_vec()), UnixNanos(2)));
 }
+
+#[test]
+fn a_clock_that_was_set_is_read_as_it_was_written() {
+    let written = Written::clock_set(UnixNanos(2), -3).expect("can be written");
+    let entry = Entry::read(&written.parts().concat(), &decoder()).expect("is a record");
+    assert!(entry.now == UnixNanos(2) && matches!(entry.work, Work::ClockSet { by: -3 }));
+}
