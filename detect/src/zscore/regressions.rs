@@ -103,3 +103,39 @@ fn the_edge_of_a_settled_series_is_where_the_score_is_one() {
     let shares: f64 = a.contributors.iter().map(|c| c.share).sum();
     assert!((shares - 1.0).abs() < 1e-9);
 }
+
+/// When anomalies of the share of failed calls open, in buckets of 10 s: `calls` a bucket, of which `failed(bucket)` fail.
+fn failures_found(calls: u32, buckets: usize, failed: impl Fn(usize) -> u32) -> Vec<usize> {
+    let mut detector = ZScoreDetector::new(ZScoreConfig::default());
+    let (rate, share) = (series("traces_span_metrics_calls:rate"), series("traces_span_metrics_errors:ratio"));
+    let mut found = Vec::new();
+    for (i, second) in (0..buckets).zip((0_i64..).step_by(10)) {
+        let time = UnixNanos(second * 1_000_000_000);
+        let calls_a_second = Point { series: SeriesId(0), time, value: f64::from(calls) / 10.0 };
+        assert!(detector.observe(&calls_a_second, &rate).event.is_none());
+        let value = f64::from(failed(i)) / f64::from(calls);
+        let point = Point { series: SeriesId(1), time, value };
+        if let Some(AnomalyEvent::Opened(_)) = detector.observe(&point, &share).event {
+            found.push(i);
+        }
+    }
+    found
+}
+
+#[test]
+fn many_failed_calls_are_found_although_one_fails_now_and_then() {
+    for calls in [5, 15, 100, 1_000] {
+        // One call in 300 fails; then every third.
+        let usual = |i: usize| u32::from(uniform(i) < f64::from(calls.min(300)) / 300.0);
+        let found = failures_found(calls, 700, |i| if (600..618).contains(&i) { calls.div_ceil(3) } else { usual(i) });
+        assert!(matches!(found[..], [first] if (600..606).contains(&first)), "{calls}: {found:?}");
+    }
+}
+
+#[test]
+fn single_failed_calls_are_no_anomaly_however_few_calls_there_are() {
+    for calls in [1, 2, 5, 20] {
+        let found = failures_found(calls, 8_000, |i| u32::from(uniform(i) < 0.002));
+        assert!(found.is_empty(), "{calls}: {found:?}");
+    }
+}
