@@ -28,9 +28,7 @@ impl Random {
 
     /// Below `n`, which is less than 2^32; 0 if `n` is 0. Its bias, `n / 2^32`, is not seen in a forest.
     pub(super) fn below(&mut self, n: usize) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "less than n")]
-        let index = ((self.next() >> 32).wrapping_mul(n as u64) >> 32) as usize;
-        index
+        ((self.next() >> 32).wrapping_mul(n as u64) >> 32) as usize
     }
 
     /// Normal, with mean 0 and deviation 1 (Box and Muller, 1958).
