@@ -3,6 +3,7 @@
 //! Pure and seeded: no clock, no environment, no I/O, so that the same input gives the same scores
 //! in a live run, after a restart and in a replay. What a score means for people is `detect`'s work.
 
+pub mod forest;
 mod known;
 pub mod novelty;
 mod quantile;
@@ -10,6 +11,7 @@ pub mod rolling;
 pub mod tail;
 pub mod zscore;
 
+pub use forest::{Forest, ForestParams};
 pub use novelty::Novelty;
 pub use quantile::{Quantile, exact_quantile};
 pub use rolling::Rolling;
