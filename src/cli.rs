@@ -47,6 +47,73 @@ pub(crate) enum Command {
     /// For a service that is stopped. What can be read is kept; damaged files are set aside in
     /// `damaged` in the data directory, and nothing is deleted. Exits with 1 if there was damage.
     Repair(RepairArgs),
+    /// Write what the data directory holds to a file, as Parquet or CSV.
+    ///
+    /// Nothing in the data directory is changed, and the service may be running: then the windows are written as
+    /// of the last checkpoint, which is a minute or so ago; rollups are those that have been written down. Needs a
+    /// binary that was built with the feature `analysis`.
+    Export(ExportArgs),
+    /// Answers one statement for the service.
+    #[cfg(feature = "analysis")]
+    #[command(hide = true)]
+    SqlWorker,
+}
+
+/// What to export.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// Rows from this time on, as RFC 3339 or Unix seconds [default: all].
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Rows up to this time [default: all].
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// What to write: points, spans or logs in the windows, or rollups of points by 5 min or 1 h.
+    #[arg(long, value_enum, default_value_t)]
+    pub table: ExportTable,
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ExportFormat,
+    /// The file to write; replaced when it is there, once all is written.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Whose rows [default: default].
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Configuration file that names the data directory.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data directory; wins over the configuration file [default: bellwether-data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportTable {
+    /// Points in the windows.
+    #[default]
+    Metrics,
+    /// Rollups by 5 min.
+    #[value(name = "metrics_5m")]
+    FiveMinutes,
+    /// Rollups by 1 h, and by 5 min of days that are not over.
+    #[value(name = "metrics_1h")]
+    Hours,
+    /// Spans in the windows.
+    Spans,
+    /// Log records in the windows.
+    Logs,
+}
+
+/// How an export is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Apache Parquet, compressed with zstd.
+    #[default]
+    Parquet,
+    /// Comma-separated values with a line of names.
+    Csv,
 }
 
 /// What to repair.

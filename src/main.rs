@@ -1,5 +1,7 @@
 //! Bellwether: OpenTelemetry-native anomaly detection and degradation, in one binary.
 
+#[cfg(feature = "analysis")]
+mod analysis;
 mod app;
 mod check;
 mod cli;
@@ -21,10 +23,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ExportArgs};
 
 /// Exit code for what the user must put right: a fault in a file, a taken port, an unusable directory.
 const USAGE: u8 = 2;
+/// What is said where something needs Polars, which is not in every binary.
+#[cfg(not(feature = "analysis"))]
+const WITHOUT_ANALYSIS: &str = "this binary was built without SQL and exports: build it with `cargo build --release \
+     --features analysis`, or take a released one";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -33,6 +39,13 @@ fn main() -> ExitCode {
     }
     if let Some(Command::Repair(args)) = &cli.command {
         return repair::run(args).unwrap_or_else(|error| fail(&format!("{error:#}")));
+    }
+    if let Some(Command::Export(args)) = &cli.command {
+        return export(args);
+    }
+    #[cfg(feature = "analysis")]
+    if let Some(Command::SqlWorker) = &cli.command {
+        return analysis::worker();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -50,6 +63,16 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => fail(&format!("{error:#}")),
     }
+}
+
+#[cfg(feature = "analysis")]
+fn export(args: &ExportArgs) -> ExitCode {
+    analysis::export(args).unwrap_or_else(|error| fail(&format!("{error:#}")))
+}
+
+#[cfg(not(feature = "analysis"))]
+fn export(_: &ExportArgs) -> ExitCode {
+    fail(WITHOUT_ANALYSIS)
 }
 
 #[expect(clippy::print_stderr, reason = "the reason for not starting belongs on standard error")]

@@ -28,6 +28,11 @@ pub(crate) use self::{
     vault::{STATE, fault_of_state},
 };
 use self::{line::Line, maker::Made};
+#[cfg(feature = "analysis")]
+pub(crate) use self::{
+    place::{directory, history},
+    vault::peek,
+};
 use crate::journal::{Journal, Step, Work};
 
 /// A request to the pipeline from the API.

@@ -41,7 +41,7 @@ struct Report {
 /// When the directory is in use, was written by a later version, or cannot be read or written.
 #[expect(clippy::print_stdout, reason = "the findings are what this command prints")]
 pub(crate) fn run(args: &RepairArgs) -> anyhow::Result<ExitCode> {
-    let data_dir = data_dir(args)?;
+    let data_dir = data_dir(args.data_dir.as_deref(), args.config.as_deref())?;
     fs::read_dir(&data_dir).with_context(|| format!("cannot read {}", data_dir.display()))?;
     let aside = data_dir.join(DAMAGED);
     let mut report = Report::default();
@@ -64,11 +64,15 @@ pub(crate) fn run(args: &RepairArgs) -> anyhow::Result<ExitCode> {
     Ok(if report.faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn data_dir(args: &RepairArgs) -> anyhow::Result<PathBuf> {
-    if let Some(directory) = &args.data_dir {
-        return Ok(directory.clone());
+/// The data directory that is named, or that the configuration file names, or the default one.
+///
+/// # Errors
+/// Faults of the configuration.
+pub(crate) fn data_dir(directory: Option<&Path>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(directory) = directory {
+        return Ok(directory.to_owned());
     }
-    let Some(path) = &args.config else { return Ok(Config::default().data_dir) };
+    let Some(path) = config else { return Ok(Config::default().data_dir) };
     match config::read(path) {
         Ok(config) => Ok(config.data_dir),
         Err(faults) => {

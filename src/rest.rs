@@ -19,6 +19,7 @@ mod prometheus;
 mod red;
 mod series;
 mod services;
+mod sql;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -48,6 +49,9 @@ pub(crate) use self::{
     series::{Chart, ChartPoint, chart},
     services::{ServiceRow, service_rows},
 };
+
+#[cfg(feature = "analysis")]
+pub(crate) use self::params::{TIME, time};
 
 /// Questions that are worked on at the same time; further ones wait.
 const COMPUTATIONS: usize = 4;
@@ -108,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) api: Api,
     computations: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    #[cfg(feature = "analysis")]
+    workers: crate::analysis::Workers,
 }
 
 /// No turn came within [`LONGEST_WAIT`], or the service is shutting down.
@@ -122,7 +128,13 @@ impl From<Busy> for Problem {
 
 impl Shared {
     fn new(api: Api) -> Self {
-        Self { api, computations: Arc::new(Semaphore::new(COMPUTATIONS)), streams: Arc::new(Semaphore::new(STREAMS)) }
+        Self {
+            api,
+            computations: Arc::new(Semaphore::new(COMPUTATIONS)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            #[cfg(feature = "analysis")]
+            workers: crate::analysis::Workers::default(),
+        }
     }
 
     /// Does `work` on a thread that may block, when its turn has come.
@@ -151,6 +163,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(services::routes())
         .merge(degradation::routes())
         .merge(ofrep::routes())
+        .merge(sql::routes())
         .merge(status::routes())
         .merge(metrics::routes())
         .merge(ui::routes())

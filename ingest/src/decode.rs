@@ -27,6 +27,7 @@ use crate::{Batch, KnownSeries};
 
 pub use limits::Limits;
 pub(crate) use names::metric as prometheus_name;
+pub use values::attributes_as_json;
 
 /// A request as rows.
 #[derive(Debug, Default)]

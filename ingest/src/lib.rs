@@ -26,7 +26,7 @@ mod tenant;
 pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret, TENANT_HEADER};
 pub use admission::{AdmissionConfig, Rate, TenantLimits, UsedMetrics};
 pub use batch::{Batch, DerivedPoint, ExemplarRow, Feed, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
-pub use decode::{Decoded, Decoder, Limits, Measured};
+pub use decode::{Decoded, Decoder, Limits, Measured, attributes_as_json};
 pub use door::{Counters, Outcome, Taken, Transport};
 pub use histograms::{Derived, HistogramFault, Histograms, Interval, MAX_BUCKETS, check_histogram};
 pub use intake::{Applied, Idle, Intake, IntakeConfig, IntakeState, LatenessConfig, Outdated, Passed};

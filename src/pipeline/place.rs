@@ -19,7 +19,7 @@ const LEDGER: &str = "bellwether.db";
 const HISTORY: &str = "history";
 
 /// Where everything of `tenant` is.
-pub(super) fn directory(data_dir: &Path, tenant: &Tenant) -> PathBuf {
+pub(crate) fn directory(data_dir: &Path, tenant: &Tenant) -> PathBuf {
     if *tenant == Tenant::default() {
         return data_dir.to_owned();
     }
@@ -32,7 +32,7 @@ pub(super) fn ledger(data_dir: &Path, tenant: &Tenant) -> PathBuf {
 }
 
 /// Where the history of `tenant` is: beside its ledger.
-pub(super) fn history(data_dir: &Path, tenant: &Tenant) -> PathBuf {
+pub(crate) fn history(data_dir: &Path, tenant: &Tenant) -> PathBuf {
     ledger(data_dir, tenant).with_file_name(HISTORY)
 }
 

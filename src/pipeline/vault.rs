@@ -225,6 +225,43 @@ fn decode(bytes: &[u8]) -> Result<State, String> {
     Ok(State { number, position: Position(position), standing, intake, window, engine })
 }
 
+/// The window of the line in `directory` as it was written down last; `None` when it was not yet. Nothing is changed,
+/// and the line may be running.
+///
+/// # Errors
+/// What cannot be read.
+#[cfg(feature = "analysis")]
+pub(crate) fn peek(directory: &Path) -> anyhow::Result<Option<Window>> {
+    use anyhow::{Context, bail};
+    /// Checkpoints that may be made while the files of one are read.
+    const ATTEMPTS: usize = 5;
+    let (path, chunks) = (directory.join(STATE), directory.join(CHUNKS));
+    for _ in 0..ATTEMPTS {
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let state = decode(&bytes).map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
+        let (tables, damages) = match window::files::peek(&chunks, state.number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            read => read.with_context(|| format!("cannot read {}", chunks.display()))?,
+        };
+        if let Some(damage) = damages.first() {
+            bail!("{damage}: `bellwether repair` sets it aside");
+        }
+        // Everything that is there, whatever the service keeps.
+        let all = window::Config {
+            span: std::time::Duration::from_hours(24 * 365),
+            max_bytes: usize::MAX,
+            max_bytes_total: usize::MAX,
+            max_series: usize::MAX,
+            ..window::Config::default()
+        };
+        return Ok(Some(Window::restore(all, state.window, tables)?));
+    }
+    bail!("{}: checkpoints were made faster than they could be read", directory.display())
+}
+
 /// What is wrong with the state file at `path`, if anything is.
 pub(crate) fn fault_of_state(path: &Path) -> Option<String> {
     std::fs::read(path).map_err(|e| e.to_string()).and_then(|bytes| decode(&bytes)).err()

@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::check::check;
+pub use self::check::{check, peek};
 use self::name::{EXTENSION, FileName, Table};
 use crate::{Tables, UnixNanos};
 

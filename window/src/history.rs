@@ -131,6 +131,24 @@ impl Shared {
 pub struct History(Arc<Shared>);
 
 impl History {
+    /// The history in `directory`, which may be in use: as it is written down now, and nothing in it is changed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn peek(directory: &Path) -> io::Result<Self> {
+        let held = Held { files: Files::borrow(directory)?, ..Held::default() };
+        let (config, queue) = (HistoryConfig::default(), Queue::default());
+        Ok(Self(Arc::new(Shared { config, queue, held: Mutex::new(held) })))
+    }
+
+    /// The start of the oldest and the end of the newest bucket in files; `None` without any.
+    #[must_use]
+    pub fn span(&self) -> Option<(UnixNanos, UnixNanos)> {
+        let held = self.0.held();
+        let oldest = held.files.iter().map(|file| file.name.from).min()?;
+        Some((oldest, held.files.iter().map(|file| file.name.to).max()?))
+    }
+
     /// What there is.
     #[must_use]
     pub fn stats(&self) -> HistoryStats {

@@ -77,6 +77,23 @@ pub enum SeriesKind {
 }
 
 impl SeriesKind {
+    /// The words for it in files and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        use Temporality::{Cumulative, Delta};
+        match self {
+            Self::Gauge => "gauge",
+            Self::Sum { monotonic: true, temporality: Cumulative } => "counter",
+            Self::Sum { monotonic: true, temporality: Delta } => "delta counter",
+            Self::Sum { monotonic: false, temporality: Cumulative } => "sum",
+            Self::Sum { monotonic: false, temporality: Delta } => "delta sum",
+            Self::Histogram { temporality: Cumulative } => "histogram",
+            Self::Histogram { temporality: Delta } => "delta histogram",
+            Self::Derived => "derived",
+            Self::Published => "published",
+        }
+    }
+
     /// Whether detectors judge the values as they are.
     ///
     /// Monotonic sums are not: their derived rates are.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use proto::{
     base64,
     otlp::{AnyValue, KeyValue, Repeated, cut},
-    wire::Malformed,
+    wire::{Field, Fields, Malformed, Value},
 };
 use serde_json::json;
 
@@ -93,6 +93,22 @@ fn double(value: f64) -> String {
         f64::NEG_INFINITY => "-Infinity".to_owned(),
         v => v.to_string(),
     }
+}
+
+/// The attributes of an encoded `KeyValueList` or `Resource`, as windows keep them, as a JSON object: bytes in
+/// base64, numbers that are not finite as text. What is malformed is left out.
+#[must_use]
+pub fn attributes_as_json(list: &[u8]) -> String {
+    let mut object = serde_json::Map::new();
+    let mut fields = Fields::new("KeyValueList", list);
+    while let Ok(Some(field)) = fields.next() {
+        if let Field { number: 1, value: Value::Bytes(entry) } = field
+            && let Ok(entry) = KeyValue::read(entry)
+        {
+            object.entry(entry.key.as_str()).or_insert_with(|| json_of(&entry.value));
+        }
+    }
+    serde_json::Value::Object(object).to_string()
 }
 
 /// Recursion is bounded: the reader refuses deep nesting.
@@ -212,6 +228,18 @@ mod tests {
     fn a_long_value_is_cut_between_characters() {
         check_text(Value::StringValue("\u{e4}".repeat(100)), 5, "\u{e4}\u{e4}");
         check_text(Value::BytesValue(vec![0; 1000]), 6, "AAAAAA");
+    }
+
+    #[test]
+    fn kept_attributes_are_shown_as_an_object_and_what_is_malformed_is_left_out() {
+        let nested = Value::ArrayValue(wire::ArrayValue { values: vec![any(Value::BoolValue(true))] });
+        let values = vec![pair("b", nested), pair("a", Value::IntValue(1)), pair("a", Value::IntValue(2))];
+        let mut list = wire::KeyValueList { values }.encode_to_vec();
+        assert_eq!(attributes_as_json(&list), r#"{"a":1,"b":[true]}"#);
+        list.extend([0x0a, 0x02, 0x12, 0x7f]);
+        assert_eq!(attributes_as_json(&list), r#"{"a":1,"b":[true]}"#);
+        assert_eq!(attributes_as_json(b"\xff\xff"), "{}");
+        assert_eq!(attributes_as_json(b""), "{}");
     }
 
     fn key(attributes: &[wire::KeyValue]) -> Vec<u8> {

@@ -58,16 +58,16 @@ pub(super) enum FileError {
     Panic,
 }
 
-const KINDS: [(&str, SeriesKind); 9] = [
-    ("gauge", SeriesKind::Gauge),
-    ("counter", SeriesKind::Sum { monotonic: true, temporality: Temporality::Cumulative }),
-    ("delta counter", SeriesKind::Sum { monotonic: true, temporality: Temporality::Delta }),
-    ("sum", SeriesKind::Sum { monotonic: false, temporality: Temporality::Cumulative }),
-    ("delta sum", SeriesKind::Sum { monotonic: false, temporality: Temporality::Delta }),
-    ("histogram", SeriesKind::Histogram { temporality: Temporality::Cumulative }),
-    ("delta histogram", SeriesKind::Histogram { temporality: Temporality::Delta }),
-    ("derived", SeriesKind::Derived),
-    ("published", SeriesKind::Published),
+const KINDS: [SeriesKind; 9] = [
+    SeriesKind::Gauge,
+    SeriesKind::Sum { monotonic: true, temporality: Temporality::Cumulative },
+    SeriesKind::Sum { monotonic: true, temporality: Temporality::Delta },
+    SeriesKind::Sum { monotonic: false, temporality: Temporality::Cumulative },
+    SeriesKind::Sum { monotonic: false, temporality: Temporality::Delta },
+    SeriesKind::Histogram { temporality: Temporality::Cumulative },
+    SeriesKind::Histogram { temporality: Temporality::Delta },
+    SeriesKind::Derived,
+    SeriesKind::Published,
 ];
 
 /// The columns of a history, as files and [`super::History::batches`] have them.
@@ -123,14 +123,10 @@ pub(super) fn batch(rows: &[RollupRow]) -> RecordBatch {
         Arc::new(StringArray::from_iter_values(label_texts)),
         text(|row| &row.series.source_name),
         text(|row| &row.series.unit),
-        text(|row| kind_text(row.series.kind)),
+        text(|row| row.series.kind.as_str()),
         text(|row| &row.series.service),
     ];
     RecordBatch::try_new(schema(), arrays).expect("the columns are built by the schema")
-}
-
-fn kind_text(kind: SeriesKind) -> &'static str {
-    KINDS.iter().find(|(_, k)| *k == kind).map_or("gauge", |(text, _)| text)
 }
 
 fn properties() -> WriterProperties {
@@ -327,7 +323,7 @@ impl<'f> FileRows<'f> {
     fn series(&mut self, columns: &Columns<'_>, i: usize, key: SeriesKey) -> Result<Series, FileError> {
         let labels = labels::read(columns.labels.value(i)).ok_or(FileError::Row)?;
         let kind = columns.kind.value(i);
-        let (_, kind) = KINDS.iter().find(|(text, _)| *text == kind).ok_or(FileError::Row)?;
+        let kind = KINDS.iter().find(|known| known.as_str() == kind).ok_or(FileError::Row)?;
         Ok(Series {
             key,
             name: self.text(columns.name.value(i)),

@@ -30,15 +30,24 @@ pub(super) struct StoredFile {
     pub(super) bytes: u64,
     path: PathBuf,
     is_doomed: AtomicBool,
+    /// Whether it may be read only, since it is somebody else's.
+    is_borrowed: bool,
     /// [`UNKNOWN`], [`SOUND`] or [`DAMAGED`].
     state: AtomicU8,
     damaged: Arc<AtomicU64>,
 }
 
 impl StoredFile {
-    fn new(directory: &Path, name: FileName, bytes: u64, damaged: &Arc<AtomicU64>) -> Self {
-        let (path, damaged) = (directory.join(name.text()), Arc::clone(damaged));
-        Self { name, bytes, path, is_doomed: AtomicBool::new(false), state: AtomicU8::new(UNKNOWN), damaged }
+    fn new(directory: &Path, name: FileName, bytes: u64, files: &Files) -> Self {
+        Self {
+            name,
+            bytes,
+            path: directory.join(name.text()),
+            is_doomed: AtomicBool::new(false),
+            is_borrowed: files.are_borrowed,
+            state: AtomicU8::new(UNKNOWN),
+            damaged: Arc::clone(&files.damaged),
+        }
     }
 
     /// Its rows; `None` when it is damaged, which is reported once.
@@ -78,9 +87,9 @@ impl StoredFile {
         self.state.load(Ordering::Acquire) == DAMAGED
     }
 
-    /// Deletes it as soon as nobody reads it any more.
+    /// Deletes it as soon as nobody reads it any more, if it is ours.
     pub(super) fn doom(&self) {
-        self.is_doomed.store(true, Ordering::Release);
+        self.is_doomed.store(!self.is_borrowed, Ordering::Release);
     }
 }
 
@@ -101,6 +110,7 @@ pub(super) struct Files {
     /// Files that are not meant any more, and go once something stands in their place.
     left_out: Vec<Arc<StoredFile>>,
     damaged: Arc<AtomicU64>,
+    are_borrowed: bool,
 }
 
 /// Files that are read together, because parts of one bucket may be in several of them.
@@ -113,7 +123,18 @@ impl Files {
     /// # Errors
     /// When the directory is there and cannot be read.
     pub(super) fn load(directory: &Path) -> io::Result<Self> {
-        let mut this = Self::default();
+        Self::list(directory, Self::default())
+    }
+
+    /// What is in `directory`, which may be in use by somebody else: nothing in it is deleted.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be read.
+    pub(super) fn borrow(directory: &Path) -> io::Result<Self> {
+        Self::list(directory, Self { are_borrowed: true, ..Self::default() })
+    }
+
+    fn list(directory: &Path, mut this: Self) -> io::Result<Self> {
         let entries = match fs::read_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(this),
             entries => entries?,
@@ -123,7 +144,9 @@ impl Files {
             let text = entry.file_name();
             let Some(text) = text.to_str() else { continue };
             if text.ends_with(UNFINISHED) {
-                fs::remove_file(entry.path())?;
+                if !this.are_borrowed {
+                    fs::remove_file(entry.path())?;
+                }
             } else if let Some(name) = FileName::parse(text) {
                 this.add(directory, name, entry.metadata()?.len());
             }
@@ -133,7 +156,7 @@ impl Files {
 
     /// Adds a file that is there; those that it supersedes go.
     pub(super) fn add(&mut self, directory: &Path, name: FileName, bytes: u64) {
-        let added = Arc::new(StoredFile::new(directory, name, bytes, &self.damaged));
+        let added = Arc::new(StoredFile::new(directory, name, bytes, self));
         let list = Arc::make_mut(&mut self.list);
         if list.iter().any(|file| name.is_superseded_by(&file.name) && !file.is_damaged()) {
             added.doom();

@@ -326,6 +326,39 @@ fn files_that_a_killed_run_had_merged_or_begun_count_once() {
 }
 
 #[test]
+fn peeking_reads_what_is_written_and_changes_nothing() {
+    let place = directory();
+    let mut kept = Kept::open(place.path(), HistoryConfig::default());
+    a_day(&mut kept, 2);
+    let before: Vec<(String, Vec<u8>)> = names(place.path())
+        .into_iter()
+        .map(|name| (name.text(), std::fs::read(place.path().join(name.text())).expect("is readable")))
+        .collect();
+    kept.push(0, 22 * DAY, 3.0);
+    let rows = kept.rows(Resolution::FiveMinutes);
+    let open = kept.window.seal().past.expect("there is a history").history().stats().open_rows;
+    // Parts that were merged come back, and something is being written.
+    for (name, bytes) in &before {
+        std::fs::write(place.path().join(name), bytes).expect("has room");
+    }
+    std::fs::write(place.path().join("writing.tmp"), b"PAR1").expect("has room");
+    let listed = || {
+        let entries = std::fs::read_dir(place.path()).expect("is there").map(|e| e.expect("is readable").file_name());
+        entries.collect::<std::collections::BTreeSet<_>>()
+    };
+    let there = listed();
+    let history = History::peek(place.path()).expect("can be read");
+    let ask = Ask { filter: ALL, after: UnixNanos::MIN, until: UnixNanos::MAX, resolution: Resolution::FiveMinutes };
+    let peeked: usize = history.batches(ask).expect("can be read").map(|batch| batch.num_rows()).sum();
+    assert_eq!(peeked, rows.len() - open, "all but what is not written yet");
+    let (from, to) = history.span().expect("has files");
+    assert!(from < to && to.0 <= 22 * DAY);
+    drop(history);
+    assert_eq!(listed(), there);
+    assert_eq!(History::peek(&place.path().join("none")).expect("none is fine").span(), None);
+}
+
+#[test]
 fn a_disk_that_refuses_loses_nothing_that_fits_in_memory() {
     let place = directory();
     std::fs::write(place.path().join("history"), b"not a directory").expect("has room");
