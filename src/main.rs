@@ -1,17 +1,21 @@
 //! Bellwether: OpenTelemetry-native anomaly detection and degradation, in one binary.
 
 mod app;
+mod backtest;
 mod check;
 mod cli;
 mod config;
 mod demo;
+mod export;
 mod faces;
 mod journal;
 mod metrics;
 mod pipeline;
 mod repair;
 mod rest;
+mod scratch;
 mod serve;
+mod tape;
 mod telemetry;
 
 mod ui;
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match cli.command {
             Some(Command::Demo(args)) => demo::run(&args).await,
+            Some(Command::Backtest(args)) => backtest::run(&args).await,
             Some(Command::Serve(args)) => serve::run(&args).await,
             _ => serve::run(&cli.serve).await,
         }
