@@ -14,6 +14,7 @@ mod pipeline;
 mod repair;
 mod rest;
 mod scratch;
+mod selftest;
 mod serve;
 mod tape;
 mod telemetry;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         match cli.command {
             Some(Command::Demo(args)) => demo::run(&args).await,
             Some(Command::Backtest(args)) => backtest::run(&args).await,
+            Some(Command::Selftest(args)) => selftest::run(&args).await,
             Some(Command::Serve(args)) => serve::run(&args).await,
             _ => serve::run(&cli.serve).await,
         }

@@ -22,14 +22,15 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 #[path = "support/api.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
 mod api;
 #[path = "support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
 mod binary;
 
 const BEGIN: u64 = 1_767_600_000;
 const STEPS: u64 = 420;
 const EVERY: u64 = 10;
-const EXTERNAL_URL: &str = "http://bellwether.test";
 
 /// The same noise whoever asks, in [-1, 1).
 fn noise(step: u64, salt: u64) -> f64 {
@@ -121,10 +122,10 @@ fn replayed(path: &Path) -> Value {
 async fn a_recording_is_decided_as_it_was_when_it_was_sent() {
     let directory = tempfile::tempdir().expect("there is a temporary directory");
     let config = directory.path().join("bellwether.yaml");
-    let text = format!(
-        "listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\nexternal_url: {EXTERNAL_URL}\n\
-         durability: memory\n"
-    );
+    // Links begin with the address of the API, so both have to know the same.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = free.expect("loopback has a free port");
+    let text = format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '{address}'}}\ndurability: memory\n");
     fs::write(&config, text).expect("can be written");
     let data = directory.path().join("data");
     let arguments = [OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()];
