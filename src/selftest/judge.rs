@@ -19,7 +19,6 @@ pub(super) struct Finding {
     /// Steps since the beginning.
     pub(super) starts: f64,
     pub(super) said: f64,
-    pub(super) ends: f64,
     pub(super) direction: String,
     pub(super) score: f64,
 }
@@ -34,7 +33,6 @@ impl Finding {
             detector: text(&anomaly["detector"])?,
             starts: step("startsAt")?,
             said: step("emittedAt")?,
-            ends: step("endsAt").unwrap_or(f64::INFINITY),
             direction: text(&anomaly["direction"])?,
             score: anomaly["score"].as_f64()?,
         })
@@ -48,7 +46,6 @@ impl Finding {
             detector: "gap".to_owned(),
             starts: at,
             said: at,
-            ends: f64::INFINITY,
             direction: String::new(),
             score: 1.0,
         })
