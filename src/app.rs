@@ -260,6 +260,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
         faces: Arc::clone(&faces),
         _nothing: nothing,
         runtime: Handle::current(),
+        tape: None,
     };
     let log = Arc::new(LogStatus::default());
     let is_durable = config.durability != Durability::Memory;

@@ -33,6 +33,23 @@ pub(crate) enum Command {
     /// at the end says what was found, after how long, and what was not. Detection runs on a clock
     /// that is ten times faster than the defaults. Exits with 1 if anything was missed or false.
     Demo(DemoArgs),
+    /// Replay files through the code that serves, and show what it would have decided.
+    ///
+    /// CSV with a time and a metric in each other column (a file is a service), recorded OTLP as the
+    /// Collector's file exporter writes it (JSON lines, or protobuf behind its length), and Parquet
+    /// with the columns time, name, value and labels. Several files become one stream, in the order
+    /// of time. Nobody is notified, and no data directory is touched. Exits with 0 when all was read,
+    /// with 1 when something could not be read (the rest was replayed), and with 2 when nothing was
+    /// replayed to its end: a fault in the configuration, no file that can be read, any fault at all
+    /// with --strict.
+    Backtest(BacktestArgs),
+    /// Measure how well this very binary detects, over real OTLP.
+    ///
+    /// Starts itself on free ports with a temporary directory, sends known disturbances of several
+    /// sizes on flat, noisy, seasonal and bursty series, and prints what was found, after how long,
+    /// whether the direction was right, and what was said without a reason. Exits with 1 when that is
+    /// worse than the bars that are kept with the source, with 2 when it could not be measured.
+    Selftest(SelftestArgs),
     /// Check configuration and rule files: every fault at once, with its line.
     ///
     /// Files with a `groups` key are rule files, all others are configurations; the rule files that a
@@ -114,6 +131,46 @@ pub(crate) enum ExportFormat {
     Parquet,
     /// Comma-separated values with a line of names.
     Csv,
+}
+
+/// What to replay.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct BacktestArgs {
+    /// Files, or directories with files, to replay.
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    pub input: Vec<PathBuf>,
+    /// Configuration file: detection, rules, level and intake as they would be.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Rule files instead of those that the configuration names.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub rules: Vec<PathBuf>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub format: OutputFormat,
+    /// Write the result as a page with charts, too.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Stop at the first thing that cannot be read.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// How to measure.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SelftestArgs {
+    /// Seed of the noise. The bars hold for the default one.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// A summary for people.
+    Text,
+    /// All of it.
+    Json,
 }
 
 /// What to repair.

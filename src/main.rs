@@ -3,17 +3,22 @@
 #[cfg(feature = "analysis")]
 mod analysis;
 mod app;
+mod backtest;
 mod check;
 mod cli;
 mod config;
 mod demo;
+mod export;
 mod faces;
 mod journal;
 mod metrics;
 mod pipeline;
 mod repair;
 mod rest;
+mod scratch;
+mod selftest;
 mod serve;
+mod tape;
 mod telemetry;
 
 mod ui;
@@ -54,6 +59,8 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match cli.command {
             Some(Command::Demo(args)) => demo::run(&args).await,
+            Some(Command::Backtest(args)) => backtest::run(&args).await,
+            Some(Command::Selftest(args)) => selftest::run(&args).await,
             Some(Command::Serve(args)) => serve::run(&args).await,
             _ => serve::run(&cli.serve).await,
         }

@@ -42,7 +42,7 @@ use crate::{faces::Faces, journal::LogStatus, metrics, pipeline::Command, ui};
 pub(crate) use self::{
     anomalies::find as anomaly,
     asked::{Asked, Link},
-    json::rfc3339,
+    json::{AnomalyJson, LevelChangeJson, rfc3339},
     params::encoded,
     problem::Problem,
     red::Red,

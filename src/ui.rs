@@ -21,10 +21,18 @@ use axum::{
     routing::get,
 };
 
-pub(crate) use self::intake::IntakeRate;
 #[cfg(test)]
 pub(crate) use self::runbooks::runbook;
+pub(crate) use self::{
+    chart::ticks,
+    format::{moment, number, span, value},
+    intake::IntakeRate,
+    page::{badge, cell, number_cell, table},
+};
 use crate::rest::{Problem, Shared};
+
+/// How all pages look.
+pub(crate) const STYLE: &str = include_str!("ui/style.css");
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -45,5 +53,5 @@ async fn style() -> Response {
         (header::CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("max-age=300")),
     ];
-    (headers, include_str!("ui/style.css")).into_response()
+    (headers, STYLE).into_response()
 }

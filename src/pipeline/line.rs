@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     journal::TICK,
+    tape::Tape,
     view::{Counts, View},
 };
 
@@ -49,6 +50,8 @@ pub(super) struct Parts {
     pub(super) view: watch::Sender<Arc<View>>,
     /// To those who want to hear every decision as it is made.
     pub(super) decisions: broadcast::Sender<Arc<Decision>>,
+    /// Notes what is judged, where it is to be drawn.
+    pub(super) tape: Option<Tape>,
 }
 
 /// A line's state.
@@ -207,6 +210,9 @@ impl Line {
             return applied.rejected;
         }
         self.counts.judged += applied.judged.len() as u64;
+        if let Some(tape) = &self.parts.tape {
+            tape.judged(&applied.judged, self.parts.window.registry());
+        }
         let heard = applied.feeds.iter().map(|(feed, at)| (&feed.service, *at));
         let out = self.parts.engine.observe(&applied.judged, self.parts.window.registry(), heard);
         self.absorb(out);
@@ -239,6 +245,9 @@ impl Line {
             let expired = self.parts.window.expire_series();
             let out = self.parts.engine.forget(&expired);
             self.parts.intake.forget(&expired);
+            if let Some(tape) = &self.parts.tape {
+                tape.forget(&expired);
+            }
             self.absorb(out);
             // A clock that stands years ahead deletes nothing.
             self.prune(self.event_time(now).unwrap_or(now));
@@ -294,7 +303,11 @@ impl Line {
     /// Writes what the core wants written, and announces what it decided.
     fn absorb(&mut self, out: Output) {
         for published in out.published {
-            let Some(of) = self.parts.window.registry().get(published.of).map(Arc::clone) else { continue };
+            let registry = self.parts.window.registry();
+            let Some(of) = registry.get(published.of).map(Arc::clone) else { continue };
+            if let Some(tape) = &self.parts.tape {
+                tape.published(published.of, registry, published.suffix, published.time, published.value);
+            }
             let name = || format!("{}{}", of.name, published.suffix);
             let key = of.key.derived(published.suffix);
             self.publish(key, name, &of.labels, &of.unit, &of.service, published.time, published.value);

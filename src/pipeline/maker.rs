@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     faces::{Face, Faces},
+    tape::Tape,
     view::View,
 };
 
@@ -88,6 +89,8 @@ pub(crate) struct Maker {
     pub _nothing: watch::Sender<Arc<View>>,
     /// Where deliveries run.
     pub runtime: Handle,
+    /// Notes what the default tenant's line judges, where it is to be drawn.
+    pub tape: Option<Tape>,
 }
 
 /// A line, and where it is written down if it is.
@@ -172,6 +175,7 @@ impl Maker {
             decisions,
             ledger,
             deliverer,
+            tape: self.tape.clone().filter(|_| *tenant == Tenant::default()),
         };
         Ok(Made { line: Line::new(parts, position, standing), vault })
     }

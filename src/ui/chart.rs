@@ -140,7 +140,7 @@ fn axes(scale: &Scale, chart: &Chart) -> Markup {
 }
 
 /// About four round numbers between `low` and `high`.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
+pub(crate) fn ticks(low: f64, high: f64) -> Vec<f64> {
     let raw = (high - low) / 4.0;
     if !raw.is_finite() || raw <= 0.0 {
         return Vec::new();

@@ -1,5 +1,6 @@
 //! Numbers and times for people.
 
+use chrono::DateTime;
 use detect::UnixNanos;
 use maud::{Markup, html};
 
@@ -9,7 +10,7 @@ use crate::rest::rfc3339;
 pub(super) const NOTHING: &str = "–";
 
 /// Four significant digits, without a tail of zeros.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value.is_nan() {
         return NOTHING.to_owned();
     }
@@ -30,7 +31,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// A number with its unit: seconds, bytes and shares as people say them, other units as they are.
-pub(super) fn value(value: f64, unit: &str) -> String {
+pub(crate) fn value(value: f64, unit: &str) -> String {
     match unit {
         "s" => seconds(value),
         "By" => bytes(value),
@@ -87,8 +88,13 @@ fn distance(time: UnixNanos, now: UnixNanos) -> String {
     }
 }
 
+/// A moment to the minute, in UTC.
+pub(crate) fn moment(time: UnixNanos) -> String {
+    DateTime::from_timestamp_nanos(time.0).format("%Y-%m-%d %H:%M").to_string()
+}
+
 /// A duration in its greatest unit.
-pub(super) fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         s @ 0..120 => format!("{s} s"),
         s @ 120..7_200 => format!("{} min", s / 60),

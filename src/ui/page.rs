@@ -92,17 +92,17 @@ pub(super) fn problem(problem: &Problem) -> Response {
 }
 
 /// A cell that carries its column's name along, for narrow screens where there are no columns.
-pub(super) fn cell(label: &str, content: impl maud::Render) -> Markup {
+pub(crate) fn cell(label: &str, content: impl maud::Render) -> Markup {
     html! { td role="cell" data-label=(label) { div { (content) } } }
 }
 
 /// The same for numbers.
-pub(super) fn number_cell(label: &str, content: impl maud::Render) -> Markup {
+pub(crate) fn number_cell(label: &str, content: impl maud::Render) -> Markup {
     html! { td.number role="cell" data-label=(label) { div { (content) } } }
 }
 
 /// A table with a caption. The roles survive styles that lay it out differently.
-pub(super) fn table(caption: &str, columns: &[(&str, bool)], rows: &Markup) -> Markup {
+pub(crate) fn table(caption: &str, columns: &[(&str, bool)], rows: &Markup) -> Markup {
     html! {
         table role="table" {
             caption { (caption) }
@@ -119,7 +119,7 @@ pub(super) fn table(caption: &str, columns: &[(&str, bool)], rows: &Markup) -> M
 }
 
 /// A word in a coloured frame.
-pub(super) fn badge(class: &str, text: &str) -> Markup {
+pub(crate) fn badge(class: &str, text: &str) -> Markup {
     html! { span class={ "badge " (class) } { (text) } }
 }
 

@@ -94,6 +94,21 @@ fn a_predicted_10_250_with_an_actual_4_200_is_called_out() {
 }
 
 #[test]
+fn a_value_that_is_only_wrong_at_its_hour_is_on_its_own_side_of_what_was_expected() {
+    // A day of 1,440 points between 2,250 and 10,250: the value is known, and it is where its neighbours are
+    // not. Whether the nearest value ever seen happens to be above or below it says nothing.
+    let season = |i: usize| 6_250.0 + 4_000.0 * (std::f64::consts::TAU * (i % 1_440) as f64 / 1_440.0).cos();
+    let value = |i: usize| season(i) + 300.0 * (uniform(i) - 0.5);
+    for actual in [4_180.0, 4_190.0, 4_200.0, 4_210.0, 4_220.0] {
+        let values = (0..=5_760).map(|i| if i == 5_760 { actual } else { value(i) });
+        let found = found(values);
+        let (at, a) = found.last().expect("is found");
+        assert_eq!((*at, a.direction), (5_760, Direction::Down), "{actual}: {a:?}");
+        assert!(a.observed < a.lower && a.lower <= a.expected && a.expected <= a.upper, "{a:?}");
+    }
+}
+
+#[test]
 fn the_edge_of_a_settled_series_is_where_the_score_is_one() {
     let history = |last: f64| (0..=4_000).map(move |i| if i == 4_000 { last } else { 100.0 + 5.0 * uniform(i) });
     let found_at = found(history(130.0));

@@ -100,8 +100,10 @@ impl State {
         }
     }
 
-    /// The expected value is the centre of the z-score; the edge on the side of the point is where the
-    /// score becomes 1 on the way from the nearest value ever seen.
+    /// The expected value is the centre of the z-score, and the point is on that side of it on which it is: the
+    /// nearest value ever seen may be just beyond the point, where the point is unusual only at this hour or
+    /// after the one before. The edge is where the score becomes 1 on the way from there, or from the nearest
+    /// value where that is on the way.
     fn numbers_of_novelty(
         &self,
         config: &ZScoreConfig,
@@ -116,14 +118,17 @@ impl State {
             judged.map_or(0.0, |j| j.score / strictness)
         };
         let expected = verdict.z.map_or(j.nearest, |z| z.expected);
-        let (mut inside, mut outside) = (j.nearest, point.value);
+        let is_up = point.value > expected;
+        let on_the_way = if is_up {
+            (expected..point.value).contains(&j.nearest)
+        } else {
+            j.nearest > point.value && j.nearest <= expected
+        };
+        let (mut inside, mut outside) = (if on_the_way { j.nearest } else { expected }, point.value);
         for _ in 0..HALVINGS {
             let middle = inside + (outside - inside) / 2.0;
             if score(middle) > 1.0 { outside = middle } else { inside = middle }
         }
-        // A jump to a value that is known is told from what was expected.
-        let from = if (point.value - j.nearest).abs() > 0.0 { j.nearest } else { expected };
-        let is_up = point.value > from;
         let (lower, upper) = verdict.z.map_or((expected, expected), |z| (z.lower, z.upper));
         let (lower, upper) = if is_up { (lower.min(inside), inside) } else { (inside, upper.max(inside)) };
         let sign = if is_up { 1.0 } else { -1.0 };
