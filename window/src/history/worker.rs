@@ -165,7 +165,7 @@ impl Worker {
         }
         let mut held = self.shared.held();
         held.flushing = Default::default();
-        rows[written..].iter().for_each(|row| held.open.add(&row));
+        rows[written..].iter().for_each(|row| held.open.add(row));
         result
     }
 
