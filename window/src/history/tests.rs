@@ -330,6 +330,8 @@ fn peeking_reads_what_is_written_and_changes_nothing() {
     let place = directory();
     let mut kept = Kept::open(place.path(), HistoryConfig::default());
     a_day(&mut kept, 2);
+    // Asking waits until all that was handed over is written.
+    kept.rows(Resolution::FiveMinutes);
     let before: Vec<(String, Vec<u8>)> = names(place.path())
         .into_iter()
         .map(|name| (name.text(), std::fs::read(place.path().join(name.text())).expect("is readable")))
