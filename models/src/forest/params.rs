@@ -18,7 +18,7 @@ const MOST_EXTENSION: usize = 15;
 /// ```
 /// use bellwether_models::forest::{ForestParams, Rows};
 ///
-/// let rows: Vec<f32> = (0..2_000_u16).map(|i| f32::from(i * 7_919 % 101)).collect();
+/// let rows: Vec<f32> = (0..2_000_u32).map(|i| f32::from((i * 7_919 % 101) as u16)).collect();
 /// let forest = ForestParams::default().trees(50).seed(7).grow(Rows::new(&rows, 2))?;
 /// assert!(forest.score(&[900.0, -300.0]) > forest.score(&[50.0, 50.0]));
 /// # Ok::<(), bellwether_models::forest::ForestError>(())
