@@ -25,6 +25,7 @@ use crate::{
     journal::{Durability, Inlets, Journal, LogStatus, Step, Work},
     pipeline::{self, Keeper, LineError, Maker, Pipeline},
     rest::{self, Api, Info},
+    runbooks::Runbooks,
     view::View,
 };
 
@@ -96,6 +97,7 @@ impl App {
         let api_address = api_listener.local_addr().unwrap_or(config.api_listen);
         let external_url = config.external_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
         let rules = config.rules(&external_url).map_err(StartError::Faults)?;
+        let runbooks = Runbooks::load(config.runbooks_dir.as_deref()).map_err(StartError::Faults)?;
         let doors = Receivers::bind(&config.doors(&rules)).await?;
         let Line { journal, pipeline, queue, submissions, faces, log } = line(&config, rules.clone(), &external_url)?;
         let info = Arc::new(Info {
@@ -111,6 +113,7 @@ impl App {
             external_url,
             rules,
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
+            runbooks: Arc::new(runbooks),
         });
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (pipeline_stop, stop) = watch::channel(false);
@@ -253,6 +256,8 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
         engine: config.engine(rules, external_url),
         detect: config.detect,
         receivers: config.receivers.clone(),
+        delivery: config.delivery.clone(),
+        heartbeat: config.heartbeat.clone(),
         keep: config.keep,
         data_dir: config.data_dir.clone(),
         external_url: external_url.to_owned(),

@@ -2,9 +2,10 @@
 
 use std::{path::Path, process::ExitCode};
 
+use alerting::runbook::{self, Runbook};
 use detect::yaml::{Document, Fault, Faults};
 
-use crate::{USAGE, config};
+use crate::{USAGE, config, runbooks::Runbooks};
 
 /// Checks `files` and prints what is wrong, or that nothing is.
 #[expect(clippy::print_stdout, reason = "the findings are what this command prints")]
@@ -30,16 +31,25 @@ fn check(path: &Path) -> Result<String, Vec<Fault>> {
     let text = config::read_text(path)?;
     // Links are checked for their form only, so any address will do.
     let external_url = "http://localhost";
+    // Text for people has no form to check; that it can be read is all.
+    if path.extension().is_some_and(|ending| ending == "md") {
+        return Ok("the runbook is text".to_owned());
+    }
     if is_rule_file(&text) {
         let groups = config::read_rules(path, external_url)?;
         let rules: usize = groups.iter().map(|g| g.rules.len()).sum();
         return Ok(format!("{rules} rules in {} groups are valid", groups.len()));
+    }
+    if runbook::is_runbook(&text) {
+        let runbook = Runbook::read(&path.display().to_string(), &text)?;
+        return Ok(format!("the runbook is valid; {} steps", runbook.steps.len()));
     }
     let config = config::read(path)?;
     if let Some(Err(error)) = config.ingest.tls.as_ref().map(ingest::TlsConfig::check) {
         let file = error.file.display().to_string();
         return Err(vec![Fault { file, line: 0, message: format!("tls: {}", error.reason) }]);
     }
+    Runbooks::load(config.runbooks_dir.as_deref())?;
     let rules: usize = config.rules(external_url)?.iter().map(|g| g.rules.len()).sum();
     Ok(format!("the configuration is valid; {rules} rules, {} receivers", config.receivers.len()))
 }

@@ -50,10 +50,15 @@ pub(crate) enum Command {
     /// whether the direction was right, and what was said without a reason. Exits with 1 when that is
     /// worse than the bars that are kept with the source, with 2 when it could not be measured.
     Selftest(SelftestArgs),
-    /// Check configuration and rule files: every fault at once, with its line.
+    /// Send a test alert to a receiver, and show what each of its integrations answers.
     ///
-    /// Files with a `groups` key are rule files, all others are configurations; the rule files that a
-    /// configuration names are checked with it. Exits with 2 if there is a fault.
+    /// Sent once, from here: the service need not run, and hears nothing of it. Exits with 1 if anything was not
+    /// taken, and with 2 when nothing could be sent: a fault in the configuration, no receiver of this name.
+    NotifyTest(NotifyTestArgs),
+    /// Check configuration, rule files and runbooks: every fault at once, with its line.
+    ///
+    /// Files with a `groups` key are rule files, those with a `steps` key are runbooks, all others are
+    /// configurations; what a configuration names is checked with it. Exits with 2 if there is a fault.
     Check {
         /// Files to check.
         #[arg(required = true)]
@@ -74,6 +79,17 @@ pub(crate) enum Command {
     #[cfg(feature = "analysis")]
     #[command(hide = true)]
     SqlWorker,
+}
+
+/// Whom to tell.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NotifyTestArgs {
+    /// Name of the receiver.
+    #[arg(value_name = "RECEIVER")]
+    pub receiver: String,
+    /// Configuration file with the receivers.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 /// What to export.

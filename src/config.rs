@@ -5,10 +5,12 @@
 
 mod doors;
 mod file;
+mod receivers;
+mod secrets;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use alerting::Receiver;
+use alerting::{DeliveryConfig, Heartbeat, Receiver};
 use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::{IntakeConfig, UsedMetrics};
 use query::Query;
@@ -47,6 +49,12 @@ pub(crate) struct Config {
     pub keep: Duration,
     /// Who is told about alerts.
     pub receivers: Vec<Receiver>,
+    /// How persistently they are told, and where they may be.
+    pub delivery: DeliveryConfig,
+    /// Who is told that the service is alive; nobody by default.
+    pub heartbeat: Option<Heartbeat>,
+    /// Where runbooks are besides the shipped ones.
+    pub runbooks_dir: Option<PathBuf>,
     /// Whether anything is judged. Without it there are windows, derived series and queries, but no
     /// anomalies, rules, alerts, health or levels. Default true.
     pub detect: bool,
@@ -73,6 +81,9 @@ impl Default for Config {
             checkpoint_every: Duration::from_mins(1),
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
+            delivery: DeliveryConfig::default(),
+            heartbeat: None,
+            runbooks_dir: None,
             detect: true,
             engine: EngineConfig::default(),
             rule_files: Vec::new(),

@@ -12,9 +12,11 @@ mod export;
 mod faces;
 mod journal;
 mod metrics;
+mod notify_test;
 mod pipeline;
 mod repair;
 mod rest;
+mod runbooks;
 mod scratch;
 mod selftest;
 mod serve;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
             Some(Command::Demo(args)) => demo::run(&args).await,
             Some(Command::Backtest(args)) => backtest::run(&args).await,
             Some(Command::Selftest(args)) => selftest::run(&args).await,
+            Some(Command::NotifyTest(args)) => notify_test::run(&args).await,
             Some(Command::Serve(args)) => serve::run(&args).await,
             _ => serve::run(&cli.serve).await,
         }

@@ -10,6 +10,7 @@ mod anomalies;
 mod asked;
 mod body;
 mod degradation;
+mod deliveries;
 mod json;
 mod ofrep;
 mod params;
@@ -37,7 +38,7 @@ use axum::{
 use detect::{UnixNanos, rules::RuleGroup};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::{faces::Faces, journal::LogStatus, metrics, pipeline::Command, ui};
+use crate::{faces::Faces, journal::LogStatus, metrics, pipeline::Command, runbooks::Runbooks, ui};
 
 pub(crate) use self::{
     anomalies::find as anomaly,
@@ -104,6 +105,8 @@ pub(crate) struct Info {
     pub rules: Vec<RuleGroup>,
     /// Names of those who are told about alerts.
     pub receivers: Vec<String>,
+    /// What to do about alerts.
+    pub runbooks: Arc<Runbooks>,
 }
 
 /// What all handlers share.
@@ -165,6 +168,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(ofrep::routes())
         .merge(sql::routes())
         .merge(status::routes())
+        .merge(deliveries::routes())
         .merge(metrics::routes())
         .merge(ui::routes())
         .fallback(unknown_path)

@@ -21,8 +21,6 @@ use axum::{
     routing::get,
 };
 
-#[cfg(test)]
-pub(crate) use self::runbooks::runbook;
 pub(crate) use self::{
     chart::ticks,
     format::{moment, number, span, value},

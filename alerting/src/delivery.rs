@@ -1,16 +1,22 @@
 //! Delivery: from the outbox to the receivers.
 //!
-//! One worker per receiver, so that a hung receiver delays nobody else; each worker has one request
-//! in flight and keeps nothing in memory that is not in the outbox. A worker that dies with the
-//! process therefore loses nothing: delivery is at least once, and receivers tell repetitions by
-//! `webhook-id`.
+//! One worker per endpoint (an integration of a receiver), so that a hung one delays nobody else; each
+//! worker has a bounded number of attempts in flight, those of one thread of messages one after the other, and
+//! keeps nothing in memory that is not in the outbox. A worker that dies with the process therefore loses
+//! nothing: delivery is at least once, and receivers tell repetitions by `webhook-id`.
 
 mod attempt;
+mod destinations;
+mod gate;
+mod mail;
+mod resender;
 mod retry_after;
+mod settler;
+mod test;
 mod worker;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,8 +26,19 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use self::worker::{Worker, sweep_orphans};
-use crate::{Backoff, DeliveryError, Outbox, Receiver};
+use self::{
+    attempt::Sender,
+    settler::Settler,
+    worker::{Worker, sweep_orphans},
+};
+pub use self::{
+    destinations::Destinations,
+    test::{TestOutcome, notify_test},
+};
+use crate::{
+    Backoff, DeliveryError, Integration, Outbox, Receiver, Target,
+    ledger::{Endpoint, StandIn},
+};
 
 /// How persistent delivery is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +52,8 @@ pub struct DeliveryConfig {
     pub give_up_after: Duration,
     /// How often a worker looks into the outbox when nobody wakes it. Above zero. Default 30 s.
     pub poll: Duration,
+    /// Where notifications may go. Default: not into the private network.
+    pub destinations: Destinations,
 }
 
 impl Default for DeliveryConfig {
@@ -44,6 +63,7 @@ impl Default for DeliveryConfig {
             longest_retry_after: Duration::from_hours(1),
             give_up_after: Duration::from_hours(75),
             poll: Duration::from_secs(30),
+            destinations: Destinations::default(),
         }
     }
 }
@@ -108,7 +128,7 @@ pub struct Deliverer {
 }
 
 impl Deliverer {
-    /// Starts one worker per receiver on the current tokio runtime.
+    /// Starts one worker per integration of each receiver on the current tokio runtime.
     ///
     /// Notifications for receivers that are no longer configured wait for them to come back, and are
     /// given up at the age of [`DeliveryConfig::give_up_after`]. Proxies named in the environment are
@@ -122,29 +142,46 @@ impl Deliverer {
     /// Outside of a tokio runtime.
     pub fn start(outbox: &Outbox, receivers: Vec<Receiver>, config: &DeliveryConfig) -> Result<Self, DeliveryError> {
         config.check()?;
-        let mut names = HashSet::new();
+        let mut by_name = HashMap::new();
         for receiver in &receivers {
-            if !names.insert(receiver.name().to_owned()) {
+            if by_name.insert(receiver.name(), receiver).is_some() {
                 return Err(DeliveryError::DuplicateReceiver { name: receiver.name().to_owned() });
             }
         }
-        let client = attempt::client()?;
+        let sender = Sender::new(&config.destinations)?;
         let counters = Arc::new(Counters::default());
         let (stop, stopped) = watch::channel(false);
+        let (settler, settling) = Settler::new(outbox.clone(), stopped.clone());
         let mut workers = JoinSet::new();
-        for receiver in receivers {
-            let worker = Worker {
-                outbox: outbox.clone(),
-                receiver: Arc::new(receiver),
-                client: client.clone(),
-                config: config.clone(),
-                counters: Arc::clone(&counters),
-                bell: outbox.bell(),
-                stop: stopped.clone(),
-            };
-            workers.spawn(worker.run());
+        workers.spawn(settling);
+        let mut known = Vec::new();
+        for receiver in &receivers {
+            let stand_in = receiver.fallback().map(|fallback| {
+                let unknown = || DeliveryError::Fallback { receiver: receiver.name().to_owned() };
+                let other = by_name.get(fallback.receiver.as_str()).filter(|other| other.name() != receiver.name());
+                Ok::<_, DeliveryError>(Arc::new(StandIn::new(other.ok_or_else(unknown)?, fallback.after)))
+            });
+            let stand_in = stand_in.transpose()?;
+            for integration in receiver.integrations() {
+                let integration_key = integration.key().to_owned();
+                let endpoint = Endpoint { receiver: receiver.name().to_owned(), integration: integration_key };
+                known.push(endpoint.clone());
+                let worker = Worker {
+                    outbox: outbox.clone(),
+                    endpoint: Arc::new(endpoint),
+                    integration: Arc::new(integration.clone()),
+                    stand_in: stand_in.clone(),
+                    sender: sender.clone(),
+                    settler: settler.clone(),
+                    config: config.clone(),
+                    counters: Arc::clone(&counters),
+                    bell: outbox.bell(),
+                    stop: stopped.clone(),
+                };
+                resend(&worker, integration, &mut workers);
+                workers.spawn(worker.run());
+            }
         }
-        let known = names.into_iter().collect();
         workers.spawn(sweep_orphans(outbox.clone(), known, config.give_up_after, Arc::clone(&counters), stopped));
         Ok(Self { workers, stop, counters })
     }
@@ -161,6 +198,15 @@ impl Deliverer {
         self.stop.send_replace(true);
         let all = async { while self.workers.join_next().await.is_some() {} };
         timeout(deadline, all).await.is_ok()
+    }
+}
+
+/// Tells an Alertmanager again what goes on, beside its worker.
+fn resend(worker: &Worker, integration: &Integration, workers: &mut JoinSet<()>) {
+    if let Target::Alertmanager(peer) = integration.target() {
+        let (outbox, endpoint, sender) = (worker.outbox.clone(), Arc::clone(&worker.endpoint), worker.sender.clone());
+        let integration = Arc::clone(&worker.integration);
+        workers.spawn(resender::run(outbox, endpoint, integration, peer.clone(), sender, worker.stop.clone()));
     }
 }
 

@@ -90,13 +90,15 @@ pub enum ReceiverError {
         /// What is wrong.
         reason: String,
     },
-    /// The webhook's timeout is out of range.
-    #[error("webhook.timeout of receiver {receiver:?}: expected 10 ms to 5 min, got {actual:?}")]
-    Timeout {
+    /// An integration's setting is out of range.
+    #[error("{integration} of receiver {receiver:?}: {reason}")]
+    Integration {
         /// The receiver.
         receiver: String,
-        /// What was given.
-        actual: std::time::Duration,
+        /// Which of its integrations.
+        integration: String,
+        /// What is wrong.
+        reason: String,
     },
 }
 
@@ -108,6 +110,12 @@ pub enum DeliveryError {
     DuplicateReceiver {
         /// The name.
         name: String,
+    },
+    /// The fallback of a receiver is no other receiver.
+    #[error("fallback of receiver {receiver:?}: expected the name of another receiver")]
+    Fallback {
+        /// The receiver.
+        receiver: String,
     },
     /// A setting is out of range.
     #[error("delivery.{field}: expected {expected}, got {actual:?}")]

@@ -11,6 +11,8 @@ mod alerts;
 mod anomalies;
 mod body;
 mod check;
+mod endpoints;
+mod heartbeat;
 mod levels;
 mod outbox;
 mod pins;
@@ -23,13 +25,15 @@ use std::{path::Path, sync::Arc};
 use detect::{Decision, UnixNanos};
 use rusqlite::Transaction;
 
-pub(crate) use self::outbox::{Due, Next, Verdict};
+pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verdict};
 use self::store::Store;
 pub use self::{
     alerts::{AlertFilter, Transition},
     anomalies::{AnomalyFilter, AnomalyState},
+    endpoints::{Outbox, Replay},
+    heartbeat::Heartbeat,
     levels::LevelFilter,
-    outbox::{Delivery, DeliveryFilter, DeliveryState, Outbox},
+    outbox::{Delivery, DeliveryFilter, DeliveryState},
     pins::{Operator, ServicePin},
     rows::{Listed, Order, Page},
 };
@@ -242,4 +246,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -12,17 +12,23 @@ mod backoff;
 mod clock;
 mod delivery;
 mod error;
+mod integration;
 mod ledger;
 mod receiver;
+pub mod runbook;
 #[cfg(test)]
 mod testing;
 mod webhook;
 
 pub use backoff::Backoff;
-pub use delivery::{Counters, Deliverer, DeliveryConfig};
+pub use delivery::{Counters, Deliverer, DeliveryConfig, Destinations, TestOutcome, notify_test};
 pub use error::{DeliveryError, LedgerError, ReceiverError};
-pub use ledger::{
-    AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Ledger, LevelFilter, Listed,
-    Operator, Order, Outbox, Page, Pruned, Reader, Recorded, ServicePin, Transition,
+pub use integration::{
+    Alertmanager, Email, FileSink, Integration, MailAuth, PagerDuty, SigningKey, Slack, Smarthost, Target, Teams,
+    TlsMode, Webhook,
 };
-pub use receiver::{Receiver, WebhookConfig, WebhookUrl};
+pub use ledger::{
+    AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Heartbeat, Ledger, LevelFilter,
+    Listed, Operator, Order, Outbox, Page, Pruned, Reader, Recorded, Replay, ServicePin, Transition,
+};
+pub use receiver::{Fallback, Receiver, Redactor, Secret, WebhookUrl};

@@ -1,33 +1,65 @@
 //! Who is told, and how. A checked configuration: what exists here can be used.
+//!
+//! A receiver has one or more integrations, each a place that takes notifications in its own form. A
+//! notification is one row of the outbox for each integration, so that one that fails holds no other back.
 
-use std::{fmt, time::Duration};
+mod secret;
+mod url;
 
-use reqwest::Url;
+use std::time::Duration;
 
-use crate::ReceiverError;
+pub use self::{
+    secret::Secret,
+    url::{Redactor, WebhookUrl},
+};
+use crate::{
+    ReceiverError,
+    integration::{Integration, Target, Webhook},
+};
 
 /// Someone to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
     name: String,
-    webhook: WebhookConfig,
+    integrations: Vec<Integration>,
+    fallback: Option<Fallback>,
 }
 
-/// An HTTP endpoint that takes notifications.
+/// Who is told when an integration of a receiver does not take a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookConfig {
-    /// Where to POST.
-    pub url: WebhookUrl,
-    /// Whether to say that an alert is over. Default true.
-    pub send_resolved: bool,
-    /// Longest time for one attempt, from connecting to the end of the answer. Default 10 s.
-    pub timeout: Duration,
+pub struct Fallback {
+    /// The other receiver's name.
+    pub receiver: String,
+    /// How long a notification may be pending before the other receiver is told, too. What is given up is
+    /// handed over at once. Default 5 min.
+    pub after: Duration,
 }
 
 impl Receiver {
     /// Longest name, in characters.
     pub const MAX_NAME: usize = 200;
-    const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(5);
+    /// How long a notification may be pending before the fallback is told, when nothing else is said.
+    pub const FALLBACK_AFTER: Duration = Duration::from_mins(5);
+
+    /// A receiver with these integrations; of each kind the first has number 0.
+    ///
+    /// # Errors
+    /// [`ReceiverError`] when the name is empty or longer than [`Self::MAX_NAME`], or an integration's
+    /// timeout is out of range.
+    pub fn new(name: &str, integrations: Vec<Integration>) -> Result<Self, ReceiverError> {
+        let length = name.chars().count();
+        if !(1..=Self::MAX_NAME).contains(&length) {
+            return Err(ReceiverError::Name { max: Self::MAX_NAME, actual: length });
+        }
+        for integration in &integrations {
+            integration.check().map_err(|reason| ReceiverError::Integration {
+                receiver: name.to_owned(),
+                integration: integration.key().to_owned(),
+                reason,
+            })?;
+        }
+        Ok(Self { name: name.to_owned(), integrations, fallback: None })
+    }
 
     /// A receiver that gets Alertmanager's webhook payload at `url`.
     ///
@@ -35,32 +67,37 @@ impl Receiver {
     /// [`ReceiverError`] when the name is empty or longer than [`Self::MAX_NAME`], or when `url` is
     /// not an absolute `http` or `https` URL with a host.
     pub fn webhook(name: &str, url: &str) -> Result<Self, ReceiverError> {
-        let length = name.chars().count();
-        if !(1..=Self::MAX_NAME).contains(&length) {
-            return Err(ReceiverError::Name { max: Self::MAX_NAME, actual: length });
-        }
-        let url = WebhookUrl::parse(url).map_err(|reason| ReceiverError::Url { receiver: name.to_owned(), reason })?;
-        let webhook = WebhookConfig { url, send_resolved: true, timeout: Duration::from_secs(10) };
-        Ok(Self { name: name.to_owned(), webhook })
+        let bad_url = |reason| ReceiverError::Url { receiver: name.to_owned(), reason };
+        let url = WebhookUrl::parse(url).map_err(bad_url)?;
+        Self::new(name, vec![Integration::new("webhook/0", Target::Webhook(Webhook::to(url)))])
     }
 
-    /// The same receiver, told (or not) when an alert is over.
+    /// The same receiver, each of its integrations told (or not) when an alert is over.
     #[must_use]
     pub fn with_send_resolved(mut self, send_resolved: bool) -> Self {
-        self.webhook.send_resolved = send_resolved;
+        for integration in &mut self.integrations {
+            integration.send_resolved = send_resolved;
+        }
         self
     }
 
     /// The same receiver with another timeout for one attempt.
     ///
     /// # Errors
-    /// [`ReceiverError::Timeout`] outside of 10 ms to 5 min.
-    pub fn with_timeout(mut self, timeout: Duration) -> Result<Self, ReceiverError> {
-        if !Self::TIMEOUTS.contains(&timeout) {
-            return Err(ReceiverError::Timeout { receiver: self.name, actual: timeout });
+    /// [`ReceiverError::Integration`] outside of 10 ms to 5 min.
+    pub fn with_timeout(self, timeout: Duration) -> Result<Self, ReceiverError> {
+        let Self { name, mut integrations, fallback } = self;
+        for integration in &mut integrations {
+            integration.timeout = timeout;
         }
-        self.webhook.timeout = timeout;
-        Ok(self)
+        Ok(Self::new(&name, integrations)?.with_fallback(fallback))
+    }
+
+    /// The same receiver, in whose place another one is told when it does not answer.
+    #[must_use]
+    pub fn with_fallback(mut self, fallback: Option<Fallback>) -> Self {
+        self.fallback = fallback;
+        self
     }
 
     /// Its name: part of every notification's identity.
@@ -69,76 +106,22 @@ impl Receiver {
         &self.name
     }
 
-    /// Where and how it is told.
+    /// Where and how it is told. May be empty: then it is told nothing.
     #[must_use]
-    pub fn config(&self) -> &WebhookConfig {
-        &self.webhook
-    }
-}
-
-/// An absolute `http` or `https` URL with a host. Shown without its path, query and credentials,
-/// because webhook URLs carry secrets in all three.
-#[derive(Clone, PartialEq, Eq)]
-pub struct WebhookUrl(Url);
-
-/// In place of a secret.
-const HIDDEN: &str = "***";
-/// Path segments at least this long are taken for secrets; shorter ones are words like `hook`.
-const SECRET_SEGMENT: usize = 8;
-const MAX_URL: usize = 4096;
-
-impl WebhookUrl {
-    fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_URL {
-            return Err(format!("expected at most {MAX_URL} bytes, got {}", text.len()));
-        }
-        let url = Url::parse(text).map_err(|e| format!("expected an absolute http or https URL: {e}"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("expected scheme http or https, got {:?}", url.scheme()));
-        }
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err("expected a host".to_owned());
-        }
-        Ok(Self(url))
+    pub fn integrations(&self) -> &[Integration] {
+        &self.integrations
     }
 
-    pub(crate) fn as_url(&self) -> &Url {
-        &self.0
+    /// Who is told in its place.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&Fallback> {
+        self.fallback.as_ref()
     }
 
-    /// `text` with everything in it that is secret in this URL blacked out.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        let mut secrets: Vec<String> = vec![self.0.to_string()];
-        secrets.extend(self.0.password().map(str::to_owned));
-        secrets.push(self.0.username().to_owned());
-        secrets.extend(self.0.query().map(str::to_owned));
-        for (_, value) in self.0.query_pairs() {
-            secrets.push(value.into_owned());
-        }
-        for pair in self.0.query().unwrap_or_default().split('&') {
-            secrets.extend(pair.split_once('=').map(|(_, value)| value.to_owned()));
-        }
-        let segments = self.0.path().split('/').filter(|s| s.len() >= SECRET_SEGMENT);
-        secrets.extend(segments.map(str::to_owned));
-        // The longest first: a secret that contains another must go as a whole.
-        secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
-        let mut out = text.to_owned();
-        for secret in secrets.iter().filter(|s| !s.is_empty()) {
-            out = out.replace(secret.as_str(), HIDDEN);
-        }
-        out
-    }
-}
-
-impl fmt::Display for WebhookUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.origin().ascii_serialization())
-    }
-}
-
-impl fmt::Debug for WebhookUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}/{HIDDEN}")
+    /// Whether any of its integrations is told that an alert is over.
+    #[must_use]
+    pub fn wants_resolved(&self) -> bool {
+        self.integrations.iter().any(|integration| integration.send_resolved)
     }
 }
 
@@ -171,7 +154,7 @@ mod tests {
         let receiver = Receiver::webhook("ops", "https://h/").expect("is valid");
         assert!(receiver.clone().with_timeout(Duration::ZERO).is_err());
         let error = receiver.with_timeout(Duration::from_hours(1)).expect_err("too long").to_string();
-        assert_eq!(error, "webhook.timeout of receiver \"ops\": expected 10 ms to 5 min, got 3600s");
+        assert_eq!(error, "webhook/0 of receiver \"ops\": timeout: expected 10 ms to 5 min, got 3600s");
     }
 
     #[test]
@@ -180,7 +163,7 @@ mod tests {
             .expect("is valid");
         let debug = format!("{receiver:?}");
         let text = "POST https://h:8443/services/T0000SECRET with pa55 by user: bad token a b (a%20b), xyz";
-        let redacted = receiver.config().url.redact(text);
+        let redacted = receiver.integrations()[0].target().redactor().redact(text);
         for secret in ["pa55", "user:", "SECRET", "a b", "a%20b", "xyz"] {
             assert!(!debug.contains(secret), "{debug}");
             assert!(!redacted.contains(secret), "{redacted}");

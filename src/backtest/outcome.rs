@@ -250,7 +250,7 @@ impl Outcome {
 
     fn notifications<'a>(&'a self, alert: &'a Alert) -> Vec<NotificationJson<'a>> {
         let told = |status: &'static str, at: Option<UnixNanos>| {
-            let wants = |receiver: &&Receiver| status == "firing" || receiver.config().send_resolved;
+            let wants = |receiver: &&Receiver| status == "firing" || receiver.wants_resolved();
             Some(NotificationJson {
                 at: rfc3339(at?),
                 status,

@@ -79,6 +79,8 @@ impl Replay {
             engine: config.engine(rules, external_url),
             detect: config.detect,
             receivers: Vec::new(),
+            delivery: alerting::DeliveryConfig::default(),
+            heartbeat: None,
             keep: FOREVER,
             data_dir: config.data_dir.clone(),
             external_url: external_url.to_owned(),

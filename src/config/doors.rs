@@ -11,10 +11,9 @@ use ingest::{AccessConfig, AdmissionConfig, Credential, Proof, Rate, Secret, Ten
 use super::{
     Config,
     file::{bytes, count, number, positive, section, set, whole},
+    secrets,
 };
 
-/// Largest file with a secret, in bytes.
-const MAX_SECRET: usize = 4096;
 /// The burst that goes with a rate when none is given, in seconds of that rate.
 const BURST_SECONDS: u64 = 10;
 
@@ -92,35 +91,8 @@ fn basic_auth(value: &Value<'_, '_>, directory: &Path, faults: &mut Faults) -> O
     Some(Proof::Basic { user: user?, password: password? })
 }
 
-/// A secret: from the environment or from a file, never in the configuration itself. Faults say where
-/// it was looked for and nothing of what was found.
 fn secret(value: &Value<'_, '_>, key: &str, directory: &Path, faults: &mut Faults) -> Option<Secret> {
-    let text = value.text(faults)?;
-    let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    let found = if let Some(name) = name {
-        std::env::var(name).map_err(|_| format!("{key}: the environment variable {name} is not set, or is not text"))
-    } else if let Some(path) = text.strip_prefix("file:") {
-        let path = directory.join(path);
-        read(&path).map_err(|reason| format!("{key}: the file {} {reason}", path.display()))
-    } else {
-        Err(format!("{key}: expected ${{NAME}} of an environment variable, or file:PATH"))
-    };
-    let found = found.and_then(|secret| {
-        let secret = secret.trim_end_matches(['\r', '\n']);
-        let is_sendable = !secret.is_empty() && !secret.contains(|c: char| c.is_control());
-        if is_sendable { Ok(Secret::new(secret)) } else { Err(format!("{key}: expected one line of text")) }
-    });
-    found.map_err(|fault| faults.add(value.line(), fault)).ok()
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::metadata(path)
-        .and_then(|found| if found.len() > MAX_SECRET as u64 { Ok(Vec::new()) } else { std::fs::read(path) })
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.is_empty() {
-        return Err(format!("has not between 1 and {MAX_SECRET} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|_| "is not text".to_owned())
+    secrets::secret(value, key, directory, faults).map(Secret::new)
 }
 
 /// `tenants`.

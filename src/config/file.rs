@@ -6,14 +6,13 @@ use std::{
     time::Duration,
 };
 
-use alerting::Receiver;
 use detect::{
     rules::RuleGroup,
     yaml::{Document, Fault, Faults, Mapping, Value, parse_duration},
 };
 use ingest::Idle;
 
-use super::{Config, doors};
+use super::{Config, doors, receivers};
 use crate::journal::Durability;
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
@@ -74,14 +73,10 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
         let texts = value.list(&mut faults);
         config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
     }
-    if let Some(value) = top.get("receivers") {
-        config.receivers = value.list(&mut faults).iter().flat_map(|v| receivers(v, &mut faults)).collect();
-        for (i, value) in config.receivers.iter().enumerate() {
-            if config.receivers[..i].iter().any(|r| r.name() == value.name()) {
-                faults.add(0, format!("receivers: `{}` is given twice", value.name()));
-            }
-        }
-    }
+    receivers::delivery(&mut top, &mut config, &mut faults);
+    receivers::receivers(&mut top, &mut config, directory, &mut faults);
+    receivers::heartbeat(&mut top, &mut config, &mut faults);
+    set(&mut top, "runbooks_dir", &mut faults, |v, f| Some(Some(directory.join(v.text(f)?))), &mut config.runbooks_dir);
     top.finish(&mut faults);
     faults.into_result(config)
 }
@@ -274,31 +269,4 @@ fn thresholds(value: &Value<'_, '_>, faults: &mut Faults) -> Option<[f64; 4]> {
             None
         }
     }
-}
-
-/// The receivers of one entry, in Alertmanager's form: a name, and webhooks under `webhook_configs`.
-fn receivers(value: &Value<'_, '_>, faults: &mut Faults) -> Vec<Receiver> {
-    let Some(mut entry) = value.mapping(faults) else { return Vec::new() };
-    let name = entry.required("name", faults).and_then(|v| v.text(faults)).unwrap_or_default();
-    let webhooks = entry.required("webhook_configs", faults).map(|v| v.list(faults)).unwrap_or_default();
-    let mut out = Vec::new();
-    for (i, value) in webhooks.iter().enumerate() {
-        let Some(mut webhook) = value.mapping(faults) else { continue };
-        let full_name = if i == 0 { name.clone() } else { format!("{name}/{i}") };
-        let url = webhook.required("url", faults).and_then(|v| v.text(faults));
-        let send_resolved = webhook.get("send_resolved").and_then(|v| v.boolean(faults)).unwrap_or(true);
-        let timeout = webhook.get("timeout").and_then(|v| v.duration(faults));
-        webhook.finish(faults);
-        let Some(url) = url else { continue };
-        let receiver = Receiver::webhook(&full_name, &url).and_then(|r| match timeout {
-            Some(timeout) => r.with_timeout(timeout),
-            None => Ok(r),
-        });
-        match receiver {
-            Ok(receiver) => out.push(receiver.with_send_resolved(send_resolved)),
-            Err(error) => faults.add(value.line(), error.to_string()),
-        }
-    }
-    entry.finish(faults);
-    out
 }

@@ -17,9 +17,9 @@ fn an_empty_file_is_the_defaults() {
 #[test]
 fn every_key_is_read() {
     let config = parse(include_str!("../../bellwether.example.yaml")).expect("the example is valid");
-    assert_eq!(config.receivers.len(), 2);
-    assert_eq!(config.receivers[1].name(), "on-call/1");
-    assert!(!config.receivers[1].config().send_resolved);
+    let keys: Vec<_> = config.receivers[0].integrations().iter().map(alerting::Integration::key).collect();
+    assert_eq!((config.receivers[0].name(), keys), ("on-call", vec!["webhook/0", "webhook/1"]));
+    assert!(!config.receivers[0].integrations()[1].send_resolved);
     assert_eq!(config.window.max_bytes, 1 << 30);
     assert_eq!(config.rule_files, [Path::new("/etc/bellwether/rules/business.yaml")]);
     assert_eq!(config.external_url.as_deref(), Some("https://bellwether.example.com"));
@@ -55,7 +55,20 @@ fn every_key_that_the_example_shows_behind_a_mark_is_read() {
     let text = whole_example().replacen("BELLWETHER_COLLECTOR_TOKEN", "PATH", 1);
     let directory = tempfile::tempdir().expect("there is a place");
     std::fs::write(directory.path().join("password"), "a-long-password\n").expect("can be written");
-    let text = text.replacen("${BELLWETHER_PASSWORD}", "file:password", 1);
+    let mut text = text.replacen("${BELLWETHER_PASSWORD}", "file:password", 1);
+    let signing = format!("whsec_{}", "QUJD".repeat(8));
+    for (name, secret) in [
+        ("WEBHOOK_KEY_BEFORE", signing.as_str()),
+        ("WEBHOOK_KEY", &signing),
+        ("WEBHOOK_TOKEN", "t0ken"),
+        ("MAIL_PASSWORD", "a-password"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
+        ("TEAMS_WEBHOOK_URL", "https://teams.example.com/x"),
+        ("PAGERDUTY_ROUTING_KEY", "r0uting"),
+    ] {
+        std::fs::write(directory.path().join(name), secret).expect("can be written");
+        text = text.replace(&format!("env:{name}"), &format!("file:{name}"));
+    }
     let config = file::parse("b.yaml", &text, directory.path()).expect("the example is valid");
     let tls = config.ingest.tls.expect("is given");
     assert_eq!(tls.client_ca, Some(directory.path().join("tls/senders-ca.crt")));
@@ -70,6 +83,73 @@ fn every_key_that_the_example_shows_behind_a_mark_is_read() {
     assert_eq!((collector.name.as_str(), collector.tenants[0].as_str()), ("collector", "default"));
     let password = ingest::Secret::new("a-long-password");
     assert_eq!(people.proof, ingest::Proof::Basic { user: "people".into(), password });
+    let keys = |r: &Receiver| r.integrations().iter().map(|i| i.key().to_owned()).collect::<Vec<_>>();
+    let found: Vec<_> = config.receivers.iter().map(|r| (r.name(), keys(r).join(" "))).collect();
+    let expected = [
+        ("on-call", "webhook/0 webhook/1"),
+        ("by-mail", "email/0"),
+        ("chat", "slack/0 pagerduty/0 msteamsv2/0"),
+        ("elsewhere", "file/0 alertmanager/0/0 alertmanager/0/1"),
+    ];
+    assert_eq!(found, expected.map(|(name, keys)| (name, keys.to_owned())));
+    assert_eq!(config.receivers[0].fallback().map(|f| f.receiver.as_str()), Some("by-mail"));
+    assert_eq!(config.heartbeat.map(|h| h.interval), Some(Duration::from_mins(1)));
+}
+
+#[test]
+fn faults_of_receivers_name_the_key_and_no_secret() {
+    let text = "\
+delivery: {allow: [10.1.0.0/16, here], max_backoff: 9d}
+receivers:
+- name: a
+  fallback: nobody
+  slack_configs:
+  - {app_token: xoxb-CANARY, channel: x}
+  - {api_url: 'env:BELLWETHER_NOT_SET', title: '{{ .CANARY }}'}
+- name: b
+  fallback_after: 1m
+  pagerduty_configs: [{service_key: CANARY}]
+  email_configs: [{to: nobody, from: a@b.c, smarthost: mail, auth_username: u}]
+- name: c
+  webhook_configs:
+  - url: http://10.2.0.1/CANARY-segment
+  - {url: http://10.1.0.1/, signing_secrets: [file:nowhere], timeout: 10m}
+  alertmanager_configs: [{urls: ['http://169.254.169.254/']}]
+heartbeat: {receiver: z, interval: 10ms}
+";
+    let got = parse(text).expect_err("has faults");
+    let has = |line: usize, word: &str| {
+        assert!(
+            got.iter().any(|f| f.starts_with(&format!("b.yaml:{line}:")) && f.contains(word)),
+            "{line} {word} in {got:#?}"
+        );
+    };
+    has(1, "delivery.allow[1]: expected a network");
+    has(1, "delivery.max_backoff");
+    has(6, "app_token: expected ${NAME}");
+    has(7, "api_url: the environment variable BELLWETHER_NOT_SET is not set");
+    has(7, "unknown key `receivers[0].slack_configs[1].title`");
+    has(9, "`fallback_after` expects `fallback`");
+    has(10, "`routing_key` or `routing_key_file` is missing");
+    has(10, "service_key");
+    has(11, "to: expected mail addresses");
+    has(11, "both `auth_username` and `auth_password`");
+    has(15, "signing_secrets: the file /etc/bellwether/nowhere");
+    has(17, "heartbeat.receiver: there is no receiver `z`");
+    has(17, "heartbeat.interval");
+    assert!(!got.iter().any(|fault| fault.contains("CANARY")), "{got:#?}");
+    let text = "
+receivers:
+- name: c
+  webhook_configs: [{url: http://10.2.0.1/CANARY-segment}]
+  fallback: c
+";
+    let got = parse(text).expect_err("has faults");
+    assert!(
+        got[1].contains("webhook/0 of receiver \"c\": 10.2.0.1 is not a public address: allow it with"),
+        "{got:#?}"
+    );
+    assert!(got[0].contains("fallback of receiver \"c\""), "{got:#?}");
 }
 
 #[test]
@@ -169,8 +249,9 @@ fn the_shipped_rules_are_valid_and_have_runbooks() {
         })
         .collect();
     assert_eq!(names, ["ConversionDrop", "MarginErosion", "CircuitBreakerOpen", "DfmFailures"]);
+    let runbooks = crate::runbooks::Runbooks::load(None).expect("the shipped ones are sound");
     for page in SHIPPED_RULES.1.lines().filter_map(|l| l.split("/runbooks/").nth(1)) {
         let page = page.trim_end_matches('"');
-        assert!(crate::ui::runbook(page).is_some(), "there is no runbook {page}");
+        assert!(runbooks.get(page).is_some(), "there is no runbook {page}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use alerting::{Deliverer, Ledger, Receiver};
+use alerting::{Deliverer, Heartbeat, Ledger, Receiver};
 use detect::{AnomalyEvent, Decision, Engine, Output, Pin, UnixNanos};
 use ingest::{Applied, Intake, Outdated, Rejections, Tenant};
 use tokio::sync::{broadcast, watch};
@@ -44,6 +44,8 @@ pub(super) struct Parts {
     pub(super) receivers: Vec<Receiver>,
     /// Tells them.
     pub(super) deliverer: Deliverer,
+    /// Who is told that this line is alive, if anybody is.
+    pub(super) heartbeat: Option<(Heartbeat, Receiver)>,
     /// How long ended anomalies, resolved alerts and delivered notifications are kept.
     pub(super) keep: Duration,
     /// To readers.
@@ -69,6 +71,7 @@ pub(super) struct Line {
     counts: Counts,
     rule_failures: Vec<(String, String)>,
     unrecorded: Vec<Decision>,
+    last_beat: Option<UnixNanos>,
 }
 
 impl Line {
@@ -84,6 +87,7 @@ impl Line {
             counts: Counts::default(),
             rule_failures: Vec::new(),
             unrecorded: Vec::new(),
+            last_beat: None,
         }
     }
 
@@ -241,6 +245,7 @@ impl Line {
         let applied = self.parts.intake.tick(&mut self.parts.window, now);
         self.judge(applied);
         self.go_on(now);
+        self.beat(now);
         if cleans {
             let expired = self.parts.window.expire_series();
             let out = self.parts.engine.forget(&expired);
@@ -385,6 +390,19 @@ impl Line {
             }
         }
         self.counts.unrecorded = self.unrecorded.len();
+    }
+
+    /// Says that it is alive if it is time. A step that is done again after a restart says nothing of now.
+    fn beat(&mut self, at: UnixNanos) {
+        let Some((heartbeat, receiver)) = &self.parts.heartbeat else { return };
+        let is_due = self.last_beat.is_none_or(|last| at.since(last) >= heartbeat.interval);
+        if !is_due || now().since(at) >= heartbeat.interval {
+            return;
+        }
+        match self.parts.ledger.beat(heartbeat, receiver, at) {
+            Ok(_) => self.last_beat = Some(at),
+            Err(error) => tracing::error!(%error, "a sign of life could not be written; will retry"),
+        }
     }
 
     /// Sets or clears the pin of a scope.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use alerting::{Deliverer, DeliveryConfig, Ledger, Receiver};
+use alerting::{Deliverer, DeliveryConfig, Heartbeat, Ledger, Receiver};
 use detect::{Engine, EngineConfig, Memory};
 use ingest::{Intake, IntakeConfig, KnownSeries, KnownTenants, Tenant};
 use tokio::{
@@ -75,6 +75,10 @@ pub(crate) struct Maker {
     pub detect: bool,
     /// Who is told about alerts.
     pub receivers: Vec<Receiver>,
+    /// How persistently, and where they may be.
+    pub delivery: DeliveryConfig,
+    /// Who is told that the service is alive, by the default tenant's line.
+    pub heartbeat: Option<Heartbeat>,
     /// How long what is over is kept.
     pub keep: Duration,
     /// Where ledgers are.
@@ -119,6 +123,13 @@ impl Maker {
         started.map(Some).map_err(|source| LineError::History { path, source })
     }
 
+    /// What is made of the service's heartbeat is the default tenant's: there is one, and it is always there.
+    fn heartbeat_of(&self, tenant: &Tenant) -> Option<(Heartbeat, Receiver)> {
+        let heartbeat = self.heartbeat.clone().filter(|_| *tenant == Tenant::default())?;
+        let receiver = self.receivers.iter().find(|receiver| receiver.name() == heartbeat.receiver)?;
+        Some((heartbeat, receiver.clone()))
+    }
+
     /// A line for `tenant`, known to the doors and to readers from now on. One that `is_kept` goes on as it
     /// was written down last; one that was not has done all steps up to `position`.
     ///
@@ -134,7 +145,7 @@ impl Maker {
         let reader = ledger.reader();
         let deliverer = {
             let _runtime = self.runtime.enter();
-            Deliverer::start(&ledger.outbox(), self.receivers.clone(), &DeliveryConfig::default())?
+            Deliverer::start(&ledger.outbox(), self.receivers.clone(), &self.delivery)?
         };
         let known = Arc::new(KnownSeries::new(self.intake.max_series));
         let (vault, kept) = match is_kept.then(|| Vault::open(&place::directory(&self.data_dir, tenant))).transpose()? {
@@ -170,6 +181,7 @@ impl Maker {
             engine,
             detect: self.detect,
             receivers: self.receivers.clone(),
+            heartbeat: self.heartbeat_of(tenant),
             keep: self.keep,
             view: view_sender,
             decisions,

@@ -34,6 +34,8 @@ fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender
         engine: EngineConfig::default(),
         detect: true,
         receivers: Vec::new(),
+        delivery: alerting::DeliveryConfig::default(),
+        heartbeat: None,
         keep: Duration::from_hours(1),
         data_dir: data_dir.to_owned(),
         external_url: "http://127.0.0.1:4320".into(),

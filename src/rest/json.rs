@@ -237,6 +237,8 @@ impl From<&LevelChange> for LevelChangeJson {
 pub(crate) struct DeliveryJson {
     id: String,
     receiver: String,
+    integration: String,
+    stands_in_for: Option<String>,
     episode: String,
     announced: String,
     state: &'static str,
@@ -254,6 +256,8 @@ impl From<&Delivery> for DeliveryJson {
         Self {
             id: d.id.clone(),
             receiver: d.receiver.clone(),
+            integration: d.integration.clone(),
+            stands_in_for: d.stands_in_for.clone(),
             episode: d.episode.clone(),
             announced: d.announced.clone(),
             state: d.state.as_str(),

@@ -33,7 +33,7 @@ const FIELDS: [&str; 5] = ["level", "author", "reason", "expiresAt", "service"];
 
 /// `PUT /api/v1/degradation/pin`.
 pub(super) async fn set(asked: Asked, request: Request) -> Result<Response, Problem> {
-    refuse_cross_site(request.headers())?;
+    refuse_cross_site(request.headers(), "set the level")?;
     Params::of(request.uri()).finish()?;
     let media = body::media_type(request.headers());
     if media != "application/json" {
@@ -55,7 +55,7 @@ pub(super) async fn set(asked: Asked, request: Request) -> Result<Response, Prob
 
 /// `DELETE /api/v1/degradation/pin[?service=]`. Clearing what is not pinned changes nothing.
 pub(super) async fn clear(asked: Asked, request: Request) -> Result<Response, Problem> {
-    refuse_cross_site(request.headers())?;
+    refuse_cross_site(request.headers(), "set the level")?;
     let mut params = Params::of(request.uri());
     let service = params.text("service");
     params.finish()?;
@@ -66,15 +66,16 @@ pub(super) async fn clear(asked: Asked, request: Request) -> Result<Response, Pr
     put_in_force(&asked, known, None).await
 }
 
-/// Who writes the tenant's pins: nobody before it has sent anything.
-fn operator(asked: &Asked) -> Result<Operator, Problem> {
+/// Who writes what people decide of the tenant: nobody before it has sent anything.
+pub(super) fn operator(asked: &Asked) -> Result<Operator, Problem> {
     asked.face.operator.clone().ok_or_else(|| Problem::not_found("data of tenant", asked.face.tenant.as_str()))
 }
 
-fn refuse_cross_site(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses what a page of another site makes a browser send; `what` it would do.
+pub(super) fn refuse_cross_site(headers: &HeaderMap, what: &str) -> Result<(), Problem> {
     match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
         None | Some(b"same-origin" | b"none") => Ok(()),
-        Some(_) => Err(Problem::new(StatusCode::FORBIDDEN, "a page of another site may not set the level")),
+        Some(_) => Err(Problem::new(StatusCode::FORBIDDEN, format!("a page of another site may not {what}"))),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The service about itself: status, deliveries, and the two questions of orchestrators.
+//! The service about itself: status, and the two questions of orchestrators.
 
 use std::sync::Arc;
 
-use alerting::{DeliveryFilter, DeliveryState, Order};
+use alerting::DeliveryState;
 use axum::{
     Router,
     extract::State,
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     Asked, Problem, Shared,
-    json::{DeliveryJson, List, json, rfc3339},
+    json::{json, rfc3339},
     params::Params,
 };
 use crate::{pipeline::now, view::View};
@@ -25,7 +25,6 @@ use crate::{pipeline::now, view::View};
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/api/v1/status", get(status))
-        .route("/api/v1/deliveries", get(deliveries))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
 }
@@ -41,19 +40,6 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Proble
 
 fn is_shown(view: &View) -> bool {
     view.at > UnixNanos(0)
-}
-
-async fn deliveries(asked: Asked, uri: Uri) -> Result<Response, Problem> {
-    let mut params = Params::of(&uri);
-    let states = [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Failed];
-    let filter = DeliveryFilter {
-        state: params.choice("state", &states, DeliveryState::as_str),
-        receiver: params.text("receiver"),
-    };
-    let page = params.page(Order::Descending);
-    params.finish()?;
-    let listed = asked.ledger(move |ledger| ledger.deliveries(&filter, page)).await?;
-    Ok(json(StatusCode::OK, &List::of(&listed, |item| DeliveryJson::from(item))))
 }
 
 #[derive(Serialize)]

@@ -101,6 +101,7 @@ impl Fixture {
             external_url: "http://127.0.0.1:4320".into(),
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
             receivers: vec!["ops".into()],
+            runbooks: Arc::new(crate::runbooks::Runbooks::load(None).expect("the shipped ones are sound")),
         };
         let router = router(Api {
             faces: Arc::new(faces),

@@ -33,11 +33,6 @@ pub(super) fn render(text: &str) -> Markup {
     }
 }
 
-/// The first heading.
-pub(super) fn title(text: &str) -> &str {
-    text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or_default()
-}
-
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut lines = text.lines();
@@ -98,7 +93,7 @@ fn item(line: &str) -> Option<(bool, &str)> {
 }
 
 /// Code, bold and links within a line.
-fn inline(text: &str) -> Markup {
+pub(super) fn inline(text: &str) -> Markup {
     let next = ["`", "**", "["].into_iter().filter_map(|mark| Some((text.find(mark)?, mark))).min();
     let Some((at, mark)) = next else { return html! { (text) } };
     let (before, rest) = (&text[..at], &text[at + mark.len()..]);

@@ -1,12 +1,19 @@
-//! One POST, and what its outcome means.
+//! One attempt, and what its outcome means.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
 use detect::UnixNanos;
 use reqwest::{Client, ClientBuilder, Response, StatusCode, header, redirect};
 
-use super::retry_after;
-use crate::{DeliveryError, Receiver, clock, ledger::Due};
+use super::{
+    destinations::{Destinations, Resolver},
+    mail, retry_after,
+};
+use crate::{
+    DeliveryError, FileSink, Redactor, Target, clock,
+    integration::{HttpRequest, Meaning, Outgoing, Sending},
+    ledger::Due,
+};
 
 /// Bytes of an answer that are read; the connection is dropped if there are more.
 const MAX_ANSWER: usize = 64 << 10;
@@ -14,88 +21,164 @@ const MAX_ANSWER: usize = 64 << 10;
 const MAX_QUOTE: usize = 200;
 /// How long the rest of an answer is waited for once its status has said that all is well.
 const DRAIN: Duration = Duration::from_secs(1);
+/// What is waited when a place says that it was told too much, but not for how long.
+const TOO_FAST: Duration = Duration::from_mins(1);
 
-/// How the receiver reacted.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reaction {
+/// How the place reacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
     /// It took the notification.
-    Taken { status: u16 },
+    Taken { status: Option<u16> },
     /// It did not, but may later; `after` is what it asked for.
-    Failed { status: Option<u16>, error: String, after: Option<Duration> },
-    /// It never will: 410.
+    Failed { status: Option<u16>, error: String, after: Option<Duration>, kind: Failure },
+    /// It will not take this one, ever, but may take others.
+    Refused { status: Option<u16>, error: String },
+    /// It takes nothing any more: 410.
     Gone { status: u16, error: String },
 }
 
-/// A client that follows no redirects, since a notification must not end up where nobody meant it to
-/// go, and that takes no proxy from the environment.
-pub(super) fn client() -> Result<Client, DeliveryError> {
-    // An error means that the binary has chosen a provider already, which serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    builder().build().or_else(|error| {
-        tracing::warn!(error = %chain(&error), "no usable system certificates: https receivers will be refused");
-        client_without_certificates()
-    })
+/// What a failure says about the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Something is wrong with it, or with the way there.
+    Broken,
+    /// It did not answer in time.
+    Late,
+    /// It is well, and was asked too much.
+    TooMuch,
+}
+
+/// Sends to all kinds of places.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    client: Client,
+    destinations: Arc<Destinations>,
+}
+
+impl Sender {
+    /// One that sends nothing to where `destinations` does not let it. It follows no redirects, since a
+    /// notification must not end up where nobody meant it to go, and takes no proxy from the environment.
+    pub(crate) fn new(destinations: &Destinations) -> Result<Self, DeliveryError> {
+        // An error means that the binary has chosen a provider already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let destinations = Arc::new(destinations.clone());
+        let client = builder(&destinations).build().or_else(|error| {
+            tracing::warn!(error = %chain(&error), "no usable system certificates: https receivers will be refused");
+            client_without_certificates(&destinations)
+        })?;
+        Ok(Self { client, destinations })
+    }
+
+    /// Sends the notification once, taking at most `timeout`.
+    pub(crate) async fn send(&self, target: &Target, due: &Due, timeout: Duration) -> Reaction {
+        let at = clock::now().since(UnixNanos::default()).as_secs();
+        let at = i64::try_from(at).unwrap_or(i64::MAX);
+        let sending = Sending { id: &due.id, thread: &due.episode, payload: &due.payload, at };
+        match target.render(&sending) {
+            Ok(outgoing) => self.deliver(target, outgoing, timeout).await,
+            Err(error) => Reaction::Refused { status: None, error },
+        }
+    }
+
+    /// Sends what was made for `target`.
+    pub(super) async fn deliver(&self, target: &Target, outgoing: Outgoing, timeout: Duration) -> Reaction {
+        let attempt = async {
+            match outgoing {
+                Outgoing::Http(request) => self.post(target, request).await,
+                Outgoing::Mail(letter) => match target {
+                    Target::Email(email) => mail::send(&self.destinations, email, *letter, timeout).await,
+                    _ => Reaction::Refused { status: None, error: "a mail for no mailbox".to_owned() },
+                },
+                Outgoing::Line(line) => match target {
+                    Target::File(sink) => append(sink, line).await,
+                    _ => Reaction::Refused { status: None, error: "a line for no file".to_owned() },
+                },
+                Outgoing::Nothing => Reaction::Taken { status: None },
+            }
+        };
+        tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| Reaction::Failed {
+            status: None,
+            error: format!("no answer within {timeout:.1?}"),
+            after: None,
+            kind: Failure::Late,
+        })
+    }
+
+    async fn post(&self, target: &Target, request: HttpRequest) -> Reaction {
+        let HttpRequest { url, headers, body } = request;
+        let redactor = target.redactor();
+        if let Err(error) = self.destinations.check(&url) {
+            return broken(error);
+        }
+        let mut post = self.client.post(url.as_url().clone()).body(body);
+        for (name, value) in headers {
+            post = post.header(name, value);
+        }
+        match post.send().await {
+            Ok(response) => react(target, &redactor, response).await,
+            Err(error) => broken(redactor.redact(&chain(&error.without_url()))),
+        }
+    }
 }
 
 /// For minimal containers, which have no certificates: plain HTTP must work there all the same, and
 /// HTTPS fail for a stated reason.
-fn client_without_certificates() -> Result<Client, DeliveryError> {
+fn client_without_certificates(destinations: &Arc<Destinations>) -> Result<Client, DeliveryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| DeliveryError::Client(e.to_string()))?
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    builder().tls_backend_preconfigured(tls).build().map_err(|e| DeliveryError::Client(chain(&e)))
+    builder(destinations).tls_backend_preconfigured(tls).build().map_err(|e| DeliveryError::Client(chain(&e)))
 }
 
-fn builder() -> ClientBuilder {
+fn builder(destinations: &Arc<Destinations>) -> ClientBuilder {
     let agent = concat!("bellwether/", env!("CARGO_PKG_VERSION"));
-    Client::builder().no_proxy().redirect(redirect::Policy::none()).user_agent(agent)
+    let resolver = Resolver(Arc::clone(destinations));
+    Client::builder().no_proxy().redirect(redirect::Policy::none()).user_agent(agent).dns_resolver(Arc::new(resolver))
 }
 
-/// Sends the notification once.
-pub(super) async fn post(client: &Client, receiver: &Receiver, due: &Due) -> Reaction {
-    let config = receiver.config();
-    let request = client
-        .post(config.url.as_url().clone())
-        .timeout(config.timeout)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("webhook-id", &due.id)
-        .header("webhook-timestamp", clock::now().since(UnixNanos::default()).as_secs())
-        .body(due.payload.clone());
-    match request.send().await {
-        Ok(response) => react(receiver, response).await,
-        Err(error) => {
-            let error = config.url.redact(&chain(&error.without_url()));
-            Reaction::Failed { status: None, error, after: None }
-        }
-    }
+pub(super) fn broken(error: String) -> Reaction {
+    Reaction::Failed { status: None, error, after: None, kind: Failure::Broken }
 }
 
-async fn react(receiver: &Receiver, mut response: Response) -> Reaction {
+async fn react(target: &Target, redactor: &Redactor, mut response: Response) -> Reaction {
     let code = response.status();
     let status = code.as_u16();
-    if code.is_success() {
-        // Read to the end so that the connection can be used again; what it says does not matter.
-        let _ = tokio::time::timeout(DRAIN, body(&mut response)).await;
-        return Reaction::Taken { status };
-    }
     let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let after = asked.and_then(|value| retry_after::parse(value, clock::now()));
+    let answer = if code.is_success() {
+        // Its status has said that all is well. What it says inside is read where that is not the whole
+        // truth, and to its end, so that the connection can be used again.
+        tokio::time::timeout(DRAIN, body(&mut response)).await.unwrap_or_default()
+    } else {
+        body(&mut response).await
+    };
+    let answer = String::from_utf8_lossy(&answer);
+    // Blacked out before it is shortened: half a secret would not be recognised.
+    let said = quote(&redactor.redact(&answer));
+    let with_quote = |error: String| if said.is_empty() { error } else { format!("{error}: {said}") };
+    let failed = |error, after, kind| Reaction::Failed { status: Some(status), error: with_quote(error), after, kind };
+    match target.read_answer(status, &answer) {
+        Meaning::Failed(error) => return failed(error, after, Failure::Broken),
+        Meaning::TooFast(error) => return failed(error, after.or(Some(TOO_FAST)), Failure::TooMuch),
+        Meaning::Refused => {
+            return Reaction::Refused { status: Some(status), error: with_quote(format!("refused with {code}")) };
+        }
+        Meaning::Plain => {}
+    }
+    if code.is_success() {
+        return Reaction::Taken { status: Some(status) };
+    }
     let mut error = format!("answered {code}");
     if code.is_redirection() {
         error.push_str(" (redirects are not followed)");
     }
-    let answer = body(&mut response).await;
-    // Blacked out before it is shortened: half a secret would not be recognised.
-    let said = quote(&receiver.config().url.redact(&String::from_utf8_lossy(&answer)));
-    if !said.is_empty() {
-        error = format!("{error}: {said}");
-    }
     match code {
-        StatusCode::GONE => Reaction::Gone { status, error },
-        _ => Reaction::Failed { status: Some(status), error, after },
+        StatusCode::GONE => Reaction::Gone { status, error: with_quote(error) },
+        StatusCode::TOO_MANY_REQUESTS => failed(error, after, Failure::TooMuch),
+        _ => failed(error, after, Failure::Broken),
     }
 }
 
@@ -111,15 +194,38 @@ async fn body(response: &mut Response) -> Vec<u8> {
     bytes
 }
 
+/// Writes the line, and does not say so before it is on disk.
+async fn append(sink: &FileSink, line: String) -> Reaction {
+    use std::io::Write as _;
+    let sink = sink.clone();
+    let write = move || match sink {
+        FileSink::Stdout => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(line.as_bytes())?;
+            out.flush()
+        }
+        FileSink::File(path) => {
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+            file.write_all(line.as_bytes())?;
+            file.sync_data()
+        }
+    };
+    let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    match written {
+        Ok(()) => Reaction::Taken { status: None },
+        Err(error) => broken(format!("cannot be written: {error}")),
+    }
+}
+
 /// One readable line, not too long.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     words.join(" ").chars().take(MAX_QUOTE).collect()
 }
 
-/// The error and its causes: reqwest says only "error sending request" by itself.
-fn chain(error: &reqwest::Error) -> String {
+/// The error and its causes: an HTTP client says only "error sending request" by itself.
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -138,8 +244,8 @@ mod tests {
 
     #[test]
     fn a_client_exists_also_without_system_certificates() {
-        client().expect("with whatever this system has");
-        client_without_certificates().expect("without any");
+        Sender::new(&Destinations::default()).expect("with whatever this system has");
+        client_without_certificates(&Arc::new(Destinations::default())).expect("without any");
     }
 
     #[test]

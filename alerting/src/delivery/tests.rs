@@ -1,4 +1,8 @@
-use std::{collections::VecDeque, path::Path, sync::Mutex};
+use std::{
+    collections::{HashSet, VecDeque},
+    path::Path,
+    sync::Mutex,
+};
 
 use detect::Decision;
 use serde_json::Value;
@@ -11,7 +15,8 @@ use tokio::{
 
 use super::*;
 use crate::{
-    Delivery, DeliveryFilter, DeliveryState, Ledger, Order, Page, clock,
+    Alertmanager, Delivery, DeliveryFilter, DeliveryState, Fallback, FileSink, Ledger, Order, Page, PagerDuty, Teams,
+    WebhookUrl, clock,
     testing::{fired, resolved},
 };
 
@@ -257,10 +262,15 @@ async fn a_receiver_that_hangs_delays_nobody_else_and_is_tried_again() {
     service.record(&[fired("e1")]);
     hung.request().await;
     service.record(&[resolved("e1"), fired("e2")]);
-    for expected in ["firing", "resolved", "firing"] {
-        assert_eq!(healthy.request().await.status(), expected);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let request = healthy.request().await;
+        told.push(format!("{} {}", request.body["alerts"][0]["bellwether"]["episode"], request.status()));
     }
-    assert!(hung.is_quiet());
+    told.sort();
+    assert_eq!(told, ["\"e1\" firing", "\"e1\" resolved", "\"e2\" firing"]);
+    assert_eq!(hung.request().await.body["alerts"][0]["bellwether"]["episode"], "e2");
+    assert!(hung.is_quiet(), "the end of e1 waits for its beginning");
     assert!(!service.deliverer.shutdown(Duration::from_millis(10)).await);
 }
 
@@ -329,4 +339,181 @@ async fn settings_out_of_range_and_names_used_twice_are_refused() {
     let config = DeliveryConfig { poll: Duration::ZERO, ..DeliveryConfig::default() };
     let error = Deliverer::start(&outbox, Vec::new(), &config).expect_err("is refused").to_string();
     assert_eq!(error, "delivery.poll: expected more than 0 s, got 0ns");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_is_asked_nothing_more_and_a_replay_asks_it_again() {
+    let mut sink = Sink::answering([status(410, "", "")]).await;
+    let mut service = Service::start(vec![receiver("ops", &sink.url)], &quick());
+    service.record(&[fired("e1")]);
+    sink.request().await;
+    let first = service.settled().await.remove(0);
+    service.record(&[fired("e2")]);
+    let failed = service.settled().await;
+    assert_eq!(
+        failed.iter().map(|d| (d.state, d.attempts)).collect::<Vec<_>>(),
+        [(DeliveryState::Failed, 1), (DeliveryState::Failed, 0)]
+    );
+    assert!(sink.is_quiet());
+    let replayed = service.ledger.operator().replay(&first.id, clock::now()).expect("writes");
+    assert_eq!(replayed, crate::Replay::Pending);
+    assert_eq!(sink.request().await.header("webhook-id"), first.id);
+    service.deliveries(|all| all[0].state == DeliveryState::Delivered).await;
+}
+
+#[tokio::test]
+async fn the_fallback_is_told_when_the_receiver_does_not_answer_and_how_it_ends() {
+    let mut sink = Sink::answering([]).await;
+    let after = Duration::from_millis(1);
+    let dead = receiver("ops", "http://127.0.0.1:1/").with_fallback(Some(Fallback { receiver: "boss".into(), after }));
+    let boss = receiver("boss", &sink.url);
+    let directory = tempfile::tempdir().expect("a directory for the test");
+    let mut ledger = open(directory.path());
+    let _deliverer = Deliverer::start(&ledger.outbox(), vec![dead.clone(), boss], &quick()).expect("starts");
+    // Only one of them is told of it by itself.
+    ledger.record(&[fired("e1")], std::slice::from_ref(&dead)).expect("records");
+    assert_eq!(sink.request().await.status(), "firing");
+    ledger.record(&[resolved("e1")], &[dead]).expect("records");
+    assert_eq!(sink.request().await.status(), "resolved");
+    assert!(sink.is_quiet());
+}
+
+#[tokio::test]
+async fn a_fallback_to_nobody_is_refused() {
+    for name in ["nobody", "ops"] {
+        let directory = tempfile::tempdir().expect("a directory for the test");
+        let fallback = Some(Fallback { receiver: name.into(), after: Duration::from_mins(5) });
+        let ops = receiver("ops", "http://127.0.0.1:1/").with_fallback(fallback);
+        let error = Deliverer::start(&open(directory.path()).outbox(), vec![ops], &quick()).expect_err("is refused");
+        assert_eq!(error.to_string(), "fallback of receiver \"ops\": expected the name of another receiver");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_into_the_private_network_whatever_the_name() {
+    let mut sink = Sink::answering([]).await;
+    let strict = Destinations { allow_loopback: false, ..Destinations::default() };
+    let config = DeliveryConfig { destinations: strict, ..quick() };
+    let by_name = sink.url.replace("127.0.0.1", "localhost");
+    let receivers = vec![receiver("literal", &sink.url), receiver("name", &by_name)];
+    let mut service = Service::start(receivers, &config);
+    service.record(&[fired("e1")]);
+    let tried = service.deliveries(|all| all.iter().all(|d| d.attempts > 0)).await;
+    for delivery in &tried {
+        let error = delivery.last_error.as_deref().unwrap_or_default();
+        assert!(error.contains("is not a public address"), "{}: {error}", delivery.receiver);
+    }
+    assert!(sink.is_quiet());
+    // The same, allowed.
+    let mut service = Service::start(vec![receiver("name", &by_name)], &quick());
+    service.record(&[fired("e1")]);
+    assert_eq!(sink.request().await.status(), "firing");
+}
+
+#[tokio::test]
+async fn what_teams_calls_a_success_is_no_success() {
+    let lie = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429";
+    let mut sink = Sink::answering([status(200, "retry-after: 0\r\n", lie)]).await;
+    let url = WebhookUrl::parse(&sink.url).expect("is a URL");
+    let teams = Integration::new("msteamsv2/0", Target::Teams(Teams { url }));
+    let mut service = Service::start(vec![Receiver::new("ops", vec![teams]).expect("is valid")], &quick());
+    service.record(&[fired("e1")]);
+    sink.request().await;
+    sink.request().await;
+    let delivered = service.settled().await;
+    assert_eq!((delivered[0].state, delivered[0].attempts), (DeliveryState::Delivered, 2));
+    assert!(delivered[0].last_error.as_ref().is_some_and(|e| e.contains("429")), "{delivered:?}");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_given_up_and_holds_nothing_back() {
+    let mut sink = Sink::answering([status(400, "", "bad event")]).await;
+    let url = WebhookUrl::parse(&sink.url).expect("is a URL");
+    let service = PagerDuty { url, ..PagerDuty::of(crate::Secret::new("R0UTE-KEY")) };
+    let pager = Receiver::new("ops", vec![Integration::new("pagerduty/0", Target::PagerDuty(service))]);
+    let mut service = Service::start(vec![pager.expect("is valid")], &quick());
+    service.record(&[fired("e1"), resolved("e1")]);
+    assert_eq!(sink.request().await.body["event_action"], "trigger");
+    assert_eq!(sink.request().await.body["event_action"], "resolve");
+    let settled = service.settled().await;
+    let states: Vec<_> = settled.iter().map(|d| (d.state, d.attempts)).collect();
+    assert_eq!(states, [(DeliveryState::Failed, 1), (DeliveryState::Delivered, 1)]);
+}
+
+#[tokio::test]
+async fn a_file_gets_a_line_for_each_notification() {
+    let directory = tempfile::tempdir().expect("a directory for the test");
+    let path = directory.path().join("alerts.jsonl");
+    let file = Integration::new("file/0", Target::File(FileSink::File(path.clone())));
+    let mut service = Service::start(vec![Receiver::new("log", vec![file]).expect("is valid")], &quick());
+    service.record(&[fired("e1"), resolved("e1"), fired("e2")]);
+    let delivered = service.settled().await;
+    assert!(delivered.iter().all(|d| d.state == DeliveryState::Delivered && d.last_status.is_none()));
+    let text = std::fs::read_to_string(path).expect("is there");
+    let ids: HashSet<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("is JSON")["id"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(ids, delivered.into_iter().map(|d| d.id).collect());
+}
+
+#[tokio::test]
+async fn an_alertmanager_is_told_again_what_goes_on() {
+    let mut sink = Sink::answering([]).await;
+    let base = WebhookUrl::parse(&sink.url).expect("is a URL");
+    let peer = Alertmanager { resend: Duration::from_millis(50), ..Alertmanager::peer(&base) };
+    let receivers = vec![
+        Receiver::new("am", vec![Integration::new("alertmanager/0/0", Target::Alertmanager(peer))]).expect("is valid"),
+    ];
+    let mut service = Service::start(receivers, &quick());
+    service.record(&[fired("e1")]);
+    let said = |request: &Request| request.body.as_array().map_or(0, Vec::len);
+    for _ in 0..3 {
+        assert_eq!(said(&sink.request().await), 1);
+    }
+    let again = sink.request().await;
+    assert!(again.head.starts_with("POST /hook/api/v2/alerts "), "{}", again.head);
+    assert!(again.body[0]["endsAt"].as_str().is_some_and(|end| end > "2026"), "{}", again.body);
+}
+
+#[tokio::test]
+async fn many_threads_are_served_at_once_each_in_its_order() {
+    let mut sink = Sink::answering([]).await;
+    let mut service = Service::start(vec![receiver("ops", &sink.url)], &quick());
+    let episodes: Vec<String> = (0..100).map(|i| format!("e{i}")).collect();
+    service.record(&episodes.iter().map(|e| fired(e)).collect::<Vec<_>>());
+    service.record(&episodes.iter().map(|e| resolved(e)).collect::<Vec<_>>());
+    let mut told = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for _ in 0..200 {
+        let request = sink.request().await;
+        let episode = request.body["alerts"][0]["bellwether"]["episode"].to_string();
+        told.entry(episode).or_default().push(request.status().to_owned());
+    }
+    assert_eq!(told.len(), 100);
+    assert!(told.values().all(|said| said == &["firing", "resolved"]), "{told:?}");
+    service.settled().await;
+    assert!(sink.is_quiet());
+}
+
+#[tokio::test]
+async fn a_test_says_for_each_integration_what_was_answered() {
+    let mut sink = Sink::answering([status(200, "", "ok"), status(403, "", "no, s3cretsegment")]).await;
+    let webhook = |path: &str| {
+        let url = WebhookUrl::parse(&sink.url.replace("hook", path)).expect("is a URL");
+        Target::Webhook(crate::Webhook::to(url))
+    };
+    let integrations = vec![
+        Integration::new("webhook/0", webhook("hook")),
+        Integration::new("webhook/1", webhook("s3cretsegment")),
+        Integration::new(
+            "webhook/2",
+            Target::Webhook(crate::Webhook::to(WebhookUrl::parse("http://10.0.0.1/").expect("is a URL"))),
+        ),
+    ];
+    let ops = Receiver::new("ops", integrations).expect("is valid");
+    let outcomes = notify_test(&ops, &Destinations::default(), "http://bw").await.expect("can be tried");
+    assert_eq!(sink.request().await.body["alerts"][0]["labels"]["alertname"], "BellwetherTest");
+    assert_eq!(outcomes[0].result, Ok(Some(200)));
+    assert_eq!(outcomes[1].result, Err("answered 403 Forbidden: no, ***".into()));
+    assert!(outcomes[2].result.as_ref().is_err_and(|error| error.contains("delivery.allow")), "{outcomes:?}");
 }

@@ -1,109 +1,176 @@
-//! The loop that serves one receiver.
+//! The loop that serves one endpoint: an integration of a receiver.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use detect::UnixNanos;
-use reqwest::Client;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use super::{
     Counters, DeliveryConfig,
-    attempt::{self, Reaction},
+    attempt::{Failure, Reaction, Sender},
+    gate::Gate,
+    settler::Settler,
 };
 use crate::{
-    LedgerError, Outbox, Receiver, clock,
-    ledger::{Due, Next, Verdict},
+    Integration, LedgerError, Outbox, clock,
+    ledger::{Due, Endpoint, Settlement, StandIn, Taken, Verdict},
 };
 
 /// How long to wait after the ledger failed.
 const LEDGER_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked for notifications that the fallback has to be told of.
+const HAND_OVER: Duration = Duration::from_secs(1);
 /// How often notifications without a receiver are looked for.
 const SWEEP: Duration = Duration::from_hours(1);
 
-/// Serves one receiver, one request at a time.
+/// Serves one endpoint: as many notifications at once as it takes, those of one thread one after the other.
 pub(super) struct Worker {
     pub(super) outbox: Outbox,
-    pub(super) receiver: Arc<Receiver>,
-    pub(super) client: Client,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) integration: Arc<Integration>,
+    pub(super) stand_in: Option<Arc<StandIn>>,
+    pub(super) sender: Sender,
+    pub(super) settler: Settler,
     pub(super) config: DeliveryConfig,
     pub(super) counters: Arc<Counters>,
     pub(super) bell: watch::Receiver<u64>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
+/// What every attempt needs.
+struct Attempt {
+    endpoint: Arc<Endpoint>,
+    integration: Arc<Integration>,
+    stand_in: Option<Arc<StandIn>>,
+    sender: Sender,
+    settler: Settler,
+    config: DeliveryConfig,
+    counters: Arc<Counters>,
+    gate: Mutex<Gate>,
+}
+
 impl Worker {
-    /// Until it is stopped.
+    /// Until it is stopped, and what it had begun has ended.
     pub(super) async fn run(mut self) {
+        let attempt = Arc::new(self.attempt());
+        self.begin(&attempt).await;
+        let (mut running, mut in_flight) = (JoinSet::new(), HashSet::new());
+        let mut handed_over = None;
         while !*self.stop.borrow() {
             // Marked as heard before looking, so that what is added while looking rings again.
             self.bell.borrow_and_update();
-            match self.next().await {
-                Ok(Next::Now(due)) => self.deliver(due).await,
-                Ok(Next::In(wait)) => self.rest(wait.min(self.config.poll)).await,
-                Ok(Next::Nothing) => self.rest(self.config.poll).await,
-                Err(error) => {
-                    tracing::error!(receiver = self.receiver.name(), %error, "cannot read the outbox");
-                    self.pause().await;
+            if self.stand_in.is_some() && handed_over.is_none_or(|at: Instant| at.elapsed() >= HAND_OVER) {
+                self.hand_over().await;
+                handed_over = Some(Instant::now());
+            }
+            let wait = self.fill(&attempt, &mut running, &mut in_flight).await;
+            self.rest(wait, &mut running, &mut in_flight).await;
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    fn attempt(&self) -> Attempt {
+        let rates = self.integration.target().rates();
+        Attempt {
+            endpoint: Arc::clone(&self.endpoint),
+            integration: Arc::clone(&self.integration),
+            stand_in: self.stand_in.clone(),
+            sender: self.sender.clone(),
+            settler: self.settler.clone(),
+            config: self.config.clone(),
+            counters: Arc::clone(&self.counters),
+            gate: Mutex::new(Gate::new(self.config.backoff, self.integration.timeout, rates)),
+        }
+    }
+
+    /// Takes up what is known of the endpoint from before.
+    async fn begin(&self, attempt: &Attempt) {
+        let (endpoint, digest) = (Arc::clone(&self.endpoint), self.integration.target().digest());
+        let longest = self.integration.target().rates().iter().map(|(_, window)| *window).max().unwrap_or_default();
+        let now = clock::now();
+        let known = self.outbox.blocking(move |outbox| outbox.begin(&endpoint, &digest, now.minus(longest), now)).await;
+        match known {
+            Ok(sent) => {
+                let (mut gate, instant) = (locked(&attempt.gate), Instant::now());
+                for at in sent {
+                    gate.has_sent(instant.checked_sub(now.since(at)).unwrap_or(instant));
                 }
             }
+            Err(error) => tracing::error!(endpoint = %self.endpoint, %error, "cannot read the outbox"),
         }
     }
 
-    async fn next(&self) -> Result<Next, LedgerError> {
-        let (outbox, receiver) = (self.outbox.clone(), Arc::clone(&self.receiver));
-        let longest = self.config.longest_retry_after;
-        blocking(move || outbox.next(receiver.name(), clock::now(), longest)).await
-    }
-
-    async fn deliver(&mut self, due: Due) {
-        let reaction = attempt::post(&self.client, &self.receiver, &due).await;
-        let now = clock::now();
-        let verdict = verdict(&self.config, &due, reaction, now, fastrand::f64());
-        self.report(&due, &verdict);
-        // Written down before anything else is sent: a ledger that cannot be written must not turn
-        // into a flood of repetitions.
-        while let Err(error) = self.settle(&due, &verdict, now).await {
-            tracing::error!(receiver = self.receiver.name(), %error, "cannot write down a delivery");
-            self.pause().await;
-            if *self.stop.borrow() {
-                return;
+    /// Begins as many attempts as there is room for; how long to wait when nothing happens.
+    async fn fill(
+        &mut self,
+        attempt: &Arc<Attempt>,
+        running: &mut JoinSet<String>,
+        in_flight: &mut HashSet<String>,
+    ) -> Duration {
+        let most = self.integration.target().most_in_flight();
+        let room = match locked(&attempt.gate).room(Instant::now(), most, in_flight.len()) {
+            // Fetched in portions: one question for each notification would be most of the work.
+            Ok(room) if room == 0 || (in_flight.len() > most / 2 && room < most / 4) => return self.config.poll,
+            Ok(room) => room,
+            Err(wait) => return wait.min(self.config.poll),
+        };
+        let (endpoint, busy, longest) = (
+            Arc::clone(&self.endpoint),
+            in_flight.iter().cloned().collect::<Vec<_>>(),
+            self.config.longest_retry_after,
+        );
+        let asked = move |outbox: &Outbox| outbox.take(&endpoint, &busy, room, clock::now(), longest);
+        match self.outbox.blocking(asked).await {
+            Ok(Taken { due, wait }) => {
+                for due in due {
+                    locked(&attempt.gate).sends(Instant::now());
+                    in_flight.insert(due.episode.clone());
+                    running.spawn(Arc::clone(attempt).make(due));
+                }
+                wait.unwrap_or(self.config.poll).min(self.config.poll)
             }
-        }
-    }
-
-    async fn settle(&self, due: &Due, verdict: &Verdict, now: UnixNanos) -> Result<(), LedgerError> {
-        let (outbox, id, verdict) = (self.outbox.clone(), due.id.clone(), verdict.clone());
-        blocking(move || outbox.settle(&id, &verdict, now)).await
-    }
-
-    fn report(&self, due: &Due, verdict: &Verdict) {
-        let (receiver, id, attempts) = (self.receiver.name(), &due.id, due.attempts + 1);
-        match verdict {
-            Verdict::Delivered { .. } => {
-                self.counters.delivered.fetch_add(1, Relaxed);
-                tracing::info!(receiver, id, attempts, "notification delivered");
-            }
-            Verdict::Retry { error, .. } => {
-                self.counters.failed_attempts.fetch_add(1, Relaxed);
-                tracing::warn!(receiver, id, attempts, error, "notification not delivered, will be retried");
-            }
-            Verdict::GiveUp { error, .. } => {
-                self.counters.failed_attempts.fetch_add(1, Relaxed);
-                self.counters.given_up.fetch_add(1, Relaxed);
-                tracing::error!(receiver, id, attempts, error, "notification given up");
+            Err(error) => {
+                tracing::error!(endpoint = %self.endpoint, %error, "cannot read the outbox");
+                self.pause().await;
+                Duration::ZERO
             }
         }
     }
 
-    /// Until the wait is over, there is something new, or the worker is stopped.
-    async fn rest(&mut self, wait: Duration) {
+    /// Tells the fallback of what has been pending too long or was given up.
+    async fn hand_over(&self) {
+        let Some(stand_in) = self.stand_in.clone() else { return };
+        let endpoint = Arc::clone(&self.endpoint);
+        let done = self.outbox.blocking(move |outbox| outbox.hand_over(&endpoint, &stand_in, clock::now())).await;
+        match done {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(endpoint = %self.endpoint, count, "notifications handed over to the fallback"),
+            Err(error) => tracing::error!(endpoint = %self.endpoint, %error, "cannot hand notifications over"),
+        }
+    }
+
+    /// Until the wait is over, an attempt has ended, there is something new, or the worker is stopped.
+    async fn rest(&mut self, wait: Duration, running: &mut JoinSet<String>, in_flight: &mut HashSet<String>) {
+        let wait = if self.stand_in.is_some() { wait.min(HAND_OVER) } else { wait };
         tokio::select! {
             () = sleep(wait) => {}
             _ = self.bell.changed() => {}
             _ = self.stop.changed() => {}
+            Some(ended) = running.join_next() => forget(ended, in_flight),
+        }
+        while let Some(ended) = running.try_join_next() {
+            forget(ended, in_flight);
+        }
+        if running.is_empty() {
+            in_flight.clear();
         }
     }
 
@@ -116,20 +183,96 @@ impl Worker {
     }
 }
 
-/// What the receiver's reaction means for the notification. `fraction`, drawn from [0, 1), is the
+fn forget(ended: Result<String, tokio::task::JoinError>, in_flight: &mut HashSet<String>) {
+    if let Ok(episode) = ended {
+        in_flight.remove(&episode);
+    }
+}
+
+/// A panic while the lock was held has left numbers that are as good as any.
+fn locked(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
+    gate.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Attempt {
+    /// Makes one, learns from it and writes down how it ended; the thread that it was of.
+    async fn make(self: Arc<Self>, due: Due) -> String {
+        let (timeout, began) = (locked(&self.gate).timeout(), Instant::now());
+        let reaction = self.sender.send(self.integration.target(), &due, timeout).await;
+        let now = clock::now();
+        let releases = self.learn(&reaction, began.elapsed());
+        let disables = matches!(reaction, Reaction::Gone { .. });
+        let verdict = verdict(&self.config, &due, reaction, now, fastrand::f64());
+        self.report(&due, &verdict);
+        let settlement = Settlement {
+            id: due.id,
+            endpoint: Arc::clone(&self.endpoint),
+            stand_in: self.stand_in.clone(),
+            verdict,
+            at: now,
+            disables,
+            releases,
+        };
+        self.settler.settle(settlement).await;
+        due.episode
+    }
+
+    /// Whether the endpoint has recovered, so that what waits for it need not wait any longer.
+    fn learn(&self, reaction: &Reaction, took: Duration) -> bool {
+        let (mut gate, now) = (locked(&self.gate), Instant::now());
+        match reaction {
+            Reaction::Taken { .. } | Reaction::Refused { .. } | Reaction::Gone { .. } => gate.answered(took),
+            Reaction::Failed { after, kind, .. } => {
+                let tripped = match kind {
+                    Failure::TooMuch => false,
+                    kind => gate.failed(now, *kind == Failure::Late, fastrand::f64()),
+                };
+                if let Some(asked) = after {
+                    gate.pause(now, (*asked).min(self.config.longest_retry_after));
+                }
+                if tripped {
+                    tracing::warn!(endpoint = %self.endpoint, "endpoint is left alone for a while: it fails again and again");
+                }
+                false
+            }
+        }
+    }
+
+    fn report(&self, due: &Due, verdict: &Verdict) {
+        let (endpoint, id, attempts) = (&self.endpoint, &due.id, due.attempts + 1);
+        match verdict {
+            Verdict::Delivered { .. } => {
+                self.counters.delivered.fetch_add(1, Relaxed);
+                tracing::debug!(%endpoint, id, attempts, "notification delivered");
+            }
+            Verdict::Retry { error, .. } => {
+                self.counters.failed_attempts.fetch_add(1, Relaxed);
+                tracing::warn!(%endpoint, id, attempts, error, "notification not delivered, will be retried");
+            }
+            Verdict::GiveUp { error, .. } => {
+                self.counters.failed_attempts.fetch_add(1, Relaxed);
+                self.counters.given_up.fetch_add(1, Relaxed);
+                tracing::error!(%endpoint, id, attempts, error, "notification given up");
+            }
+        }
+    }
+}
+
+/// What the place's reaction means for the notification. `fraction`, drawn from [0, 1), is the
 /// jitter; it does not apply to a wait that the receiver asked for.
 fn verdict(config: &DeliveryConfig, due: &Due, reaction: Reaction, now: UnixNanos, fraction: f64) -> Verdict {
     let (status, error, after) = match reaction {
         Reaction::Taken { status } => return Verdict::Delivered { status },
         Reaction::Gone { status, error } => return Verdict::GiveUp { status: Some(status), error },
-        Reaction::Failed { status, error, after } => (status, error, after),
+        Reaction::Refused { status, error } => return Verdict::GiveUp { status, error },
+        Reaction::Failed { status, error, after, kind: _ } => (status, error, after),
     };
     let wait = match after {
         Some(asked) => asked.clamp(config.backoff.start, config.longest_retry_after),
         None => config.backoff.wait(due.attempts.saturating_add(1), fraction),
     };
     let at = now.plus(wait);
-    if at.since(due.created_at) > config.give_up_after {
+    if at.since(due.since) > config.give_up_after {
         let error = format!("given up after {} attempts: {error}", due.attempts.saturating_add(1));
         return Verdict::GiveUp { status, error };
     }
@@ -139,14 +282,14 @@ fn verdict(config: &DeliveryConfig, due: &Due, reaction: Reaction, now: UnixNano
 /// Gives up, now and every hour, notifications that nobody will deliver.
 pub(super) async fn sweep_orphans(
     outbox: Outbox,
-    known: Vec<String>,
+    known: Vec<Endpoint>,
     age: Duration,
     counters: Arc<Counters>,
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
-        let (outbox, known, now) = (outbox.clone(), known.clone(), clock::now());
-        match blocking(move || outbox.give_up_orphans(&known, now.minus(age), now)).await {
+        let (known, now) = (known.clone(), clock::now());
+        match outbox.blocking(move |outbox| outbox.give_up_orphans(&known, now.minus(age), now)).await {
             Ok(0) => {}
             Ok(count) => {
                 counters.given_up.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Relaxed);
@@ -161,10 +304,15 @@ pub(super) async fn sweep_orphans(
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
-) -> Result<T, LedgerError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LedgerError::Interrupted))
+impl Outbox {
+    /// Does `work` on a thread that may block.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let outbox = self.clone();
+        tokio::task::spawn_blocking(move || work(&outbox)).await.unwrap_or(Err(LedgerError::Interrupted))
+    }
 }
 
 #[cfg(test)]
@@ -172,13 +320,16 @@ mod tests {
     use super::*;
     use crate::testing::at;
 
+    fn due(attempts: u32) -> Due {
+        Due { id: "m".into(), episode: "e".into(), payload: "{}".into(), attempts, since: at(0) }
+    }
+
     fn judged(attempts: u32, reaction: Reaction) -> Verdict {
-        let due = Due { id: "m".into(), payload: "{}".into(), attempts, created_at: at(0) };
-        verdict(&DeliveryConfig::default(), &due, reaction, at(1000), 0.5)
+        verdict(&DeliveryConfig::default(), &due(attempts), reaction, at(1000), 0.5)
     }
 
     fn failed(after: Option<Duration>) -> Reaction {
-        Reaction::Failed { status: Some(503), error: "busy".into(), after }
+        Reaction::Failed { status: Some(503), error: "busy".into(), after, kind: Failure::Broken }
     }
 
     fn retried(seconds: i64, extra_nanos: i64) -> Verdict {
@@ -202,8 +353,7 @@ mod tests {
     #[test]
     fn a_notification_is_given_up_at_its_age_or_when_the_receiver_is_gone() {
         let config = DeliveryConfig { give_up_after: Duration::from_secs(1000), ..DeliveryConfig::default() };
-        let due = Due { id: "m".into(), payload: "{}".into(), attempts: 6, created_at: at(0) };
-        let verdict = verdict(&config, &due, failed(None), at(1000), 0.5);
+        let verdict = verdict(&config, &due(6), failed(None), at(1000), 0.5);
         let error = "given up after 7 attempts: busy".to_owned();
         assert_eq!(verdict, Verdict::GiveUp { status: Some(503), error });
         let gone = Reaction::Gone { status: 410, error: "gone".into() };

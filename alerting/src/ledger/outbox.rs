@@ -1,13 +1,10 @@
 //! The outbox: what receivers still have to be told, and what they have been told.
 
-use std::{sync::Arc, time::Duration};
-
 use detect::{Alert, UnixNanos};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
-use tokio::sync::watch;
 
-use super::{Listed, Page, Reader, anomalies, rows::Conditions, store::Store};
+use super::{Listed, Page, Reader, anomalies, rows::Conditions};
 use crate::{LedgerError, Receiver, webhook};
 
 /// Anomalies that one notification names at most; the alert itself has them all.
@@ -51,6 +48,10 @@ pub struct Delivery {
     pub id: String,
     /// The receiver's name.
     pub receiver: String,
+    /// Which of its integrations: kind and number, as in `webhook/0`.
+    pub integration: String,
+    /// The receiver that was to be told, where this one is told in its place.
+    pub stands_in_for: Option<String>,
     /// The alert's episode.
     pub episode: String,
     /// `firing` or `resolved`.
@@ -100,8 +101,9 @@ impl Announcement<'_> {
         let status = webhook::status(self.alert);
         let mut added = 0;
         let mut causes = None;
-        for receiver in receivers {
-            if !self.alert.state.is_firing() && !receiver.config().send_resolved {
+        let endpoints = receivers.iter().flat_map(|r| r.integrations().iter().map(move |integration| (r, integration)));
+        for (receiver, integration) in endpoints {
+            if !self.alert.state.is_firing() && !integration.send_resolved {
                 continue;
             }
             if causes.is_none() {
@@ -110,11 +112,12 @@ impl Announcement<'_> {
             let causes = causes.as_deref().unwrap_or_default();
             let payload = webhook::payload(self.alert, receiver.name(), origin, causes);
             added += transaction.execute(
-                "INSERT INTO outbox (id, receiver, episode, announced, payload, created_at, next_attempt_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT DO NOTHING",
+                "INSERT INTO outbox (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT DO NOTHING",
                 params![
-                    notification_id(origin.tenant.as_deref(), receiver.name(), &self.alert.episode, status),
+                    notification_id(origin.tenant.as_deref(), receiver.name(), integration.key(), [&self.alert.episode, status]),
                     receiver.name(),
+                    integration.key(),
                     self.alert.episode,
                     status,
                     payload,
@@ -134,125 +137,24 @@ impl Announcement<'_> {
 
 /// The same notification gets the same id in every attempt, process and replay. A hash, since names
 /// may hold what a header may not. Two tenants may well have an episode in common, but no notification.
-fn notification_id(tenant: Option<&str>, receiver: &str, episode: &str, status: &str) -> String {
+fn notification_id(tenant: Option<&str>, receiver: &str, integration: &str, what: [&str; 2]) -> String {
+    // As it was before receivers had integrations, so that nothing is announced again.
+    let integration = Some(integration).filter(|key| *key != "webhook/0");
+    hashed([receiver].into_iter().chain(what).chain(tenant).chain(integration))
+}
+
+/// An id made of `parts`.
+pub(super) fn hashed<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    for part in [receiver, episode, status].into_iter().chain(tenant) {
+    for part in parts {
         hash.update(part.as_bytes());
         hash.update(&[0xff]);
     }
     format!("msg_{:032x}", hash.digest128())
 }
 
-/// A notification whose time has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
-    pub(crate) id: String,
-    pub(crate) payload: String,
-    pub(crate) attempts: u32,
-    pub(crate) created_at: UnixNanos,
-}
-
-/// What a receiver's worker is to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Deliver this.
-    Now(Due),
-    /// Look again after this long.
-    In(Duration),
-    /// Nothing is pending.
-    Nothing,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Delivered { status: u16 },
-    Retry { status: Option<u16>, error: String, at: UnixNanos },
-    GiveUp { status: Option<u16>, error: String },
-}
-
-/// The deliverer's handle: takes due notifications and writes down how they fared.
-#[derive(Clone, Debug)]
-pub struct Outbox {
-    store: Arc<Store>,
-}
-
-impl Outbox {
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store }
-    }
-
-    /// Hears of new notifications.
-    pub(crate) fn bell(&self) -> watch::Receiver<u64> {
-        self.store.bell()
-    }
-
-    /// The receiver's next notification, never one whose episode has an earlier one pending. A wait
-    /// longer than `longest` means that the clock was set back meanwhile, and counts as over.
-    pub(crate) fn next(&self, receiver: &str, now: UnixNanos, longest: Duration) -> Result<Next, LedgerError> {
-        const SQL: &str = "
-            SELECT id, payload, attempts, created_at, next_attempt_at FROM outbox AS this
-            WHERE receiver = ?1 AND state = 'pending' AND NOT EXISTS (
-                SELECT 1 FROM outbox AS earlier
-                WHERE earlier.receiver = ?1 AND earlier.state = 'pending'
-                    AND earlier.episode = this.episode AND earlier.row < this.row)
-            ORDER BY next_attempt_at LIMIT 1";
-        let read = |row: &Row<'_>| {
-            let created_at = UnixNanos(row.get("created_at")?);
-            let due =
-                Due { id: row.get("id")?, payload: row.get("payload")?, attempts: row.get("attempts")?, created_at };
-            Ok((due, UnixNanos(row.get("next_attempt_at")?)))
-        };
-        let first = self.store.read(|connection| Ok(connection.query_row(SQL, [receiver], read).optional()?))?;
-        Ok(match first {
-            None => Next::Nothing,
-            Some((due, at)) => match at.since(now) {
-                wait if wait.is_zero() || wait > longest => Next::Now(due),
-                wait => Next::In(wait),
-            },
-        })
-    }
-
-    /// Writes down how an attempt ended at wall time `now`.
-    pub(crate) fn settle(&self, id: &str, verdict: &Verdict, now: UnixNanos) -> Result<(), LedgerError> {
-        let (state, status, error, next) = match verdict {
-            Verdict::Delivered { status } => (DeliveryState::Delivered, Some(*status), None, None),
-            Verdict::Retry { status, error, at } => (DeliveryState::Pending, *status, Some(error), Some(at.0)),
-            Verdict::GiveUp { status, error } => (DeliveryState::Failed, *status, Some(error), None),
-        };
-        let finished = (state != DeliveryState::Pending).then_some(now.0);
-        self.store.write(|transaction| {
-            transaction.execute(
-                "UPDATE outbox SET state = ?2, attempts = attempts + 1, last_attempt_at = ?3, finished_at = ?4,
-                    last_status = ?5, last_error = coalesce(?6, last_error),
-                    next_attempt_at = coalesce(?7, next_attempt_at)
-                 WHERE id = ?1 AND state = 'pending'",
-                params![id, state.as_str(), now.0, finished, status, error, next],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// Gives up notifications recorded before `before` whose receiver is not among `known`: nobody
-    /// will ever deliver them. Returns how many.
-    pub(crate) fn give_up_orphans(
-        &self,
-        known: &[String],
-        before: UnixNanos,
-        now: UnixNanos,
-    ) -> Result<usize, LedgerError> {
-        let known = serde_json::Value::from(known).to_string();
-        self.store.write(|transaction| {
-            Ok(transaction.execute(
-                "UPDATE outbox SET state = 'failed', finished_at = ?3,
-                    last_error = 'no receiver of this name is configured'
-                 WHERE state = 'pending' AND created_at < ?2
-                    AND receiver NOT IN (SELECT value FROM json_each(?1))",
-                params![known, before.0, now.0],
-            )?)
-        })
-    }
-}
+const SELECT: &str = "SELECT row AS cursor, id, receiver, integration, stands_in_for, episode, announced, state, \
+     attempts, created_at, next_attempt_at, last_attempt_at, finished_at, last_status, last_error FROM outbox";
 
 fn read_delivery(row: &Row<'_>) -> Result<Delivery, LedgerError> {
     let name: String = row.get("state")?;
@@ -262,6 +164,8 @@ fn read_delivery(row: &Row<'_>) -> Result<Delivery, LedgerError> {
     Ok(Delivery {
         id: row.get("id")?,
         receiver: row.get("receiver")?,
+        integration: row.get("integration")?,
+        stands_in_for: row.get("stands_in_for")?,
         episode: row.get("episode")?,
         announced: row.get("announced")?,
         state,
@@ -284,9 +188,18 @@ impl Reader {
         let mut conditions = Conditions::default();
         conditions.when(filter.state.map(|state| state.as_str().to_owned()), "state = ?");
         conditions.when(filter.receiver.clone(), "receiver = ?");
-        let select = "SELECT row AS cursor, id, receiver, episode, announced, state, attempts, created_at, \
-            next_attempt_at, last_attempt_at, finished_at, last_status, last_error FROM outbox";
-        self.store.read(|connection| conditions.page(connection, select, "row", page, read_delivery))
+        self.store.read(|connection| conditions.page(connection, SELECT, "row", page, read_delivery))
+    }
+
+    /// The notification with this id.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn delivery(&self, id: &str) -> Result<Option<Delivery>, LedgerError> {
+        self.store.read(|connection| {
+            let mut statement = connection.prepare(&format!("{SELECT} WHERE id = ?"))?;
+            statement.query_and_then([id], read_delivery)?.next().transpose()
+        })
     }
 
     /// The body that was, or will be, sent for a notification.

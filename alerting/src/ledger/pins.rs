@@ -31,7 +31,7 @@ pub struct ServicePin {
 /// on a thread that may block.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
 }
 
 impl Operator {

@@ -14,7 +14,8 @@ use crate::LedgerError;
 const APPLICATION_ID: i64 = 0x4245_4c57;
 
 /// Step `i` brings a file from schema `i` to `i + 1`. Steps that were released are never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE anomalies (
         row INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -114,7 +115,33 @@ const MIGRATIONS: &[&str] = &["
         expires_at INTEGER NOT NULL,
         body TEXT NOT NULL
     ) STRICT;
-"];
+",
+    ENDPOINTS,
+];
+
+/// Receivers have integrations, each of which is told by itself. What was called `name/1` was the second webhook
+/// of `name`.
+const ENDPOINTS: &str = "
+    ALTER TABLE outbox ADD COLUMN integration TEXT NOT NULL DEFAULT 'webhook/0';
+    ALTER TABLE outbox ADD COLUMN retried_from INTEGER;
+    ALTER TABLE outbox ADD COLUMN stands_in_for TEXT;
+    ALTER TABLE outbox ADD COLUMN handed_over INTEGER NOT NULL DEFAULT 0;
+    UPDATE outbox SET
+        integration = 'webhook/' || substr(receiver, -1), receiver = substr(receiver, 1, length(receiver) - 2)
+        WHERE receiver GLOB '?*/[1-9]';
+    DROP INDEX outbox_due;
+    DROP INDEX outbox_in_order;
+    CREATE INDEX outbox_due ON outbox (receiver, integration, next_attempt_at) WHERE state = 'pending';
+    CREATE INDEX outbox_threads ON outbox (receiver, integration, episode, row);
+    CREATE INDEX outbox_stuck ON outbox (receiver, integration, row) WHERE handed_over = 0 AND state != 'delivered';
+    CREATE TABLE endpoints (
+        receiver TEXT NOT NULL,
+        integration TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        disabled_at INTEGER,
+        PRIMARY KEY (receiver, integration)
+    ) STRICT;
+";
 
 /// Brings the file to the newest schema, each step in one transaction.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
@@ -146,4 +173,16 @@ fn claim(connection: &Connection, path: &Path, version: i64) -> Result<(), Ledge
     }
     let reason = format!("it is an SQLite database of another program (application id {application})");
     Err(LedgerError::NotALedger { path: path.to_owned(), reason })
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::{APPLICATION_ID, Connection, MIGRATIONS};
+
+    /// Gives an empty file the first schema.
+    pub(in super::super) fn as_version_1(connection: &Connection) {
+        connection.execute_batch(MIGRATIONS[0]).expect("is SQL");
+        connection.pragma_update(None, "application_id", APPLICATION_ID).expect("writes");
+        connection.pragma_update(None, "user_version", 1).expect("writes");
+    }
 }

@@ -6,23 +6,23 @@ use tempfile::TempDir;
 use super::*;
 use crate::testing::{Later, alert, anomaly, at, became_pending, ended, fired, level, opened, resolved, withdrawn};
 
-struct Fixture {
+pub(super) struct Fixture {
     directory: TempDir,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory for the test");
         let ledger = Ledger::open(directory.path().join("ledger.db")).expect("opens");
         Self { directory, ledger }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.directory.path().join("ledger.db")
     }
 
-    fn record(&mut self, decisions: &[Decision]) -> Recorded {
+    pub(super) fn record(&mut self, decisions: &[Decision]) -> Recorded {
         self.ledger.record(decisions, &[receiver("ops")]).expect("records")
     }
 
@@ -35,7 +35,7 @@ impl Fixture {
         Self { directory, ledger }
     }
 
-    fn deliveries(&self) -> Vec<Delivery> {
+    pub(super) fn deliveries(&self) -> Vec<Delivery> {
         let page = Page { order: Order::Ascending, ..Page::default() };
         self.ledger.reader().deliveries(&DeliveryFilter::default(), page).expect("reads").items
     }
@@ -45,7 +45,7 @@ impl Fixture {
     }
 }
 
-fn receiver(name: &str) -> Receiver {
+pub(super) fn receiver(name: &str) -> Receiver {
     Receiver::webhook(name, "http://127.0.0.1:9/hook").expect("is valid")
 }
 
@@ -97,7 +97,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let file = rusqlite::Connection::open(&path).expect("opens");
     file.pragma_update(None, "user_version", 99).expect("writes");
     let error = open_error(&path).to_string();
-    assert!(error.contains("schema 99, this version knows schemas up to 1"), "{error}");
+    assert!(error.contains("schema 99, this version knows schemas up to 2"), "{error}");
     let version: i64 = file.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("reads");
     assert_eq!(version, 99);
 }
@@ -449,7 +449,8 @@ fn pruning_deletes_what_is_over_and_nothing_else() {
     fixture.record(&[fired("e1"), resolved("e1"), fired("e2"), level(None, Level::FullService, Level::CacheOnly, 5)]);
     let outbox = fixture.ledger.outbox();
     let first = fixture.deliveries()[0].id.clone();
-    outbox.settle(&first, &Verdict::Delivered { status: 200 }, at(150)).expect("writes");
+    let verdict = Verdict::Delivered { status: Some(200) };
+    outbox.settle(&[endpoints::tests::settlement(&first, verdict, at(150))]).expect("writes");
     let pruned = fixture.ledger.prune(at(1000)).expect("prunes");
     assert_eq!(pruned, Pruned { anomalies: 1, alerts: 1, deliveries: 1, levels: 1, more: false });
     assert_eq!(fixture.seqs(&AnomalyFilter::default(), Page::default()), [3, 2]);
@@ -476,49 +477,6 @@ fn pruning_works_in_bounded_steps() {
         }
     }
     assert_eq!(deleted, [1000, 1000, 824]);
-}
-
-#[test]
-fn the_next_notification_is_due_by_time_and_in_order_within_its_episode() {
-    let mut fixture = Fixture::new();
-    fixture.record(&[fired("e1"), resolved("e1"), fired("e2")]);
-    let (outbox, deliveries) = (fixture.ledger.outbox(), fixture.deliveries());
-    let longest = std::time::Duration::from_hours(1);
-    let now = deliveries[0].created_at;
-    let next = |now| outbox.next("ops", now, longest).expect("reads");
-    let retry = |at| Verdict::Retry { status: Some(500), error: "busy".into(), at };
-    let later = now.plus(std::time::Duration::from_secs(60));
-    outbox.settle(&deliveries[0].id, &retry(later), now).expect("writes");
-    assert!(matches!(next(now), Next::Now(due) if due.id == deliveries[2].id));
-    outbox.settle(&deliveries[2].id, &Verdict::GiveUp { status: None, error: "no".into() }, now).expect("writes");
-    // The end of e1 was due before its beginning, which still comes first.
-    assert_eq!(next(now), Next::In(std::time::Duration::from_secs(60)));
-    assert!(matches!(next(later), Next::Now(due) if due.id == deliveries[0].id && due.attempts == 1));
-    // A clock set back by a day does not hold the notification back for a day.
-    assert!(matches!(next(now.minus(std::time::Duration::from_hours(24))), Next::Now(_)));
-    outbox.settle(&deliveries[0].id, &Verdict::Delivered { status: 204 }, later).expect("writes");
-    assert!(matches!(next(later), Next::Now(due) if due.id == deliveries[1].id));
-    let states: Vec<_> = fixture.deliveries().iter().map(|d| (d.state, d.attempts, d.last_status)).collect();
-    use DeliveryState::{Delivered, Failed, Pending};
-    assert_eq!(states, [(Delivered, 2, Some(204)), (Pending, 0, None), (Failed, 1, None)]);
-    let filter = DeliveryFilter { state: Some(Failed), receiver: Some("ops".into()) };
-    let failed = fixture.ledger.reader().deliveries(&filter, Page::default()).expect("reads").items;
-    assert_eq!(failed.iter().map(|d| d.last_error.as_deref()).collect::<Vec<_>>(), [Some("no")]);
-    assert_eq!(fixture.ledger.reader().delivery_count(Pending).expect("reads"), 1);
-}
-
-#[test]
-fn only_old_notifications_without_a_receiver_are_given_up() {
-    let mut fixture = Fixture::new();
-    fixture.ledger.record(&[fired("e1")], &[receiver("gone"), receiver("ops")]).expect("records");
-    let outbox = fixture.ledger.outbox();
-    let known = ["ops".to_owned()];
-    let now = clock::now();
-    assert_eq!(outbox.give_up_orphans(&known, at(5), now).expect("writes"), 0);
-    let later = now.plus(std::time::Duration::from_secs(1));
-    assert_eq!(outbox.give_up_orphans(&known, later, later).expect("writes"), 1);
-    let states: Vec<_> = fixture.deliveries().into_iter().map(|d| (d.receiver, d.state)).collect();
-    assert_eq!(states, [("gone".to_owned(), DeliveryState::Failed), ("ops".to_owned(), DeliveryState::Pending)]);
 }
 
 #[tokio::test]

@@ -1,0 +1,231 @@
+//! The places that take notifications, each in its own form.
+//!
+//! What stands in the outbox is Alertmanager's message (`webhook.rs`), the same for all; each integration
+//! makes its own body of it when it is sent, so that what was written down before a configuration changed is
+//! sent as the new one says. Here are no templates: each form is fixed, fits its vendor's limits, and has
+//! everything that came from telemetry escaped.
+
+mod alertmanager;
+mod email;
+mod file;
+mod message;
+mod pagerduty;
+mod slack;
+mod teams;
+mod text;
+mod webhook;
+
+use std::time::Duration;
+
+pub use self::{
+    alertmanager::Alertmanager,
+    email::{Email, MailAuth, Smarthost, TlsMode},
+    file::FileSink,
+    pagerduty::PagerDuty,
+    slack::Slack,
+    teams::Teams,
+    webhook::{SigningKey, Webhook},
+};
+pub(crate) use self::{
+    email::Mail,
+    message::{Message, test_message},
+};
+use crate::{Redactor, WebhookUrl};
+
+/// One of a receiver's places.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Integration {
+    key: String,
+    /// Whether it is told that an alert is over. Default as Alertmanager's: not Slack, not mail.
+    pub send_resolved: bool,
+    /// Longest time for one attempt, from connecting to the end of the answer; 10 ms to 5 min. What is
+    /// waited in fact follows from how fast the place answers, and is never longer. Default 15 s.
+    pub timeout: Duration,
+    target: Target,
+}
+
+/// Where notifications go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// An HTTP endpoint of one's own.
+    Webhook(Webhook),
+    /// A peer of an Alertmanager cluster.
+    Alertmanager(Alertmanager),
+    /// Slack.
+    Slack(Slack),
+    /// `PagerDuty`.
+    PagerDuty(PagerDuty),
+    /// Microsoft Teams.
+    Teams(Teams),
+    /// A mailbox.
+    Email(Email),
+    /// A file, or standard output.
+    File(FileSink),
+}
+
+/// A notification in the form in which it is sent.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Http(HttpRequest),
+    Mail(Box<Mail>),
+    Line(String),
+    /// There is nothing to tell this place.
+    Nothing,
+}
+
+/// A POST.
+#[derive(Debug)]
+pub(crate) struct HttpRequest {
+    pub(crate) url: WebhookUrl,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+}
+
+/// What is to be sent, and when it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending<'a> {
+    /// The notification's id.
+    pub(crate) id: &'a str,
+    /// What its messages have in common: they are about the same, and come in order.
+    pub(crate) thread: &'a str,
+    /// Alertmanager's message.
+    pub(crate) payload: &'a str,
+    /// Wall time in seconds since 1970.
+    pub(crate) at: i64,
+}
+
+/// What an answer means to those who know the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// What its status says.
+    Plain,
+    /// It did not take it, whatever the status says; it may later.
+    Failed(String),
+    /// It did not take it because too much was sent.
+    TooFast(String),
+    /// It will never take this notification, but may take others.
+    Refused,
+}
+
+impl Integration {
+    const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(5);
+
+    /// An integration of a receiver, in which `key` tells it from the others: its kind and number, as in
+    /// `webhook/0`.
+    #[must_use]
+    pub fn new(key: &str, target: Target) -> Self {
+        let send_resolved = !matches!(target, Target::Slack(_) | Target::Email(_));
+        Self { key: key.to_owned(), send_resolved, timeout: Duration::from_secs(15), target }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if Self::TIMEOUTS.contains(&self.timeout) {
+            return Ok(());
+        }
+        Err(format!("timeout: expected 10 ms to 5 min, got {:?}", self.timeout))
+    }
+
+    /// What tells it from its receiver's others.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where notifications go.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+impl Target {
+    /// The notification as this place takes it.
+    pub(crate) fn render(&self, sending: &Sending<'_>) -> Result<Outgoing, String> {
+        match self {
+            Self::Webhook(webhook) => webhook.render(sending).map(Outgoing::Http),
+            Self::Alertmanager(peer) => Ok(peer.render(&[read(sending.payload)?], sending.at)),
+            Self::Slack(slack) => Ok(Outgoing::Http(slack.render(&read(sending.payload)?))),
+            Self::PagerDuty(service) => Ok(Outgoing::Http(service.render(&read(sending.payload)?, sending.thread))),
+            Self::Teams(teams) => Ok(Outgoing::Http(teams.render(&read(sending.payload)?))),
+            Self::Email(email) => {
+                email.render(&read(sending.payload)?, sending).map(|mail| Outgoing::Mail(Box::new(mail)))
+            }
+            Self::File(_) => Ok(Outgoing::Line(file::line(sending))),
+        }
+    }
+
+    /// What the answer means, beyond its status.
+    pub(crate) fn read_answer(&self, status: u16, body: &str) -> Meaning {
+        match self {
+            Self::Slack(slack) => slack.read_answer(status, body),
+            Self::Teams(_) => teams::read_answer(status, body),
+            Self::PagerDuty(_) if status == 400 => Meaning::Refused,
+            _ => Meaning::Plain,
+        }
+    }
+
+    /// How often it may be told something: so many times in so long, all of which hold.
+    pub(crate) fn rates(&self) -> &'static [(usize, Duration)] {
+        match self {
+            Self::Slack(_) => slack::RATES,
+            Self::Teams(_) => teams::RATES,
+            _ => &[],
+        }
+    }
+
+    /// Notifications that may be on their way to it at the same time.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        match self {
+            Self::Webhook(_) | Self::Alertmanager(_) => 64,
+            Self::PagerDuty(_) => 4,
+            Self::Slack(_) | Self::Teams(_) | Self::Email(_) | Self::File(_) => 1,
+        }
+    }
+
+    /// Blacks out its secrets.
+    #[must_use]
+    pub fn redactor(&self) -> Redactor {
+        let none = Redactor::default();
+        match self {
+            Self::Webhook(w) => {
+                none.url(&w.url).secrets(&w.authorization).secrets(w.signing_keys.iter().map(SigningKey::secret))
+            }
+            Self::Alertmanager(peer) => none.url(&peer.url).secrets(&peer.authorization),
+            Self::Slack(slack) => none.url(&slack.url).secrets(&slack.token),
+            Self::PagerDuty(service) => none.url(&service.url).secrets([&service.routing_key]),
+            Self::Teams(teams) => none.url(&teams.url),
+            Self::Email(email) => none.secrets(email.auth.as_ref().map(|auth| &auth.password)),
+            Self::File(_) => none,
+        }
+    }
+
+    /// Where an HTTP integration sends to.
+    #[must_use]
+    pub fn url(&self) -> Option<&WebhookUrl> {
+        match self {
+            Self::Webhook(w) => Some(&w.url),
+            Self::Alertmanager(peer) => Some(&peer.url),
+            Self::Slack(slack) => Some(&slack.url),
+            Self::PagerDuty(service) => Some(&service.url),
+            Self::Teams(teams) => Some(&teams.url),
+            Self::Email(_) | Self::File(_) => None,
+        }
+    }
+
+    /// Changes when the place does, and says nothing about it.
+    pub(crate) fn digest(&self) -> String {
+        let place = match self {
+            Self::Email(email) => format!("{:?} {:?}", email.smarthost, email.to),
+            Self::File(sink) => format!("{sink:?}"),
+            _ => self.url().map(|url| url.as_url().to_string()).unwrap_or_default(),
+        };
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(place.as_bytes()))
+    }
+}
+
+fn read(payload: &str) -> Result<Message, String> {
+    serde_json::from_str(payload).map_err(|error| format!("the message in the outbox cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

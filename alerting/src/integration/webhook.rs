@@ -1,0 +1,95 @@
+//! An HTTP endpoint of one's own: Alertmanager's body under the headers of Standard Webhooks.
+//!
+//! Source of the headers and the signature: the Standard Webhooks specification, 1.0.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ring::hmac;
+
+use super::{HttpRequest, Sending};
+use crate::{Secret, WebhookUrl};
+
+/// Takes notifications by POST.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// Where to.
+    pub url: WebhookUrl,
+    /// The header `authorization`, whole.
+    pub authorization: Option<Secret>,
+    /// Keys that bodies are signed with, each for itself: while one is replaced there are two. Without
+    /// any there is no signature.
+    pub signing_keys: Vec<SigningKey>,
+    /// Alerts in one message; further ones are left out and counted in `truncatedAlerts`. 0 is no limit.
+    /// Default 0.
+    pub max_alerts: usize,
+}
+
+/// A key for HMAC-SHA256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKey {
+    secret: Secret,
+    key: Secret,
+}
+
+impl SigningKey {
+    const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+    /// From its Standard Webhooks form: `whsec_` and 24 to 64 bytes in base64.
+    ///
+    /// # Errors
+    /// What is wrong with it, without repeating it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let encoded = text.strip_prefix("whsec_").ok_or("expected whsec_ and base64")?;
+        let bytes = STANDARD.decode(encoded).map_err(|_| "expected base64 behind whsec_")?;
+        if !Self::BYTES.contains(&bytes.len()) {
+            return Err(format!("expected a key of 24 to 64 bytes, got {}", bytes.len()));
+        }
+        Ok(Self { secret: Secret::new(text), key: Secret::new(encoded) })
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        // The part behind the prefix: blacking it out blacks out the whole.
+        &self.key
+    }
+
+    fn sign(&self, signed: &[u8]) -> String {
+        let key = STANDARD.decode(self.key.reveal()).expect("was decoded when it was read");
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), signed);
+        format!("v1,{}", STANDARD.encode(tag))
+    }
+}
+
+impl Webhook {
+    /// An endpoint without a signature.
+    #[must_use]
+    pub fn to(url: WebhookUrl) -> Self {
+        Self { url, authorization: None, signing_keys: Vec::new(), max_alerts: 0 }
+    }
+
+    pub(super) fn render(&self, sending: &Sending<'_>) -> Result<HttpRequest, String> {
+        let body = if self.max_alerts == 0 { sending.payload.to_owned() } else { self.shortened(sending.payload)? };
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("webhook-id", sending.id.to_owned()),
+            ("webhook-timestamp", sending.at.to_string()),
+        ];
+        if !self.signing_keys.is_empty() {
+            let signed = format!("{}.{}.{body}", sending.id, sending.at);
+            let signatures: Vec<String> = self.signing_keys.iter().map(|key| key.sign(signed.as_bytes())).collect();
+            headers.push(("webhook-signature", signatures.join(" ")));
+        }
+        headers.extend(self.authorization.as_ref().map(|value| ("authorization", value.reveal().to_owned())));
+        Ok(HttpRequest { url: self.url.clone(), headers, body })
+    }
+
+    fn shortened(&self, payload: &str) -> Result<String, String> {
+        let mut message: serde_json::Value = serde_json::from_str(payload).map_err(|error| error.to_string())?;
+        let Some(alerts) = message["alerts"].as_array_mut() else { return Ok(payload.to_owned()) };
+        let more = alerts.len().saturating_sub(self.max_alerts);
+        if more == 0 {
+            return Ok(payload.to_owned());
+        }
+        alerts.truncate(self.max_alerts);
+        message["truncatedAlerts"] = (message["truncatedAlerts"].as_u64().unwrap_or(0) + more as u64).into();
+        Ok(message.to_string())
+    }
+}

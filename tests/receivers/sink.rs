@@ -1,0 +1,124 @@
+//! A receiver that does as it is told: any status, any body, any place to go on to.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::mpsc};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What it answers.
+#[derive(Clone, Debug)]
+struct Script {
+    status: u16,
+    body: String,
+    location: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Shared {
+    script: Arc<Mutex<Script>>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// What it was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> String {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("is JSON")
+    }
+}
+
+/// Listens until the test ends.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    address: SocketAddr,
+    script: Arc<Mutex<Script>>,
+    requests: mpsc::UnboundedReceiver<Request>,
+}
+
+impl Sink {
+    /// On a free port, answering `status`.
+    pub(crate) async fn listen(status: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let script = Arc::new(Mutex::new(Script { status, body: "said".into(), location: None }));
+        let (sender, requests) = mpsc::unbounded_channel();
+        let shared = Shared { script: Arc::clone(&script), requests: sender };
+        let router = Router::new().fallback(take).with_state(shared);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, script, requests }
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers `status` from now on.
+    pub(crate) fn answer(&self, status: u16) {
+        self.script().status = status;
+    }
+
+    /// Answers with this body from now on.
+    pub(crate) fn say(&self, body: &str) {
+        self.script().body = body.to_owned();
+    }
+
+    /// Leads there from now on.
+    pub(crate) fn redirect(&self, location: &str) {
+        self.script().location = Some(location.to_owned());
+    }
+
+    /// `http://host:port`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The next request.
+    pub(crate) async fn request(&mut self) -> Request {
+        let next = tokio::time::timeout(PATIENCE, self.requests.recv()).await;
+        next.expect("a request comes in time").expect("the sink lives")
+    }
+
+    /// Whether nothing has come since.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+}
+
+async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let _ = shared.requests.send(Request { headers, body });
+    let Script { status, body, location } = shared.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let status = StatusCode::from_u16(status).expect("the test names a status");
+    let mut response = (status, body).into_response();
+    if let Some(location) = location.and_then(|location| location.parse().ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
