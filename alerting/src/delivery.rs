@@ -36,7 +36,7 @@ pub use self::{
     test::{TestOutcome, notify_test},
 };
 use crate::{
-    Backoff, DeliveryError, Integration, Outbox, Receiver, Target,
+    Backoff, DeliveryError, Dispatcher, Integration, Outbox, Receiver, Target,
     ledger::{Endpoint, StandIn},
 };
 
@@ -184,6 +184,11 @@ impl Deliverer {
         }
         workers.spawn(sweep_orphans(outbox.clone(), known, config.give_up_after, Arc::clone(&counters), stopped));
         Ok(Self { workers, stop, counters })
+    }
+
+    /// Lets `dispatcher` tell groups when their time has come, for as long as delivery runs.
+    pub fn dispatch(&mut self, dispatcher: Dispatcher) {
+        self.workers.spawn(dispatcher.run(self.stop.subscribe()));
     }
 
     /// What delivery has done so far; stays readable after a shutdown.

@@ -66,6 +66,14 @@ pub enum LedgerError {
         /// What was given.
         actual: String,
     },
+    /// A silence that is not allowed.
+    #[error("{field}: {reason}")]
+    Silence {
+        /// The field at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A question was dropped because the runtime is shutting down.
     #[error("ledger: the question was dropped, the service is shutting down")]
     Interrupted,

@@ -7,17 +7,21 @@
 //! Four handles share the file: [`Ledger`] belongs to the pipeline and records; [`Reader`] answers
 //! questions; [`Operator`] writes what people decide; [`Outbox`] is the deliverer's.
 
+mod acknowledgements;
 mod alerts;
 mod anomalies;
 mod body;
 mod check;
 mod endpoints;
+mod groups;
 mod heartbeat;
 mod levels;
 mod outbox;
 mod pins;
 mod rows;
 mod schema;
+mod shown;
+mod silences;
 mod store;
 
 use std::{path::Path, sync::Arc};
@@ -26,24 +30,31 @@ use detect::{Decision, UnixNanos};
 use rusqlite::Transaction;
 
 pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verdict};
-use self::store::Store;
+use self::groups::Desk;
+pub(crate) use self::store::Store;
 pub use self::{
+    acknowledgements::Acknowledgement,
     alerts::{AlertFilter, Transition},
     anomalies::{AnomalyFilter, AnomalyState},
     endpoints::{Outbox, Replay},
+    groups::Muted,
     heartbeat::Heartbeat,
     levels::LevelFilter,
     outbox::{Delivery, DeliveryFilter, DeliveryState},
     pins::{Operator, ServicePin},
     rows::{Listed, Order, Page},
+    shown::{ShownAlert, ShownGroup},
+    silences::{Silence, SilenceSpec, SilenceState},
 };
-use crate::{LedgerError, Receiver, clock, webhook::Origin};
+use crate::{LedgerError, Receiver, clock, dispatcher::Dispatcher, route::Routing, webhook::Origin};
 
 /// The pipeline's handle: the only one that records decisions.
 #[derive(Debug)]
 pub struct Ledger {
     store: Arc<Store>,
     origin: Origin,
+    /// `None` tells everybody everything.
+    routing: Option<Routing>,
 }
 
 /// What [`Ledger::record`] wrote. Decisions that were recorded before do not count.
@@ -87,7 +98,8 @@ impl Ledger {
     /// [`LedgerError::NewerSchema`], each with the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let store = Arc::new(Store::open(path.as_ref())?);
-        Ok(Self { store, origin: Origin { external_url: "http://127.0.0.1:4320".to_owned(), tenant: None } })
+        let origin = Origin { external_url: "http://127.0.0.1:4320".to_owned(), tenant: None };
+        Ok(Self { store, origin, routing: None })
     }
 
     /// What is wrong with the ledger at `path`, in SQLite's words; `None` for a sound one, or where there
@@ -115,13 +127,33 @@ impl Ledger {
         self
     }
 
-    /// Writes `decisions`, and one notification per receiver for each announced transition among
-    /// them, in one transaction. When it returns, all of it survives the loss of power.
+    /// From now on alerts go to `receivers` as `routing` says; those that fire are placed anew. Without it every
+    /// receiver is told of every alert, by itself and at once.
+    ///
+    /// # Errors
+    /// [`LedgerError::Row`] or [`LedgerError::Sqlite`]; nothing has changed then.
+    pub fn route(&mut self, routing: Routing, receivers: &[Receiver]) -> Result<(), LedgerError> {
+        let desk = Desk { store: &self.store, routing: &routing, receivers, origin: &self.origin, now: clock::now() };
+        self.store.write(|transaction| desk.replace_all(transaction))?;
+        self.routing = Some(routing);
+        self.store.replan();
+        Ok(())
+    }
+
+    /// What tells groups when their time has come, once alerts are routed.
+    #[must_use]
+    pub fn dispatcher(&self, receivers: Vec<Receiver>) -> Dispatcher {
+        let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&receivers));
+        Dispatcher { store: Arc::clone(&self.store), origin: self.origin.clone(), routing, receivers }
+    }
+
+    /// Writes `decisions`, places the alerts among them that began or ceased to fire in their groups, and adds the
+    /// notifications of the groups that are due, in one transaction. When it returns, all of it survives the loss of
+    /// power.
     ///
     /// Recording the same decisions again, in whole or in part, changes nothing and announces nothing:
-    /// an anomaly never goes back to an earlier state, a transition is known by its episode, states
-    /// and time, and a notification by receiver, episode and announced state. This holds as long as
-    /// they have not been pruned.
+    /// an anomaly never goes back to an earlier state, and a transition is known by its episode, states
+    /// and time. This holds as long as they have not been pruned.
     ///
     /// # Errors
     /// [`LedgerError::Sqlite`]; nothing was written then, and the same call may be repeated.
@@ -133,6 +165,9 @@ impl Ledger {
         if recorded.notifications > 0 {
             self.store.ring();
         }
+        if recorded.transitions > 0 {
+            self.store.replan();
+        }
         Ok(recorded)
     }
 
@@ -142,7 +177,15 @@ impl Ledger {
         decisions: &[Decision],
         receivers: &[Receiver],
     ) -> Result<Recorded, LedgerError> {
-        let now = clock::now();
+        let everybody;
+        let routing = match &self.routing {
+            Some(routing) => routing,
+            None => {
+                everybody = Routing::to_all(receivers);
+                &everybody
+            }
+        };
+        let desk = Desk { store: &self.store, routing, receivers, origin: &self.origin, now: clock::now() };
         let mut recorded = Recorded::default();
         // Anomalies first: notifications quote them, wherever in the batch they stand.
         for decision in decisions {
@@ -158,11 +201,17 @@ impl Ledger {
                     let is_new = alerts::save(transaction, transition)?;
                     recorded.transitions += usize::from(is_new);
                     if is_new && transition.is_announced() {
-                        let announcement = outbox::Announcement { alert: &transition.alert, now };
-                        recorded.notifications += announcement.enqueue(transaction, receivers, &self.origin)?;
+                        desk.place(transaction, &transition.alert)?;
+                        // What began and ended meanwhile is told of both.
+                        if routing.is_at_once() {
+                            recorded.notifications += desk.flush(transaction)?;
+                        }
                     }
                 }
             }
+        }
+        if recorded.transitions > 0 {
+            recorded.notifications += desk.flush(transaction)?;
         }
         Ok(recorded)
     }
@@ -181,7 +230,7 @@ impl Ledger {
                 format!("DELETE FROM {table} WHERE row IN (SELECT row FROM {table} WHERE {condition} LIMIT {batch})");
             transaction.execute(&sql, [before.0])
         };
-        self.store.write(|transaction| {
+        let pruned = self.store.write(|transaction| {
             let mut pruned = Pruned {
                 anomalies: delete(transaction, "anomalies", "ends_at IS NOT NULL AND ends_at < ?")?,
                 alerts: delete(transaction, "alerts", "state = 'resolved' AND resolved_at < ?")?,
@@ -190,10 +239,19 @@ impl Ledger {
                 more: false,
             };
             transaction.execute("DELETE FROM pins WHERE expires_at < ?", [before.0])?;
+            transaction.execute("DELETE FROM silences WHERE ends_at < ?", [before.0])?;
             let counts = [pruned.anomalies, pruned.alerts, pruned.deliveries, pruned.levels];
             pruned.more = counts.contains(&Self::PRUNE_BATCH);
             Ok(pruned)
-        })
+        })?;
+        self.store.silences_mut().forget(before);
+        Ok(pruned)
+    }
+
+    /// Where its notifications say that they come from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin.clone()
     }
 
     /// A handle that answers questions.

@@ -11,10 +11,14 @@
 mod backoff;
 mod clock;
 mod delivery;
+mod dispatcher;
 mod error;
 mod integration;
+mod interval;
 mod ledger;
+mod matcher;
 mod receiver;
+mod route;
 pub mod runbook;
 #[cfg(test)]
 mod testing;
@@ -22,13 +26,19 @@ mod webhook;
 
 pub use backoff::Backoff;
 pub use delivery::{Counters, Deliverer, DeliveryConfig, Destinations, TestOutcome, notify_test};
+pub use dispatcher::Dispatcher;
 pub use error::{DeliveryError, LedgerError, ReceiverError};
 pub use integration::{
     Alertmanager, Email, FileSink, Integration, MailAuth, PagerDuty, SigningKey, Slack, Smarthost, Target, Teams,
     TlsMode, Webhook,
 };
+pub use interval::TimeInterval;
 pub use ledger::{
-    AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Heartbeat, Ledger, LevelFilter,
-    Listed, Operator, Order, Outbox, Page, Pruned, Reader, Recorded, Replay, ServicePin, Transition,
+    Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Heartbeat,
+    Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page, Pruned, Reader, Recorded, Replay, ServicePin,
+    ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
 };
+pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};
 pub use receiver::{Fallback, Receiver, Redactor, Secret, WebhookUrl};
+pub use route::{GroupBy, InhibitRule, Route, Routing};
+pub use webhook::Origin;

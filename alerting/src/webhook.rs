@@ -4,9 +4,7 @@
 //! A tenant other than the default one is a label `tenant` of its alerts, as external labels of Prometheus
 //! are: receivers route, group and recognise by labels.
 //!
-//! Each notification tells of one transition of one alert: a group of one, which is valid version 4.
-//! Grouping several alerts into one notification is a later step and changes only how many alerts a
-//! message holds.
+//! A notification tells of a group of alerts: those that fire, and those that have ceased to since it was told last.
 
 use chrono::{DateTime, SecondsFormat};
 use detect::{Alert, Labels, Level, UnixNanos};
@@ -22,7 +20,7 @@ const SENT_TENANT: &str = "exported_tenant";
 
 /// Where notifications come from.
 #[derive(Clone, Debug)]
-pub(crate) struct Origin {
+pub struct Origin {
     /// This service as receivers reach it.
     pub(crate) external_url: String,
     /// Whose alerts they are; `None` for the default tenant's.
@@ -31,14 +29,20 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// An alert's labels as a receiver is told of them.
-    fn labels(&self, alert: &Alert) -> Labels {
+    pub(crate) fn labels(&self, alert: &Alert) -> Labels {
         let Some(tenant) = &self.tenant else { return alert.labels.clone() };
         let sent = alert.labels.get(TENANT).unwrap_or_default();
         let moved = if sent.is_empty() { alert.labels.clone() } else { alert.labels.with(SENT_TENANT, sent) };
         moved.with(TENANT, tenant)
     }
 
-    /// What tells one alert from all others: receivers do not expect two tenants' to be the same.
+    /// What tells an alert from all others, and its labels as receivers are told of them.
+    pub(crate) fn identity(&self, alert: &Alert) -> (String, Labels) {
+        let labels = self.labels(alert);
+        (self.fingerprint(alert, &labels), labels)
+    }
+
+    /// Receivers do not expect two tenants' to be the same.
     fn fingerprint(&self, alert: &Alert, labels: &Labels) -> String {
         match self.tenant {
             None => alert.fingerprint.clone(),
@@ -56,20 +60,31 @@ pub(crate) struct Cause {
     pub(crate) explanation: Option<String>,
 }
 
+/// One notification: alerts of a group, and what is behind each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) receiver: &'a str,
+    pub(crate) group_key: &'a str,
+    pub(crate) group_labels: &'a Labels,
+    /// At least one.
+    pub(crate) alerts: &'a [&'a (&'a Alert, Vec<Cause>)],
+    pub(crate) origin: &'a Origin,
+}
+
 /// Fields in Alertmanager's order, so that payloads can be compared side by side.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Message<'a> {
+struct Wire<'a> {
     receiver: &'a str,
     status: &'static str,
-    alerts: [Entry<'a>; 1],
+    alerts: Vec<Entry<'a>>,
     group_labels: &'a Labels,
-    common_labels: &'a Labels,
-    common_annotations: &'a Labels,
+    common_labels: Labels,
+    common_annotations: Labels,
     #[serde(rename = "externalURL")]
     external_url: &'a str,
     version: &'static str,
-    group_key: String,
+    group_key: &'a str,
     truncated_alerts: u32,
 }
 
@@ -77,7 +92,7 @@ struct Message<'a> {
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
     status: &'static str,
-    labels: &'a Labels,
+    labels: Labels,
     annotations: &'a Labels,
     starts_at: String,
     ends_at: String,
@@ -102,33 +117,48 @@ struct Extra<'a> {
 }
 
 /// The word that a receiver is told for where an alert is.
-pub(crate) fn status(alert: &Alert) -> &'static str {
+fn status(alert: &Alert) -> &'static str {
     if alert.state.is_firing() { "firing" } else { "resolved" }
 }
 
-/// The payload for `receiver` about one alert that began or ceased to fire.
-pub(crate) fn payload(alert: &Alert, receiver: &str, origin: &Origin, causes: &[Cause]) -> String {
-    let labels = origin.labels(alert);
-    let is_of_tenant = origin.tenant.is_some();
-    let group_labels =
-        labels.filtered(|name| matches!(name, "alertname" | "service") || (is_of_tenant && name == TENANT));
-    let message = Message {
-        receiver,
-        status: status(alert),
-        alerts: [entry(alert, &labels, origin, causes)],
-        group_labels: &group_labels,
-        common_labels: &labels,
-        common_annotations: &alert.annotations,
-        external_url: &origin.external_url,
-        version: "4",
-        group_key: format!("{{}}:{group_labels}"),
-        truncated_alerts: 0,
-    };
-    serde_json::to_string(&message).expect("strings and numbers under fixed names always serialise")
+impl Message<'_> {
+    /// `firing` while one of its alerts does.
+    pub(crate) fn status(&self) -> &'static str {
+        if self.alerts.iter().any(|(alert, _)| alert.state.is_firing()) { "firing" } else { "resolved" }
+    }
+
+    /// The payload.
+    pub(crate) fn to_json(self) -> String {
+        let Self { receiver, group_key, group_labels, alerts, origin } = self;
+        let entries: Vec<Entry<'_>> = alerts.iter().map(|(alert, causes)| entry(alert, origin, causes)).collect();
+        let message = Wire {
+            receiver,
+            status: self.status(),
+            group_labels,
+            common_labels: common(entries.iter().map(|entry| &entry.labels)),
+            common_annotations: common(entries.iter().map(|entry| entry.annotations)),
+            alerts: entries,
+            external_url: &origin.external_url,
+            version: "4",
+            group_key,
+            truncated_alerts: 0,
+        };
+        serde_json::to_string(&message).expect("strings and numbers under fixed names always serialise")
+    }
 }
 
-fn entry<'a>(alert: &'a Alert, labels: &'a Labels, origin: &'a Origin, causes: &'a [Cause]) -> Entry<'a> {
+/// What all of them have alike.
+fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
+    let first = all.next().cloned().unwrap_or_default();
+    all.fold(first, |common, next| {
+        let kept = common.filtered(|name| common.get(name) == next.get(name));
+        kept
+    })
+}
+
+fn entry<'a>(alert: &'a Alert, origin: &'a Origin, causes: &'a [Cause]) -> Entry<'a> {
     let ended = alert.resolved_at.filter(|_| !alert.state.is_firing());
+    let (fingerprint, labels) = origin.identity(alert);
     Entry {
         status: status(alert),
         labels,
@@ -136,7 +166,7 @@ fn entry<'a>(alert: &'a Alert, labels: &'a Labels, origin: &'a Origin, causes: &
         starts_at: rfc3339(alert.fired_at.unwrap_or(alert.active_at)),
         ends_at: ended.map_or_else(|| NOT_ENDED.to_owned(), rfc3339),
         generator_url: generator_url(alert, origin),
-        fingerprint: origin.fingerprint(alert, labels),
+        fingerprint,
         bellwether: Extra {
             tenant: origin.tenant.as_deref(),
             episode: &alert.episode,
@@ -150,7 +180,7 @@ fn entry<'a>(alert: &'a Alert, labels: &'a Labels, origin: &'a Origin, causes: &
 }
 
 /// A link that shows what raised the alert: the anomaly behind it, else its expression's value now.
-fn generator_url(alert: &Alert, origin: &Origin) -> String {
+pub(crate) fn generator_url(alert: &Alert, origin: &Origin) -> String {
     let base = origin.external_url.trim_end_matches('/');
     let tenant = |mark: char| {
         let named = |name: &String| format!("{mark}{TENANT}={}", escaped(name));
@@ -176,7 +206,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// RFC 3339 in UTC with as many digits (0, 3, 6 or 9) as the time has.
-fn rfc3339(time: UnixNanos) -> String {
+pub(crate) fn rfc3339(time: UnixNanos) -> String {
     DateTime::from_timestamp_nanos(time.0).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
@@ -193,7 +223,11 @@ mod tests {
 
     fn parsed_of(tenant: Option<&str>, alert: &Alert, causes: &[Cause]) -> Value {
         let origin = Origin { external_url: "http://bw:4320/".into(), tenant: tenant.map(Into::into) };
-        serde_json::from_str(&payload(alert, "ops", &origin, causes)).expect("is JSON")
+        let labels = origin.labels(alert).filtered(|name| matches!(name, "alertname" | "service" | "tenant"));
+        let (group_key, told) = (format!("{{}}:{labels}"), (alert, causes.to_vec()));
+        let (group_key, alerts) = (group_key.as_str(), &[&told][..]);
+        let message = Message { receiver: "ops", group_key, group_labels: &labels, alerts, origin: &origin };
+        serde_json::from_str(&message.to_json()).expect("is JSON")
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Alerts: the current state of each episode, and all of its transitions.
 
 use detect::{Alert, AlertState, AlertTransition, Severity, UnixNanos};
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 use serde::Serialize;
 
 use super::{
@@ -101,6 +101,21 @@ pub(super) fn save(transaction: &Transaction<'_>, transition: &AlertTransition) 
 fn read(row: &Row<'_>) -> Result<Alert, LedgerError> {
     let (episode, body): (String, String) = (row.get("episode")?, row.get("body")?);
     from_json(&episode, &body)
+}
+
+/// The alerts that fire, stale ones among them, oldest episode first.
+pub(super) fn firing(connection: &Connection) -> Result<Vec<Alert>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached(&format!("{SELECT} WHERE state IN ('firing', 'stale') ORDER BY row"))?;
+    statement.query_and_then([], read)?.collect()
+}
+
+/// The alerts of a group that are over.
+pub(super) fn over(connection: &Connection, group: i64) -> Result<Vec<Alert>, LedgerError> {
+    let sql = format!(
+        "{SELECT} WHERE state = 'resolved' AND episode IN (SELECT episode FROM group_alerts WHERE group_row = ?)"
+    );
+    connection.prepare_cached(&sql)?.query_and_then([group], read)?.collect()
 }
 
 fn state(text: &str) -> Option<AlertState> {

@@ -1,11 +1,11 @@
 //! The outbox: what receivers still have to be told, and what they have been told.
 
 use detect::{Alert, UnixNanos};
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction};
 use serde::Serialize;
 
 use super::{Listed, Page, Reader, anomalies, rows::Conditions};
-use crate::{LedgerError, Receiver, webhook};
+use crate::{LedgerError, webhook};
 
 /// Anomalies that one notification names at most; the alert itself has them all.
 const MOST_CAUSES: usize = 20;
@@ -52,7 +52,7 @@ pub struct Delivery {
     pub integration: String,
     /// The receiver that was to be told, where this one is told in its place.
     pub stands_in_for: Option<String>,
-    /// The alert's episode.
+    /// The alert's episode, or `group:` and an id for a group of alerts.
     pub episode: String,
     /// `firing` or `resolved`.
     pub announced: String,
@@ -83,61 +83,15 @@ pub struct DeliveryFilter {
     pub receiver: Option<String>,
 }
 
-/// An alert that began or ceased to fire.
-pub(super) struct Announcement<'a> {
-    pub(super) alert: &'a Alert,
-    /// Wall time.
-    pub(super) now: UnixNanos,
-}
-
-impl Announcement<'_> {
-    /// Adds a notification for each receiver that wants to know; returns how many are new.
-    pub(super) fn enqueue(
-        &self,
-        transaction: &Transaction<'_>,
-        receivers: &[Receiver],
-        origin: &webhook::Origin,
-    ) -> Result<usize, LedgerError> {
-        let status = webhook::status(self.alert);
-        let mut added = 0;
-        let mut causes = None;
-        let endpoints = receivers.iter().flat_map(|r| r.integrations().iter().map(move |integration| (r, integration)));
-        for (receiver, integration) in endpoints {
-            if !self.alert.state.is_firing() && !integration.send_resolved {
-                continue;
-            }
-            if causes.is_none() {
-                causes = Some(self.causes(transaction)?);
-            }
-            let causes = causes.as_deref().unwrap_or_default();
-            let payload = webhook::payload(self.alert, receiver.name(), origin, causes);
-            added += transaction.execute(
-                "INSERT INTO outbox (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT DO NOTHING",
-                params![
-                    notification_id(origin.tenant.as_deref(), receiver.name(), integration.key(), [&self.alert.episode, status]),
-                    receiver.name(),
-                    integration.key(),
-                    self.alert.episode,
-                    status,
-                    payload,
-                    self.now.0,
-                ],
-            )?;
-        }
-        Ok(added)
-    }
-
-    fn causes(&self, transaction: &Transaction<'_>) -> Result<Vec<webhook::Cause>, LedgerError> {
-        let ids = self.alert.anomalies.iter().take(MOST_CAUSES);
-        ids.map(|id| Ok(webhook::Cause { id: id.clone(), explanation: anomalies::explanation(transaction, id)? }))
-            .collect()
-    }
+/// The anomalies behind an alert, as receivers are told of them.
+pub(super) fn causes(transaction: &Transaction<'_>, alert: &Alert) -> Result<Vec<webhook::Cause>, LedgerError> {
+    let ids = alert.anomalies.iter().take(MOST_CAUSES);
+    ids.map(|id| Ok(webhook::Cause { id: id.clone(), explanation: anomalies::explanation(transaction, id)? })).collect()
 }
 
 /// The same notification gets the same id in every attempt, process and replay. A hash, since names
 /// may hold what a header may not. Two tenants may well have an episode in common, but no notification.
-fn notification_id(tenant: Option<&str>, receiver: &str, integration: &str, what: [&str; 2]) -> String {
+pub(super) fn notification_id(tenant: Option<&str>, receiver: &str, integration: &str, what: [&str; 2]) -> String {
     // As it was before receivers had integrations, so that nothing is announced again.
     let integration = Some(integration).filter(|key| *key != "webhook/0");
     hashed([receiver].into_iter().chain(what).chain(tenant).chain(integration))

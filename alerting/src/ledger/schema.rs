@@ -117,7 +117,43 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
 ",
     ENDPOINTS,
+    GROUPS,
 ];
+
+/// Alerts are told in groups; people silence and acknowledge them.
+const GROUPS: &str = "
+    CREATE TABLE groups (
+        row INTEGER PRIMARY KEY,
+        node TEXT NOT NULL,
+        receiver TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        next_flush INTEGER,
+        flushed_at INTEGER,
+        notified_at INTEGER,
+        UNIQUE (node, receiver, identity)
+    ) STRICT;
+    CREATE INDEX groups_due ON groups (next_flush) WHERE next_flush IS NOT NULL;
+    CREATE TABLE group_alerts (
+        group_row INTEGER NOT NULL REFERENCES groups (row) ON DELETE CASCADE,
+        episode TEXT NOT NULL,
+        told TEXT CHECK (told = 'firing'),
+        PRIMARY KEY (group_row, episode)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX group_alerts_by_episode ON group_alerts (episode);
+    CREATE TABLE silences (
+        id TEXT PRIMARY KEY,
+        ends_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        body TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE acknowledgements (
+        episode TEXT PRIMARY KEY REFERENCES alerts (episode) ON DELETE CASCADE,
+        author TEXT NOT NULL,
+        comment TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
+";
 
 /// Receivers have integrations, each of which is told by itself. What was called `name/1` was the second webhook
 /// of `name`.

@@ -5,7 +5,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
-use super::schema;
+use super::{schema, silences::Silences};
 use crate::LedgerError;
 
 /// Questions answered at the same time; more wait for each other.
@@ -26,13 +26,16 @@ const BUSY: Duration = Duration::from_secs(5);
 const LOG_BYTES: i64 = 64 << 20;
 
 /// Shared by all handles; the file stays locked until the last of them is gone.
-pub(super) struct Store {
+pub(crate) struct Store {
     writer: Mutex<Connection>,
     /// Opened when they are needed: each takes open files, of which there are few for many ledgers.
     readers: [Mutex<Option<Connection>>; READERS],
     path: PathBuf,
     turn: AtomicUsize,
     rows_added: watch::Sender<u64>,
+    /// Rung when a group may be due at another time than before.
+    plans: watch::Sender<u64>,
+    silences: RwLock<Silences>,
     _lock: Option<File>,
 }
 
@@ -51,9 +54,10 @@ impl Store {
         let lock = lock(path)?;
         let writer = open_writer(path).map_err(|e| explained(e, path))?;
         let readers = [(); READERS].map(|()| Mutex::new(None));
-        let (turn, (rows_added, _)) = (AtomicUsize::new(0), watch::channel(0));
+        let silences = RwLock::new(Silences::load(&writer)?);
+        let (turn, (rows_added, _), (plans, _)) = (AtomicUsize::new(0), watch::channel(0), watch::channel(0));
         let path = path.to_owned();
-        Ok(Self { writer: Mutex::new(writer), readers, path, turn, rows_added, _lock: Some(lock) })
+        Ok(Self { writer: Mutex::new(writer), readers, path, turn, rows_added, plans, silences, _lock: Some(lock) })
     }
 
     /// In memory and empty. Its connections share nothing: what one writes the others do not read.
@@ -64,13 +68,15 @@ impl Store {
             Ok::<_, LedgerError>(connection)
         };
         let reader = || connection().map(|connection| Mutex::new(Some(connection)));
-        let (turn, (rows_added, _)) = (AtomicUsize::new(0), watch::channel(0));
+        let (turn, (rows_added, _), (plans, _)) = (AtomicUsize::new(0), watch::channel(0), watch::channel(0));
         Ok(Self {
             writer: Mutex::new(connection()?),
             readers: [reader()?, reader()?, reader()?, reader()?],
             path: PathBuf::from(":memory:"),
             turn,
             rows_added,
+            plans,
+            silences: RwLock::default(),
             _lock: None,
         })
     }
@@ -105,13 +111,32 @@ impl Store {
     }
 
     /// Says that there are new rows in the outbox.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         self.rows_added.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Hears of new rows in the outbox.
     pub(super) fn bell(&self) -> watch::Receiver<u64> {
         self.rows_added.subscribe()
+    }
+
+    /// Says that a group may be due at another time than before.
+    pub(super) fn replan(&self) {
+        self.plans.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Hears of groups that may be due at another time.
+    pub(crate) fn plans(&self) -> watch::Receiver<u64> {
+        self.plans.subscribe()
+    }
+
+    pub(super) fn silences(&self) -> RwLockReadGuard<'_, Silences> {
+        self.silences.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while the silences in the file are written, so that both stay the same.
+    pub(super) fn silences_mut(&self) -> RwLockWriteGuard<'_, Silences> {
+        self.silences.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

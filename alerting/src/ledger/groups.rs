@@ -1,0 +1,432 @@
+//! Groups: which alerts are told together, to whom, and when next. On disk, so that no timer ends with the process.
+//!
+//! An alert that begins or ceases to fire is placed in a group of each node of the tree of routes that it comes to.
+//! A group is flushed when its time has come: what its receiver has not been told yet goes into the outbox, in the
+//! same transaction that notes that it was told. So for each alert and receiver the messages are `firing`, perhaps
+//! again, and then `resolved`, whatever was killed in between.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use detect::{Alert, Labels, UnixNanos};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::{alerts, body::from_json, outbox, store::Store};
+use crate::{
+    LedgerError, Receiver, clock,
+    route::{GroupBy, Matched, Route, Routing},
+    webhook::{self, Origin},
+};
+
+/// When an alert that may not be told now is looked at again, where its group's interval is shorter.
+const RECHECK: Duration = Duration::from_secs(10);
+/// Alerts of one message; more of them are several messages.
+const MOST_ALERTS: usize = 1_000;
+
+/// What a flush looks at.
+pub(super) struct Desk<'a> {
+    pub(super) store: &'a Store,
+    pub(super) routing: &'a Routing,
+    pub(super) receivers: &'a [Receiver],
+    pub(super) origin: &'a Origin,
+    /// Wall time.
+    pub(super) now: UnixNanos,
+}
+
+/// Why an alert is not told at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Muted {
+    /// Ids of the silences that hold for it.
+    pub silenced_by: Vec<String>,
+    /// Fingerprints of the alerts that inhibit it.
+    pub inhibited_by: Vec<String>,
+}
+
+impl Muted {
+    /// Whether it is not told.
+    #[must_use]
+    pub fn is_muted(&self) -> bool {
+        !self.silenced_by.is_empty() || !self.inhibited_by.is_empty()
+    }
+}
+
+/// Alerts that may inhibit others: fingerprint and labels, as receivers are told of them.
+pub(super) type Sources = Vec<(String, Labels)>;
+
+struct Group {
+    row: i64,
+    node: String,
+    receiver: String,
+    identity: String,
+    labels: Labels,
+    notified_at: Option<UnixNanos>,
+}
+
+struct Member {
+    alert: Alert,
+    labels: Labels,
+    was_told: bool,
+    is_acknowledged: bool,
+}
+
+/// Which group of a node an alert belongs to.
+fn identity(route: &Route, alert: &Alert, labels: &Labels) -> String {
+    match &route.group_by {
+        GroupBy::Each(_) => alert.fingerprint.clone(),
+        _ => route.group_labels(labels).to_string(),
+    }
+}
+
+/// Lets the groups be looked at again in which somebody has not been told of an alert.
+pub(super) fn wake_untold(transaction: &Transaction<'_>, now: UnixNanos) -> Result<(), LedgerError> {
+    transaction.execute(
+        "UPDATE groups SET next_flush = ?1 WHERE (next_flush IS NULL OR next_flush > ?1) AND flushed_at IS NOT NULL \
+         AND EXISTS (SELECT 1 FROM group_alerts WHERE group_row = groups.row AND told IS NULL)",
+        [now.0],
+    )?;
+    Ok(())
+}
+
+/// When the next group is due; `None` when none waits.
+fn next_flush(connection: &Connection) -> Result<Option<UnixNanos>, LedgerError> {
+    let sql = "SELECT min(next_flush) FROM groups WHERE next_flush IS NOT NULL";
+    Ok(connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))?.map(UnixNanos))
+}
+
+impl Store {
+    /// Tells what is due at the wall time; how many notifications are new, and when the next group is due.
+    pub(crate) fn flush(
+        &self,
+        routing: &Routing,
+        receivers: &[Receiver],
+        origin: &Origin,
+    ) -> Result<(usize, Option<UnixNanos>), LedgerError> {
+        let now = clock::now();
+        let due = self.read(next_flush)?;
+        if due.is_none_or(|due| due > now) {
+            return Ok((0, due));
+        }
+        let desk = Desk { store: self, routing, receivers, origin, now };
+        self.write(|transaction| Ok((desk.flush(transaction)?, next_flush(transaction)?)))
+    }
+}
+
+impl Desk<'_> {
+    /// Places an alert that began or ceased to fire.
+    pub(super) fn place(&self, transaction: &Transaction<'_>, alert: &Alert) -> Result<(), LedgerError> {
+        let labels = self.origin.labels(alert);
+        for matched in self.routing.matching(&labels) {
+            self.place_at(transaction, matched, alert, &labels, None)?;
+        }
+        Ok(())
+    }
+
+    fn place_at(
+        &self,
+        transaction: &Transaction<'_>,
+        Matched { route, key, receiver }: Matched<'_>,
+        alert: &Alert,
+        labels: &Labels,
+        told: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        const UPSERT: &str = "
+            INSERT INTO groups (node, receiver, identity, labels, next_flush) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT (node, receiver, identity) DO UPDATE SET next_flush = min(
+                coalesce(next_flush, 9223372036854775807),
+                max(?6, coalesce(flushed_at + ?7, next_flush)))
+            RETURNING row";
+        let json = serde_json::to_string(&route.group_labels(labels)).expect("labels always serialise");
+        let values = params![
+            key,
+            receiver,
+            identity(route, alert, labels),
+            json,
+            self.now.plus(route.group_wait).0,
+            self.now.0,
+            nanos(route.group_interval),
+        ];
+        let row: i64 = transaction.prepare_cached(UPSERT)?.query_row(values, |row| row.get(0))?;
+        let insert = "INSERT INTO group_alerts (group_row, episode, told) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        transaction.prepare_cached(insert)?.execute(params![row, alert.episode, told])?;
+        Ok(())
+    }
+
+    /// Tells what is due; how many notifications are new.
+    pub(super) fn flush(&self, transaction: &Transaction<'_>) -> Result<usize, LedgerError> {
+        const DUE: &str = "
+            SELECT row, node, receiver, identity, labels, notified_at FROM groups WHERE next_flush <= ?
+            ORDER BY next_flush, row";
+        let groups: Vec<Group> = transaction
+            .prepare_cached(DUE)?
+            .query_and_then([self.now.0], |row| {
+                let labels: String = row.get(4)?;
+                Ok::<_, LedgerError>(Group {
+                    row: row.get(0)?,
+                    node: row.get(1)?,
+                    receiver: row.get(2)?,
+                    identity: row.get(3)?,
+                    labels: serde_json::from_str(&labels).unwrap_or_default(),
+                    notified_at: row.get::<_, Option<i64>>(5)?.map(UnixNanos),
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        if groups.is_empty() {
+            return Ok(0);
+        }
+        let sources = self.sources(transaction)?;
+        let mut added = 0;
+        for group in &groups {
+            added += self.flush_one(transaction, group, &sources)?;
+        }
+        Ok(added)
+    }
+
+    fn flush_one(&self, transaction: &Transaction<'_>, group: &Group, sources: &Sources) -> Result<usize, LedgerError> {
+        let receiver = self.receivers.iter().find(|receiver| receiver.name() == group.receiver);
+        let (Some(route), Some(receiver)) = (self.routing.node(&group.node, &group.receiver), receiver) else {
+            // Of another configuration: what is in it was placed anew at the start.
+            transaction.execute("DELETE FROM groups WHERE row = ?", [group.row])?;
+            return Ok(0);
+        };
+        let members = self.members(transaction, group)?;
+        let is_open = self.routing.is_open(route, self.now);
+        let (mut firing, mut resolved, mut waits, mut is_new, mut is_repeatable) =
+            (vec![], vec![], false, false, false);
+        for member in &members {
+            if !member.alert.state.is_firing() {
+                resolved.push(member);
+            } else if !is_open || (!member.was_told && self.muted(member, sources).is_muted()) {
+                waits |= !member.was_told;
+            } else if member.was_told && self.muted(member, sources).is_muted() {
+                // Known to the receiver, who is not to be told again.
+            } else {
+                is_new |= !member.was_told;
+                is_repeatable |= !member.is_acknowledged;
+                firing.push(member);
+            }
+        }
+        let over: Vec<&Member> = resolved.iter().filter(|m| m.was_told).copied().collect();
+        let is_over_told = is_open && !over.is_empty();
+        let repeat_at = group.notified_at.zip(route.repeat_interval).map(|(at, interval)| at.plus(interval));
+        let is_repeat = is_repeatable && repeat_at.is_some_and(|at| at <= self.now);
+        let mut added = 0;
+        if is_new || is_over_told || is_repeat {
+            let told = firing.iter().chain(if is_over_told { over.iter() } else { [].iter() });
+            let alerts: Vec<&Alert> = told.map(|member| &member.alert).collect();
+            added = self.tell(transaction, group, receiver, route, &alerts, is_new || is_repeat)?;
+            for member in &firing {
+                let sql = "UPDATE group_alerts SET told = 'firing' WHERE group_row = ? AND episode = ?";
+                transaction.prepare_cached(sql)?.execute(params![group.row, member.alert.episode])?;
+            }
+        }
+        let gone = resolved.iter().filter(|m| is_open || !m.was_told);
+        let gone: Vec<&str> = gone.map(|member| member.alert.episode.as_str()).collect();
+        for episode in &gone {
+            let sql = "DELETE FROM group_alerts WHERE group_row = ? AND episode = ?";
+            transaction.prepare_cached(sql)?.execute(params![group.row, episode])?;
+        }
+        if gone.len() == members.len() {
+            transaction.prepare_cached("DELETE FROM groups WHERE row = ?")?.execute([group.row])?;
+            return Ok(added);
+        }
+        let notified_at = if added > 0 { Some(self.now) } else { group.notified_at };
+        let recheck =
+            (waits || (!is_open && !over.is_empty())).then(|| self.now.plus(route.group_interval.max(RECHECK)));
+        let repeat = notified_at.zip(route.repeat_interval).filter(|_| is_repeatable);
+        let repeat = repeat.map(|(at, interval)| at.plus(interval).max(self.now.plus(Duration::from_secs(1))));
+        let next = recheck.into_iter().chain(repeat).min();
+        transaction
+            .prepare_cached("UPDATE groups SET next_flush = ?, flushed_at = ?, notified_at = ? WHERE row = ?")?
+            .execute(params![next.map(|at| at.0), self.now.0, notified_at.map(|at| at.0), group.row])?;
+        Ok(added)
+    }
+
+    /// Adds the notifications of one flush. Integrations that do not want to hear of what is over hear of what began
+    /// only, if anything did.
+    fn tell(
+        &self,
+        transaction: &Transaction<'_>,
+        group: &Group,
+        receiver: &Receiver,
+        route: &Route,
+        alerts: &[&Alert],
+        has_firing: bool,
+    ) -> Result<usize, LedgerError> {
+        let mut told = Vec::with_capacity(alerts.len());
+        for alert in alerts {
+            told.push((*alert, outbox::causes(transaction, alert)?));
+        }
+        let group_key = format!("{}:{}", group.node, group.labels);
+        let mut added = 0;
+        for integration in receiver.integrations() {
+            let wanted: Vec<_> =
+                told.iter().filter(|(a, _)| a.state.is_firing() || integration.send_resolved).collect();
+            if wanted.is_empty() || (!integration.send_resolved && !has_firing) {
+                continue;
+            }
+            for (part, alerts) in wanted.chunks(MOST_ALERTS).enumerate() {
+                let message = webhook::Message {
+                    receiver: receiver.name(),
+                    group_key: &group_key,
+                    group_labels: &group.labels,
+                    alerts,
+                    origin: self.origin,
+                };
+                let status = message.status();
+                // What is told by itself keeps the id that it would have without groups.
+                let tenant = self.origin.tenant.as_deref();
+                let (thread, id) = match (&route.group_by, alerts) {
+                    (GroupBy::Each(_), [(alert, _)]) if self.is_first(transaction, group, alert, status)? => {
+                        let what = [alert.episode.as_str(), status];
+                        (
+                            alert.episode.clone(),
+                            outbox::notification_id(tenant, receiver.name(), integration.key(), what),
+                        )
+                    }
+                    _ => {
+                        let thread = match (&route.group_by, alerts) {
+                            (GroupBy::Each(_), [(alert, _)]) => alert.episode.clone(),
+                            _ => {
+                                format!("group:{}", outbox::hashed([&group.node, &group.identity].map(|s| s.as_str())))
+                            }
+                        };
+                        let turn = format!("{}/{part}", self.now.0);
+                        let what = [thread.as_str(), &turn];
+                        (thread.clone(), outbox::notification_id(tenant, receiver.name(), integration.key(), what))
+                    }
+                };
+                added += transaction
+                    .prepare_cached(
+                        "INSERT INTO outbox
+                            (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![
+                        id,
+                        receiver.name(),
+                        integration.key(),
+                        thread,
+                        status,
+                        message.to_json(),
+                        self.now.0,
+                    ])?;
+            }
+        }
+        Ok(added)
+    }
+
+    /// Whether this is the first time that the receiver is told of this.
+    fn is_first(
+        &self,
+        transaction: &Transaction<'_>,
+        group: &Group,
+        alert: &Alert,
+        status: &str,
+    ) -> Result<bool, LedgerError> {
+        let sql = "SELECT told FROM group_alerts WHERE group_row = ? AND episode = ?";
+        let told: Option<Option<String>> = transaction
+            .prepare_cached(sql)?
+            .query_row(params![group.row, alert.episode], |row| row.get(0))
+            .optional()?;
+        Ok(status == "resolved" || told.flatten().is_none())
+    }
+
+    fn members(&self, transaction: &Transaction<'_>, group: &Group) -> Result<Vec<Member>, LedgerError> {
+        const MEMBERS: &str = "
+            SELECT g.episode, g.told, a.body, k.episode IS NOT NULL FROM group_alerts g
+            LEFT JOIN alerts a ON a.episode = g.episode
+            LEFT JOIN acknowledgements k ON k.episode = g.episode
+            WHERE g.group_row = ? ORDER BY a.row";
+        let mut members = Vec::new();
+        let mut statement = transaction.prepare_cached(MEMBERS)?;
+        let mut rows = statement.query([group.row])?;
+        let mut lost = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (episode, told, body): (String, Option<String>, Option<String>) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            let Some(body) = body else {
+                lost.push(episode);
+                continue;
+            };
+            let alert: Alert = from_json(&episode, &body)?;
+            let labels = self.origin.labels(&alert);
+            members.push(Member { alert, labels, was_told: told.is_some(), is_acknowledged: row.get(3)? });
+        }
+        for episode in lost {
+            transaction
+                .execute("DELETE FROM group_alerts WHERE group_row = ? AND episode = ?", params![group.row, episode])?;
+        }
+        Ok(members)
+    }
+
+    fn muted(&self, member: &Member, sources: &Sources) -> Muted {
+        muted(self.store, self.routing, &member.labels, sources, self.now)
+    }
+
+    /// Alerts that fire, if there are rules by which they may inhibit others.
+    fn sources(&self, transaction: &Transaction<'_>) -> Result<Sources, LedgerError> {
+        if self.routing.inhibit().is_empty() {
+            return Ok(Sources::new());
+        }
+        let firing = alerts::firing(transaction)?;
+        Ok(firing.iter().map(|alert| self.origin.identity(alert)).collect())
+    }
+
+    /// Places every alert that fires where the present tree has it, and lets go of groups of another tree. What a
+    /// receiver was told of an alert it stays told, and is told the end of.
+    pub(super) fn replace_all(&self, transaction: &Transaction<'_>) -> Result<(), LedgerError> {
+        const KNOWN: &str = "
+            SELECT g.receiver, m.episode FROM group_alerts m JOIN groups g ON g.row = m.group_row WHERE m.told IS NOT NULL
+            UNION SELECT receiver, episode FROM outbox WHERE announced = 'firing'";
+        let mut placed = alerts::firing(transaction)?;
+        let is_ours = |node: &str, receiver: &str| {
+            self.routing.node(node, receiver).is_some() && self.receivers.iter().any(|r| r.name() == receiver)
+        };
+        let groups: Vec<(i64, String, String)> = transaction
+            .prepare("SELECT row, node, receiver FROM groups")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        let others: Vec<i64> =
+            groups.iter().filter(|(_, node, receiver)| !is_ours(node, receiver)).map(|(row, ..)| *row).collect();
+        for row in &others {
+            placed.extend(alerts::over(transaction, *row)?);
+        }
+        if placed.is_empty() && others.is_empty() {
+            return Ok(());
+        }
+        let told: BTreeSet<(String, String)> = transaction
+            .prepare(KNOWN)?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for alert in &placed {
+            let labels = self.origin.labels(alert);
+            for matched in self.routing.matching(&labels) {
+                let was_told = told.contains(&(matched.receiver.to_owned(), alert.episode.clone()));
+                if was_told || alert.state.is_firing() {
+                    self.place_at(transaction, matched, alert, &labels, was_told.then_some("firing"))?;
+                }
+            }
+        }
+        for row in others {
+            transaction.execute("DELETE FROM groups WHERE row = ?", [row])?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an alert with these labels is not told.
+pub(super) fn muted(store: &Store, routing: &Routing, labels: &Labels, sources: &Sources, now: UnixNanos) -> Muted {
+    let silenced_by = store.silences().holding(labels, now);
+    let mut inhibited_by = Vec::new();
+    for rule in routing.inhibit() {
+        let inhibits = |(_, source): &&(String, Labels)| rule.inhibits(source, labels);
+        inhibited_by.extend(sources.iter().find(inhibits).map(|(fingerprint, _)| fingerprint.clone()));
+    }
+    Muted { silenced_by, inhibited_by }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! Groups from outside: what receivers are told, and when.
+
+use std::{thread::sleep, time::Duration};
+
+use detect::{Alert, AlertState, AlertTransition, Decision, Labels, UnixNanos};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    DeliveryFilter, Dispatcher, GroupBy, InhibitRule, Ledger, Matcher, MatcherJson, Order, Page, Receiver, Route,
+    Routing, SilenceSpec, TimeInterval, clock,
+    testing::{Later, alert, at},
+};
+
+const WAIT: Duration = Duration::from_millis(150);
+
+struct Fixture {
+    directory: TempDir,
+    ledger: Ledger,
+    routing: Routing,
+    receivers: Vec<Receiver>,
+}
+
+fn receivers() -> Vec<Receiver> {
+    ["ops", "db"].map(|name| Receiver::webhook(name, "http://h/").expect("is one")).to_vec()
+}
+
+/// One group for each service, told after a moment.
+fn by_service() -> Route {
+    Route {
+        group_by: GroupBy::Labels(vec!["service".into()]),
+        group_wait: WAIT,
+        group_interval: WAIT,
+        repeat_interval: None,
+        ..Route::to(Some("ops".into()))
+    }
+}
+
+impl Fixture {
+    fn new(routing: Routing) -> Self {
+        let directory = tempfile::tempdir().expect("there is a temporary directory");
+        let ledger = Ledger::open(directory.path().join("ledger.db")).expect("opens");
+        let mut fixture = Self { directory, ledger, routing, receivers: receivers() };
+        fixture.start();
+        fixture
+    }
+
+    fn start(&mut self) {
+        self.ledger.route(self.routing.clone(), &self.receivers).expect("can be routed");
+    }
+
+    /// The process is killed and starts again, perhaps with another tree.
+    fn restarted(self, routing: Routing) -> Self {
+        let Self { directory, ledger, receivers, .. } = self;
+        drop(ledger);
+        let ledger = Ledger::open(directory.path().join("ledger.db")).expect("opens");
+        let mut fixture = Self { directory, ledger, routing, receivers };
+        fixture.start();
+        fixture
+    }
+
+    fn dispatcher(&self) -> Dispatcher {
+        self.ledger.dispatcher(self.receivers.clone())
+    }
+
+    fn record(&mut self, alerts: &[&Alert]) {
+        let decisions: Vec<Decision> = alerts
+            .iter()
+            .map(|alert| {
+                let (from, at) = match alert.state {
+                    AlertState::Resolved => (AlertState::Firing, alert.resolved_at),
+                    _ => (AlertState::Pending, alert.fired_at),
+                };
+                Decision::Alert(AlertTransition { from: Some(from), alert: (*alert).clone(), at: at.expect("is set") })
+            })
+            .collect();
+        self.ledger.record(&decisions, &self.receivers).expect("records");
+    }
+
+    fn flush(&self) {
+        self.dispatcher().flush().expect("flushes");
+    }
+
+    /// All messages: receiver, status, and the episodes with their states.
+    fn told(&self) -> Vec<String> {
+        let reader = self.ledger.reader();
+        let page = Page { order: Order::Ascending, limit: 1000, after: None };
+        let all = reader.deliveries(&DeliveryFilter::default(), page).expect("reads").items;
+        all.iter()
+            .map(|delivery| {
+                let payload = reader.payload(&delivery.id).expect("reads").expect("is there");
+                let message: Value = serde_json::from_str(&payload).expect("is JSON");
+                let alerts: Vec<String> = message["alerts"]
+                    .as_array()
+                    .expect("is a list")
+                    .iter()
+                    .map(|a| format!("{}:{}", a["bellwether"]["episode"].as_str().unwrap_or_default(), a["status"]))
+                    .collect();
+                format!("{} {} {}", delivery.receiver, delivery.announced, alerts.join(" ")).replace('"', "")
+            })
+            .collect()
+    }
+}
+
+fn firing(episode: &str, pairs: &[(&str, &str)]) -> Alert {
+    let mut firing = alert(episode).firing(at(100));
+    firing.labels = Labels::from_pairs([("alertname", "HighLatency")].into_iter().chain(pairs.iter().copied()));
+    firing
+}
+
+fn spec(matchers: &str, lasts: Duration) -> SilenceSpec {
+    let matchers: Vec<MatcherJson> =
+        Matcher::parse_list(matchers).expect("are matchers").iter().map(Matcher::to_json).collect();
+    let now = clock::now();
+    SilenceSpec {
+        matchers,
+        starts_at: now,
+        ends_at: now.plus(lasts),
+        created_by: "ann".into(),
+        comment: "drill".into(),
+    }
+}
+
+fn tree(root: Route) -> Routing {
+    Routing::new(root, Vec::new(), Vec::new())
+}
+
+#[test]
+fn alerts_of_a_group_are_told_together_after_its_wait_and_then_at_its_interval() {
+    let mut fixture = Fixture::new(tree(by_service()));
+    let (a, b, c) =
+        (firing("a", &[("service", "x")]), firing("b", &[("service", "x")]), firing("c", &[("service", "y")]));
+    fixture.record(&[&a, &b, &c]);
+    assert_eq!(fixture.told(), [""; 0], "groups wait for company");
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told(), ["ops firing a:firing b:firing", "ops firing c:firing"]);
+    // Changes wait for the interval since the last flush, and come together.
+    sleep(WAIT / 5);
+    fixture.record(&[&a.clone().resolved(at(200))]);
+    let d = firing("d", &[("service", "x")]);
+    fixture.record(&[&d]);
+    assert_eq!(fixture.told().len(), 2);
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told()[2..], ["ops firing b:firing d:firing a:resolved"]);
+    sleep(WAIT);
+    fixture.record(&[&b.resolved(at(300)), &d.resolved(at(300))]);
+    fixture.flush();
+    assert_eq!(fixture.told()[3..], ["ops resolved b:resolved d:resolved"]);
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told().len(), 4, "nothing is told twice");
+}
+
+#[test]
+fn what_ends_while_its_group_waits_is_not_told() {
+    let mut fixture = Fixture::new(tree(by_service()));
+    let a = firing("a", &[]);
+    fixture.record(&[&a]);
+    fixture.record(&[&a.resolved(at(200))]);
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told(), [""; 0]);
+}
+
+#[test]
+fn timers_and_what_was_told_survive_a_kill_and_another_tree() {
+    let mut fixture = Fixture::new(tree(by_service()));
+    let (a, b) = (firing("a", &[("service", "x")]), firing("b", &[("service", "y")]));
+    fixture.record(&[&a]);
+    let mut fixture = fixture.restarted(tree(by_service()));
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told(), ["ops firing a:firing"]);
+    fixture.record(&[&b]);
+    sleep(WAIT);
+    // Its end waits for the interval when the tree changes.
+    fixture.record(&[&a.resolved(at(200))]);
+    let other = Route { matchers: Matcher::parse_list("alertname=HighLatency").expect("is one"), ..by_service() };
+    let fixture = fixture.restarted(tree(other));
+    sleep(WAIT);
+    fixture.flush();
+    let mut told = fixture.told();
+    told.sort();
+    assert_eq!(told, ["ops firing a:firing", "ops firing b:firing", "ops resolved a:resolved"]);
+}
+
+#[test]
+fn a_group_that_does_not_change_is_repeated_unless_it_is_acknowledged() {
+    let root = Route { repeat_interval: Some(WAIT), group_wait: Duration::ZERO, ..by_service() };
+    let mut fixture = Fixture::new(tree(root));
+    let a = firing("a", &[]);
+    fixture.record(&[&a]);
+    let repeat = |fixture: &Fixture| {
+        sleep(WAIT.max(Duration::from_secs(1)));
+        fixture.flush();
+        fixture.told().len()
+    };
+    assert_eq!((fixture.told().len(), repeat(&fixture)), (1, 2));
+    let operator = fixture.ledger.operator();
+    assert!(operator.acknowledge("a", "ann", "on it").expect("writes"));
+    assert_eq!((repeat(&fixture), repeat(&fixture)), (2, 2), "somebody is on it");
+    fixture.record(&[&a.resolved(at(200))]);
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told()[2..], ["ops resolved a:resolved"]);
+    assert!(!operator.acknowledge("a", "ann", "").expect("writes"), "it is over");
+    assert!(operator.acknowledge("a", "", "").is_err());
+}
+
+#[test]
+fn a_silence_holds_back_what_begins_and_lets_ends_through() {
+    let mut fixture = Fixture::new(Routing::to_all(&receivers()[..1]));
+    let operator = fixture.ledger.operator();
+    let (a, b) = (firing("a", &[("service", "x")]), firing("b", &[("service", "x")]));
+    fixture.record(&[&a]);
+    let id = operator.set_silence(None, spec("{service=\"x\"}", Duration::from_hours(1))).expect("is one");
+    fixture.record(&[&b]);
+    fixture.record(&[&a.resolved(at(200))]);
+    assert_eq!(fixture.told(), ["ops firing a:firing", "ops resolved a:resolved"]);
+    let origin = fixture.ledger.origin();
+    let shown = fixture.ledger.reader().shown_alerts(&fixture.routing, &origin).expect("reads");
+    assert_eq!((shown.len(), &shown[0].muted.silenced_by), (1, &vec![id.clone()]));
+    drop(operator);
+    // A restart forgets no silence, and what still fires is told when it ends.
+    let fixture = fixture.restarted(Routing::to_all(&receivers()[..1]));
+    fixture.flush();
+    assert_eq!(fixture.told().len(), 2);
+    assert!(fixture.ledger.operator().expire_silence(&id).expect("writes"));
+    fixture.flush();
+    assert_eq!(fixture.told()[2..], ["ops firing b:firing"]);
+    assert!(fixture.ledger.operator().expire_silence(&id).is_err(), "has ended already");
+}
+
+#[test]
+fn silences_are_changed_ended_and_refused_as_alertmanager_does() {
+    let fixture = Fixture::new(tree(by_service()));
+    let (operator, reader) = (fixture.ledger.operator(), fixture.ledger.reader());
+    let hour = Duration::from_hours(1);
+    let first = operator.set_silence(None, spec("a=\"b\"", hour)).expect("is one");
+    let mut longer = reader.silence(&first).expect("is there").spec;
+    longer.ends_at = longer.ends_at.plus(hour);
+    assert_eq!(operator.set_silence(Some(&first), longer.clone()).expect("is one"), first, "is prolonged");
+    let second = operator.set_silence(Some(&first), SilenceSpec { matchers: spec("a=\"c\"", hour).matchers, ..longer });
+    let second = second.expect("is one");
+    assert_ne!(first, second);
+    let states: Vec<_> = reader.silences().iter().map(|s| (s.id.clone(), s.state(clock::now()).as_str())).collect();
+    assert_eq!(states, [(second, "active"), (first, "expired")]);
+    for (bad, field) in [
+        (SilenceSpec { matchers: Vec::new(), ..spec("a=b", hour) }, "matchers"),
+        (spec("a=\"\"", hour), "matchers"),
+        (SilenceSpec { ends_at: UnixNanos(5), starts_at: UnixNanos(1), ..spec("a=b", hour) }, "endsAt"),
+        (SilenceSpec { comment: "x".repeat(5_000), ..spec("a=b", hour) }, "comment"),
+    ] {
+        let said = operator.set_silence(None, bad).expect_err(field).to_string();
+        assert!(said.starts_with(field), "{said}");
+    }
+    assert!(operator.set_silence(Some("nobody's"), spec("a=b", hour)).is_err());
+    assert!(!operator.expire_silence("nobody's").expect("reads"));
+}
+
+#[test]
+fn what_is_inhibited_is_told_when_its_source_is_over() {
+    let parse = |text| Matcher::parse_list(text).expect("are matchers");
+    let (source, target) = (parse("severity=critical"), parse("severity=warning"));
+    let rule = InhibitRule { source, target, equal: vec!["service".into()] };
+    let root = Route { group_by: GroupBy::Everything, group_wait: Duration::ZERO, ..by_service() };
+    let mut fixture = Fixture::new(Routing::new(root, vec![rule], Vec::new()));
+    let critical = firing("c", &[("service", "x"), ("severity", "critical")]);
+    let warning = firing("w", &[("service", "x"), ("severity", "warning")]);
+    let elsewhere = firing("e", &[("service", "y"), ("severity", "warning")]);
+    fixture.record(&[&warning, &critical, &elsewhere]);
+    assert_eq!(fixture.told(), ["ops firing c:firing", "ops firing e:firing"]);
+    let origin = fixture.ledger.origin();
+    let shown = fixture.ledger.reader().shown_groups(&fixture.routing, &origin).expect("reads");
+    let muted: Vec<usize> = shown.iter().map(|group| group.alerts[0].muted.inhibited_by.len()).collect();
+    assert_eq!(muted.iter().sum::<usize>(), 1);
+    sleep(WAIT);
+    fixture.record(&[&critical.resolved(at(200))]);
+    fixture.ledger.store.write(|t| super::wake_untold(t, clock::now())).expect("writes");
+    fixture.flush();
+    assert_eq!(fixture.told()[2..], ["ops resolved c:resolved", "ops firing w:firing"]);
+}
+
+#[test]
+fn outside_of_its_time_nobody_is_told_and_afterwards_what_still_holds() {
+    let never = TimeInterval { years: vec![1999..=1999], ..TimeInterval::default() };
+    let intervals = vec![("never".to_owned(), vec![never])];
+    let root = Route { group_wait: Duration::ZERO, active_time_intervals: vec!["never".into()], ..by_service() };
+    let mut fixture = Fixture::new(Routing::new(root.clone(), Vec::new(), intervals.clone()));
+    let (a, b) = (firing("a", &[]), firing("b", &[]));
+    fixture.record(&[&a, &b]);
+    fixture.record(&[&b.resolved(at(200))]);
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told(), [""; 0]);
+    let open = Route { active_time_intervals: Vec::new(), mute_time_intervals: vec!["never".into()], ..root };
+    let fixture = fixture.restarted(Routing::new(open, Vec::new(), intervals));
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told(), ["ops firing a:firing"]);
+}

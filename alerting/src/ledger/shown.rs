@@ -1,0 +1,90 @@
+//! Alerts and groups as Alertmanager shows them: with who is told, and why nobody is.
+
+use std::collections::BTreeMap;
+
+use detect::{Alert, Labels, UnixNanos};
+
+use super::{
+    Reader, alerts,
+    groups::{Muted, Sources, muted},
+};
+use crate::{
+    LedgerError, clock,
+    route::Routing,
+    webhook::{Origin, generator_url},
+};
+
+/// An alert that fires.
+#[derive(Clone, Debug)]
+pub struct ShownAlert {
+    /// The alert.
+    pub alert: Alert,
+    /// Its labels as receivers are told of them.
+    pub labels: Labels,
+    /// What tells it from all others.
+    pub fingerprint: String,
+    /// A link that shows what raised it.
+    pub generator_url: String,
+    /// Who is told, by name.
+    pub receivers: Vec<String>,
+    /// Why nobody is, if so.
+    pub muted: Muted,
+    /// When its state changed last.
+    pub updated_at: UnixNanos,
+}
+
+/// Alerts that are told together.
+#[derive(Clone, Debug)]
+pub struct ShownGroup {
+    /// Who is told.
+    pub receiver: String,
+    /// What the alerts have in common.
+    pub labels: Labels,
+    /// The alerts, oldest first.
+    pub alerts: Vec<ShownAlert>,
+}
+
+impl Reader {
+    /// All alerts that fire, oldest first, as `routing` sends them; `origin` is what [`super::Ledger::origin`] says.
+    ///
+    /// # Errors
+    /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
+    pub fn shown_alerts(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownAlert>, LedgerError> {
+        let firing = self.store.read(|connection| alerts::firing(connection))?;
+        let now = clock::now();
+        let sources: Sources = if routing.inhibit().is_empty() {
+            Sources::new()
+        } else {
+            firing.iter().map(|alert| origin.identity(alert)).collect()
+        };
+        let shown = firing.into_iter().map(|alert| {
+            let (fingerprint, labels) = origin.identity(&alert);
+            let mut receivers: Vec<String> =
+                routing.matching(&labels).iter().map(|matched| matched.receiver.to_owned()).collect();
+            receivers.sort();
+            receivers.dedup();
+            let muted = muted(&self.store, routing, &labels, &sources, now);
+            let generator_url = generator_url(&alert, origin);
+            let updated_at = alert.fired_at.unwrap_or(alert.active_at).max(alert.last_true_at);
+            ShownAlert { alert, labels, fingerprint, generator_url, receivers, muted, updated_at }
+        });
+        Ok(shown.collect())
+    }
+
+    /// The same by groups, ordered by their labels and receivers.
+    ///
+    /// # Errors
+    /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
+    pub fn shown_groups(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownGroup>, LedgerError> {
+        let mut groups: BTreeMap<(String, String, String), ShownGroup> = BTreeMap::new();
+        for shown in self.shown_alerts(routing, origin)? {
+            for matched in routing.matching(&shown.labels) {
+                let labels = matched.route.group_labels(&shown.labels);
+                let key = (labels.to_string(), matched.receiver.to_owned(), matched.key.to_owned());
+                let empty = || ShownGroup { receiver: matched.receiver.to_owned(), labels, alerts: Vec::new() };
+                groups.entry(key).or_insert_with(empty).alerts.push(shown.clone());
+            }
+        }
+        Ok(groups.into_values().collect())
+    }
+}
