@@ -113,6 +113,7 @@ impl App {
             external_url,
             rules,
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
+            resolve_timeout: config.resolve_timeout,
             runbooks: Arc::new(runbooks),
         });
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
@@ -256,6 +257,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
         engine: config.engine(rules, external_url),
         detect: config.detect,
         receivers: config.receivers.clone(),
+        routing: config.routing.clone(),
         delivery: config.delivery.clone(),
         heartbeat: config.heartbeat.clone(),
         keep: config.keep,

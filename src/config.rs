@@ -6,11 +6,12 @@
 mod doors;
 mod file;
 mod receivers;
+mod routing;
 mod secrets;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use alerting::{DeliveryConfig, Heartbeat, Receiver};
+use alerting::{DeliveryConfig, Heartbeat, Receiver, Routing};
 use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::{IntakeConfig, UsedMetrics};
 use query::Query;
@@ -49,6 +50,10 @@ pub(crate) struct Config {
     pub keep: Duration,
     /// Who is told about alerts.
     pub receivers: Vec<Receiver>,
+    /// Which of them are told of which alerts; `None` for all of all, at once.
+    pub routing: Option<Routing>,
+    /// How long an alert of others lasts that nobody posts again. Default 5 min.
+    pub resolve_timeout: Duration,
     /// How persistently they are told, and where they may be.
     pub delivery: DeliveryConfig,
     /// Who is told that the service is alive; nobody by default.
@@ -81,6 +86,8 @@ impl Default for Config {
             checkpoint_every: Duration::from_mins(1),
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
+            routing: None,
+            resolve_timeout: routing::RESOLVE_TIMEOUT,
             delivery: DeliveryConfig::default(),
             heartbeat: None,
             runbooks_dir: None,

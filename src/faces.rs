@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use alerting::{LedgerError, Operator, Reader};
+use alerting::{Dispatcher, LedgerError, Operator, Reader};
 use detect::Decision;
 use ingest::Tenant;
 use tokio::sync::{broadcast, watch};
@@ -29,6 +29,8 @@ pub(crate) struct Face {
     pub ledger: Reader,
     /// Writes pins; `None` for a tenant that is not known, and has nowhere to keep them.
     pub operator: Option<Operator>,
+    /// Knows who is told of what; `None` likewise.
+    pub dispatcher: Option<Arc<Dispatcher>>,
     /// Counts of its deliverer.
     pub delivery: Arc<alerting::Counters>,
     /// For its page.
@@ -69,6 +71,7 @@ impl Faces {
             decisions: broadcast::channel(1).0,
             ledger: Reader::of_nothing()?,
             operator: None,
+            dispatcher: None,
             delivery: Arc::default(),
             intake_rate: Arc::default(),
         };

@@ -6,6 +6,7 @@
 //! people can change here, a pinned level, is written to the ledger and then told to the pipeline.
 //! Whatever a request can make expensive runs on a thread that may block, a few at a time.
 
+mod alertmanager;
 mod anomalies;
 mod asked;
 mod body;
@@ -105,6 +106,8 @@ pub(crate) struct Info {
     pub rules: Vec<RuleGroup>,
     /// Names of those who are told about alerts.
     pub receivers: Vec<String>,
+    /// How long an alert of others lasts that nobody posts again.
+    pub resolve_timeout: Duration,
     /// What to do about alerts.
     pub runbooks: Arc<Runbooks>,
 }
@@ -162,6 +165,7 @@ pub(crate) fn router(api: Api) -> Router {
     let shared = Arc::new(Shared::new(api));
     Router::new()
         .merge(prometheus::routes())
+        .merge(alertmanager::routes())
         .merge(anomalies::routes())
         .merge(services::routes())
         .merge(degradation::routes())

@@ -187,7 +187,7 @@ impl Deliverer {
     }
 
     /// Lets `dispatcher` tell groups when their time has come, for as long as delivery runs.
-    pub fn dispatch(&mut self, dispatcher: Dispatcher) {
+    pub fn dispatch(&mut self, dispatcher: Arc<Dispatcher>) {
         self.workers.spawn(dispatcher.run(self.stop.subscribe()));
     }
 

@@ -13,6 +13,7 @@ mod anomalies;
 mod body;
 mod check;
 mod endpoints;
+mod external;
 mod groups;
 mod heartbeat;
 mod levels;
@@ -30,13 +31,14 @@ use detect::{Decision, UnixNanos};
 use rusqlite::Transaction;
 
 pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verdict};
-use self::groups::Desk;
+pub(crate) use self::groups::Desk;
 pub(crate) use self::store::Store;
 pub use self::{
     acknowledgements::Acknowledgement,
     alerts::{AlertFilter, Transition},
     anomalies::{AnomalyFilter, AnomalyState},
     endpoints::{Outbox, Replay},
+    external::PostedAlert,
     groups::Muted,
     heartbeat::Heartbeat,
     levels::LevelFilter,
@@ -144,7 +146,8 @@ impl Ledger {
     #[must_use]
     pub fn dispatcher(&self, receivers: Vec<Receiver>) -> Dispatcher {
         let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&receivers));
-        Dispatcher { store: Arc::clone(&self.store), origin: self.origin.clone(), routing, receivers }
+        let (store, reader, origin) = (Arc::clone(&self.store), self.reader(), self.origin.clone());
+        Dispatcher { store, reader, origin, routing, receivers }
     }
 
     /// Writes `decisions`, places the alerts among them that began or ceased to fire in their groups, and adds the
@@ -246,12 +249,6 @@ impl Ledger {
         })?;
         self.store.silences_mut().forget(before);
         Ok(pruned)
-    }
-
-    /// Where its notifications say that they come from.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.origin.clone()
     }
 
     /// A handle that answers questions.

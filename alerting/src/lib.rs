@@ -35,10 +35,9 @@ pub use integration::{
 pub use interval::TimeInterval;
 pub use ledger::{
     Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Heartbeat,
-    Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page, Pruned, Reader, Recorded, Replay, ServicePin,
-    ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
+    Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page, PostedAlert, Pruned, Reader, Recorded, Replay,
+    ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
 };
 pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};
 pub use receiver::{Fallback, Receiver, Redactor, Secret, WebhookUrl};
 pub use route::{GroupBy, InhibitRule, Route, Routing};
-pub use webhook::Origin;

@@ -20,7 +20,7 @@ const SENT_TENANT: &str = "exported_tenant";
 
 /// Where notifications come from.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// This service as receivers reach it.
     pub(crate) external_url: String,
     /// Whose alerts they are; `None` for the default tenant's.
@@ -179,13 +179,17 @@ fn entry<'a>(alert: &'a Alert, origin: &'a Origin, causes: &'a [Cause]) -> Entry
     }
 }
 
-/// A link that shows what raised the alert: the anomaly behind it, else its expression's value now.
+/// A link that shows what raised the alert: the one that its sender has given, the anomaly behind it, or else its
+/// expression's value now.
 pub(crate) fn generator_url(alert: &Alert, origin: &Origin) -> String {
     let base = origin.external_url.trim_end_matches('/');
     let tenant = |mark: char| {
         let named = |name: &String| format!("{mark}{TENANT}={}", escaped(name));
         origin.tenant.as_ref().map(named).unwrap_or_default()
     };
+    if alert.source.starts_with("http://") || alert.source.starts_with("https://") {
+        return alert.source.clone();
+    }
     match alert.anomalies.first() {
         Some(id) => format!("{base}/anomalies/{}{}", escaped(id), tenant('?')),
         None => format!("{base}/api/v1/query?query={}{}", escaped(&alert.source), tenant('&')),

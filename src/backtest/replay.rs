@@ -79,6 +79,7 @@ impl Replay {
             engine: config.engine(rules, external_url),
             detect: config.detect,
             receivers: Vec::new(),
+            routing: None,
             delivery: alerting::DeliveryConfig::default(),
             heartbeat: None,
             keep: FOREVER,

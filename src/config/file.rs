@@ -12,7 +12,7 @@ use detect::{
 };
 use ingest::Idle;
 
-use super::{Config, doors, receivers};
+use super::{Config, doors, receivers, routing};
 use crate::journal::Durability;
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
@@ -74,11 +74,27 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
         config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
     }
     receivers::delivery(&mut top, &mut config, &mut faults);
+    section(&mut top, "global", &mut faults, |m, f| routing::global(m, &mut config, f));
     receivers::receivers(&mut top, &mut config, directory, &mut faults);
+    routing::routing(&mut top, &mut config, &mut faults);
+    let mut others = Vec::new();
+    if let Some(value) = top.get("alertmanager_config")
+        && let Some(path) = value.text(&mut faults)
+    {
+        if config.receivers.is_empty() && config.routing.is_none() {
+            others = routing::alertmanager(&directory.join(path), &mut config).err().unwrap_or_default();
+        } else {
+            faults.add(value.line(), "alertmanager_config: expected neither `receivers` nor `route` beside it");
+        }
+    }
     receivers::heartbeat(&mut top, &mut config, &mut faults);
     set(&mut top, "runbooks_dir", &mut faults, |v, f| Some(Some(directory.join(v.text(f)?))), &mut config.runbooks_dir);
     top.finish(&mut faults);
-    faults.into_result(config)
+    match faults.into_result(config) {
+        Ok(_) if !others.is_empty() => Err(others),
+        Ok(config) => Ok(config),
+        Err(own) => Err(own.into_iter().chain(others).collect()),
+    }
 }
 
 fn listen(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use alerting::{Deliverer, DeliveryConfig, Heartbeat, Ledger, Receiver};
+use alerting::{Deliverer, DeliveryConfig, Heartbeat, Ledger, Receiver, Routing};
 use detect::{Engine, EngineConfig, Memory};
 use ingest::{Intake, IntakeConfig, KnownSeries, KnownTenants, Tenant};
 use tokio::{
@@ -75,6 +75,8 @@ pub(crate) struct Maker {
     pub detect: bool,
     /// Who is told about alerts.
     pub receivers: Vec<Receiver>,
+    /// Which of them are told of which alerts; `None` for all of all, at once.
+    pub routing: Option<Routing>,
     /// How persistently, and where they may be.
     pub delivery: DeliveryConfig,
     /// Who is told that the service is alive, by the default tenant's line.
@@ -143,9 +145,14 @@ impl Maker {
             ledger = ledger.with_tenant(tenant.as_str());
         }
         let reader = ledger.reader();
+        let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&self.receivers));
+        ledger.route(routing, &self.receivers)?;
+        let dispatcher = Arc::new(ledger.dispatcher(self.receivers.clone()));
         let deliverer = {
             let _runtime = self.runtime.enter();
-            Deliverer::start(&ledger.outbox(), self.receivers.clone(), &self.delivery)?
+            let mut deliverer = Deliverer::start(&ledger.outbox(), self.receivers.clone(), &self.delivery)?;
+            deliverer.dispatch(Arc::clone(&dispatcher));
+            deliverer
         };
         let known = Arc::new(KnownSeries::new(self.intake.max_series));
         let (vault, kept) = match is_kept.then(|| Vault::open(&place::directory(&self.data_dir, tenant))).transpose()? {
@@ -168,6 +175,7 @@ impl Maker {
             decisions: decisions.clone(),
             ledger: reader,
             operator: Some(ledger.operator()),
+            dispatcher: Some(dispatcher),
             delivery: deliverer.counters(),
             intake_rate: Arc::default(),
         };

@@ -34,6 +34,7 @@ fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender
         engine: EngineConfig::default(),
         detect: true,
         receivers: Vec::new(),
+        routing: None,
         delivery: alerting::DeliveryConfig::default(),
         heartbeat: None,
         keep: Duration::from_hours(1),

@@ -16,11 +16,16 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Reads the whole body.
 pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
-    let read = axum::body::to_bytes(body, MAX_BODY);
+    read_up_to(body, MAX_BODY).await
+}
+
+/// Reads the whole body, of at most `limit` bytes.
+pub(crate) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let read = axum::body::to_bytes(body, limit);
     match tokio::time::timeout(LONGEST, read).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => {
-            let detail = format!("the body could not be read, or is larger than {MAX_BODY} bytes");
+            let detail = format!("the body could not be read, or is larger than {limit} bytes");
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
         }
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s")),

@@ -95,6 +95,7 @@ impl From<LedgerError> for Problem {
             LedgerError::PageLimit { actual } => {
                 Self::bad_parameters(vec![Fault::new("limit", "1 to 1000", &actual.to_string())])
             }
+            LedgerError::Silence { .. } => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
             LedgerError::Interrupted => Self::busy("the service is shutting down"),
             error => {
                 tracing::error!(%error, "the ledger could not answer");

@@ -82,6 +82,7 @@ impl Fixture {
             decisions: decisions.clone(),
             ledger: ledger.reader(),
             operator: Some(ledger.operator()),
+            dispatcher: Some(Arc::new(ledger.dispatcher(Vec::new()))),
             ..faces.of(&ingest::Tenant::default())
         });
         let (command_sender, commands) = mpsc::channel(4);
@@ -101,6 +102,7 @@ impl Fixture {
             external_url: "http://127.0.0.1:4320".into(),
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
             receivers: vec!["ops".into()],
+            resolve_timeout: Duration::from_mins(5),
             runbooks: Arc::new(crate::runbooks::Runbooks::load(None).expect("the shipped ones are sound")),
         };
         let router = router(Api {

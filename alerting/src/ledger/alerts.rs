@@ -103,6 +103,13 @@ fn read(row: &Row<'_>) -> Result<Alert, LedgerError> {
     from_json(&episode, &body)
 }
 
+/// Writes what has changed of an alert whose state has not.
+pub(super) fn refresh(transaction: &Transaction<'_>, alert: &Alert) -> Result<(), LedgerError> {
+    let sql = "UPDATE alerts SET body = ? WHERE episode = ?";
+    transaction.prepare_cached(sql)?.execute(params![to_json(alert), alert.episode])?;
+    Ok(())
+}
+
 /// The alerts that fire, stale ones among them, oldest episode first.
 pub(super) fn firing(connection: &Connection) -> Result<Vec<Alert>, LedgerError> {
     let mut statement =
@@ -133,14 +140,16 @@ impl Reader {
         self.store.read(|connection| filter.conditions().page(connection, SELECT, "row", page, read))
     }
 
-    /// All pending, firing and stale alerts, oldest episode first: what a restarted engine takes up
+    /// All pending, firing and stale alerts of our own, oldest episode first: what a restarted engine takes up
     /// again.
     ///
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
     pub fn active_alerts(&self) -> Result<Vec<Alert>, LedgerError> {
         self.store.read(|connection| {
-            let mut statement = connection.prepare(&format!("{SELECT} WHERE {ACTIVE} ORDER BY row"))?;
+            let mut statement = connection.prepare(&format!(
+                "{SELECT} WHERE {ACTIVE} AND episode NOT IN (SELECT episode FROM external_alerts) ORDER BY row"
+            ))?;
             statement.query_and_then([], read)?.collect()
         })
     }

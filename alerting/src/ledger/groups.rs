@@ -10,9 +10,9 @@ use std::{collections::BTreeSet, time::Duration};
 use detect::{Alert, Labels, UnixNanos};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::{alerts, body::from_json, outbox, store::Store};
+use super::{PostedAlert, alerts, body::from_json, external, outbox, store::Store};
 use crate::{
-    LedgerError, Receiver, clock,
+    LedgerError, Receiver,
     route::{GroupBy, Matched, Route, Routing},
     webhook::{self, Origin},
 };
@@ -23,13 +23,13 @@ const RECHECK: Duration = Duration::from_secs(10);
 const MOST_ALERTS: usize = 1_000;
 
 /// What a flush looks at.
-pub(super) struct Desk<'a> {
-    pub(super) store: &'a Store,
-    pub(super) routing: &'a Routing,
-    pub(super) receivers: &'a [Receiver],
-    pub(super) origin: &'a Origin,
+pub(crate) struct Desk<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) routing: &'a Routing,
+    pub(crate) receivers: &'a [Receiver],
+    pub(crate) origin: &'a Origin,
     /// Wall time.
-    pub(super) now: UnixNanos,
+    pub(crate) now: UnixNanos,
 }
 
 /// Why an alert is not told at the moment.
@@ -94,20 +94,34 @@ fn next_flush(connection: &Connection) -> Result<Option<UnixNanos>, LedgerError>
 
 impl Store {
     /// Tells what is due at the wall time; how many notifications are new, and when the next group is due.
-    pub(crate) fn flush(
-        &self,
-        routing: &Routing,
-        receivers: &[Receiver],
-        origin: &Origin,
-    ) -> Result<(usize, Option<UnixNanos>), LedgerError> {
-        let now = clock::now();
-        let due = self.read(next_flush)?;
-        if due.is_none_or(|due| due > now) {
+    pub(crate) fn flush(&self, desk: &Desk<'_>) -> Result<(usize, Option<UnixNanos>), LedgerError> {
+        let due = self.read(next)?;
+        if due.is_none_or(|due| due > desk.now) {
             return Ok((0, due));
         }
-        let desk = Desk { store: self, routing, receivers, origin, now };
-        self.write(|transaction| Ok((desk.flush(transaction)?, next_flush(transaction)?)))
+        self.write(|transaction| {
+            desk.end_what_is_over(transaction)?;
+            Ok((desk.flush(transaction)?, next(transaction)?))
+        })
     }
+
+    /// Takes up alerts of others, and tells what is due; what is wrong with some of them.
+    pub(crate) fn post(
+        &self,
+        desk: &Desk<'_>,
+        posted: &[PostedAlert],
+        resolve_at: UnixNanos,
+    ) -> Result<(usize, Vec<LedgerError>), LedgerError> {
+        self.write(|transaction| {
+            let faults = desk.post(transaction, posted, resolve_at)?;
+            Ok((desk.flush(transaction)?, faults))
+        })
+    }
+}
+
+fn next(connection: &Connection) -> Result<Option<UnixNanos>, LedgerError> {
+    let (flush, end) = (next_flush(connection)?, external::next_end(connection)?);
+    Ok(flush.into_iter().chain(end).min())
 }
 
 impl Desk<'_> {

@@ -147,6 +147,12 @@ const GROUPS: &str = "
         updated_at INTEGER NOT NULL,
         body TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE external_alerts (
+        episode TEXT PRIMARY KEY REFERENCES alerts (episode) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL UNIQUE,
+        ends_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX external_alerts_by_end ON external_alerts (ends_at);
     CREATE TABLE acknowledgements (
         episode TEXT PRIMARY KEY REFERENCES alerts (episode) ON DELETE CASCADE,
         author TEXT NOT NULL,

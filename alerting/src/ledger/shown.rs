@@ -49,7 +49,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
-    pub fn shown_alerts(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownAlert>, LedgerError> {
+    pub(crate) fn shown_alerts(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownAlert>, LedgerError> {
         let firing = self.store.read(|connection| alerts::firing(connection))?;
         let now = clock::now();
         let sources: Sources = if routing.inhibit().is_empty() {
@@ -75,7 +75,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
-    pub fn shown_groups(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownGroup>, LedgerError> {
+    pub(crate) fn shown_groups(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownGroup>, LedgerError> {
         let mut groups: BTreeMap<(String, String, String), ShownGroup> = BTreeMap::new();
         for shown in self.shown_alerts(routing, origin)? {
             for matched in routing.matching(&shown.labels) {

@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Says that a group may be due at another time than before.
-    pub(super) fn replan(&self) {
+    pub(crate) fn replan(&self) {
         self.plans.send_modify(|count| *count = count.wrapping_add(1));
     }
 

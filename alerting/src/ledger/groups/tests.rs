@@ -7,8 +7,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    DeliveryFilter, Dispatcher, GroupBy, InhibitRule, Ledger, Matcher, MatcherJson, Order, Page, Receiver, Route,
-    Routing, SilenceSpec, TimeInterval, clock,
+    DeliveryFilter, Dispatcher, GroupBy, InhibitRule, Ledger, Matcher, MatcherJson, Order, Page, PostedAlert, Receiver,
+    Route, Routing, SilenceSpec, TimeInterval, clock,
     testing::{Later, alert, at},
 };
 
@@ -219,8 +219,7 @@ fn a_silence_holds_back_what_begins_and_lets_ends_through() {
     fixture.record(&[&b]);
     fixture.record(&[&a.resolved(at(200))]);
     assert_eq!(fixture.told(), ["ops firing a:firing", "ops resolved a:resolved"]);
-    let origin = fixture.ledger.origin();
-    let shown = fixture.ledger.reader().shown_alerts(&fixture.routing, &origin).expect("reads");
+    let shown = fixture.dispatcher().alerts().expect("reads");
     assert_eq!((shown.len(), &shown[0].muted.silenced_by), (1, &vec![id.clone()]));
     drop(operator);
     // A restart forgets no silence, and what still fires is told when it ends.
@@ -272,8 +271,7 @@ fn what_is_inhibited_is_told_when_its_source_is_over() {
     let elsewhere = firing("e", &[("service", "y"), ("severity", "warning")]);
     fixture.record(&[&warning, &critical, &elsewhere]);
     assert_eq!(fixture.told(), ["ops firing c:firing", "ops firing e:firing"]);
-    let origin = fixture.ledger.origin();
-    let shown = fixture.ledger.reader().shown_groups(&fixture.routing, &origin).expect("reads");
+    let shown = fixture.dispatcher().groups().expect("reads");
     let muted: Vec<usize> = shown.iter().map(|group| group.alerts[0].muted.inhibited_by.len()).collect();
     assert_eq!(muted.iter().sum::<usize>(), 1);
     sleep(WAIT);
@@ -300,4 +298,36 @@ fn outside_of_its_time_nobody_is_told_and_afterwards_what_still_holds() {
     sleep(WAIT);
     fixture.flush();
     assert_eq!(fixture.told(), ["ops firing a:firing"]);
+}
+
+#[test]
+fn alerts_of_others_last_until_they_are_over_or_nobody_speaks_of_them() {
+    let fixture = Fixture::new(Routing::to_all(&receivers()[..1]));
+    let dispatcher = fixture.dispatcher();
+    let posted = |name: &str, ends_at| PostedAlert {
+        labels: Labels::from_pairs([("alertname", name), ("job", "api")]),
+        annotations: Labels::from_pairs([("summary", "s")]),
+        starts_at: Some(at(50)),
+        ends_at,
+        generator_url: "http://prometheus/graph".into(),
+    };
+    let hour = Duration::from_hours(1);
+    let bad = PostedAlert { labels: Labels::default(), ..posted("A", None) };
+    let faults = dispatcher.post(&[posted("A", None), bad, posted("B", Some(clock::now().plus(hour)))], WAIT);
+    assert_eq!(faults.expect("writes").len(), 1);
+    let shown = dispatcher.alerts().expect("reads");
+    assert_eq!((shown.len(), shown[0].generator_url.as_str()), (2, "http://prometheus/graph"));
+    assert_eq!(fixture.ledger.reader().active_alerts().expect("reads").len(), 0, "an engine takes up its own only");
+    // Said again, it goes on and is not told again.
+    assert_eq!(dispatcher.post(&[posted("A", None)], WAIT).expect("writes").len(), 0);
+    assert_eq!(fixture.told().len(), 2);
+    sleep(WAIT);
+    dispatcher.flush().expect("flushes");
+    dispatcher.post(&[posted("B", Some(at(60)))], WAIT).expect("writes");
+    let told: Vec<String> = fixture.told().iter().map(|t| t.split(' ').nth(1).unwrap_or_default().to_owned()).collect();
+    assert_eq!(told, ["firing", "firing", "resolved", "resolved"]);
+    assert_eq!(dispatcher.alerts().expect("reads").len(), 0);
+    // It may come back.
+    dispatcher.post(&[posted("B", Some(clock::now().plus(hour)))], WAIT).expect("writes");
+    assert_eq!(fixture.told().len(), 5);
 }
