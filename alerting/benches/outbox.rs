@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alerting::{Deliverer, DeliveryConfig, Ledger, Receiver};
+use bellwether_alerting::{Deliverer, DeliveryConfig, Ledger, Receiver};
 use detect::{Alert, AlertState, AlertTransition, Decision, Labels, Level, UnixNanos};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -52,7 +52,7 @@ async fn drain() {
     ledger.record(&decisions, &receivers).expect("records");
     println!("recorded {WAITING} alerts in {:.2} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
-    let _deliverer = Deliverer::start(&ledger.outbox(), receivers, &DeliveryConfig::default()).expect("starts");
+    let _deliverer = Deliverer::start(&ledger.outbox(), &receivers, &DeliveryConfig::default()).expect("starts");
     while count(&arrivals) < WAITING {
         sleep(Duration::from_millis(5)).await;
     }
@@ -72,7 +72,7 @@ async fn paced(hangs: bool) -> Vec<f64> {
         let url = format!("http://{}/", silent.local_addr().expect("is bound"));
         receivers.push(Receiver::webhook("hangs", &url).expect("is valid"));
     }
-    let _deliverer = Deliverer::start(&ledger.outbox(), receivers.clone(), &DeliveryConfig::default()).expect("starts");
+    let _deliverer = Deliverer::start(&ledger.outbox(), &receivers, &DeliveryConfig::default()).expect("starts");
     let mut beat = interval(Duration::from_millis(1_000 / PACE));
     let mut sent = HashMap::new();
     for i in 0..PACED {

@@ -145,7 +145,7 @@ impl Maker {
         let reader = ledger.reader();
         let deliverer = {
             let _runtime = self.runtime.enter();
-            Deliverer::start(&ledger.outbox(), self.receivers.clone(), &self.delivery)?
+            Deliverer::start(&ledger.outbox(), &self.receivers, &self.delivery)?
         };
         let known = Arc::new(KnownSeries::new(self.intake.max_series));
         let (vault, kept) = match is_kept.then(|| Vault::open(&place::directory(&self.data_dir, tenant))).transpose()? {
