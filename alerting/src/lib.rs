@@ -31,4 +31,5 @@ pub use ledger::{
     AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Heartbeat, Ledger, LevelFilter,
     Listed, Operator, Order, Outbox, Page, Pruned, Reader, Recorded, Replay, ServicePin, Transition,
 };
+pub use lettre::message::Mailbox;
 pub use receiver::{Fallback, Receiver, Redactor, Secret, WebhookUrl};

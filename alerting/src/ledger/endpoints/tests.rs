@@ -11,7 +11,16 @@ const LONGEST: Duration = Duration::from_hours(1);
 
 pub(crate) fn settlement(id: &str, verdict: Verdict, at: UnixNanos) -> Settlement {
     let endpoint = Arc::new(endpoint("ops"));
-    Settlement { id: id.into(), endpoint, stand_in: None, verdict, at, disables: false, releases: false }
+    Settlement {
+        id: id.into(),
+        endpoint,
+        stand_in: None,
+        verdict,
+        at,
+        disables: false,
+        releases: false,
+        gives_up: None,
+    }
 }
 
 fn endpoint(name: &str) -> Endpoint {
@@ -138,6 +147,20 @@ fn a_recovered_endpoint_gets_at_once_what_waited_because_it_failed() {
     outbox.settle(&[recovered]).expect("writes");
     let due = outbox.take(&endpoint("ops"), &[], 8, now, LONGEST).expect("reads").due;
     assert_eq!(due.iter().map(|due| due.id.as_str()).collect::<Vec<_>>(), [first]);
+}
+
+#[test]
+fn what_is_as_old_as_one_that_is_given_up_is_given_up_with_it() {
+    let mut fixture = Fixture::new();
+    fixture.record(&[fired("e1"), fired("e2")]);
+    let (outbox, first) = (fixture.ledger.outbox(), fixture.deliveries()[0].id.clone());
+    let now = clock::now().plus(LONGEST);
+    fixture.ledger.record(&[fired("e3")], &[receiver("other")]).expect("records");
+    let old = Settlement { gives_up: Some(now), ..settlement(&first, gives_up("too late"), now) };
+    outbox.settle(&[old]).expect("writes");
+    let states: Vec<_> = fixture.deliveries().iter().map(|d| (d.state, d.attempts)).collect();
+    use DeliveryState::{Failed, Pending};
+    assert_eq!(states, [(Failed, 1), (Failed, 0), (Pending, 0)], "the other endpoint's is not");
 }
 
 #[test]
