@@ -176,7 +176,7 @@ impl Reader<'_> {
         for (i, value) in list.list(self.faults).iter().enumerate() {
             let Some(mut m) = value.mapping(self.faults) else { continue };
             let target = read(self, &mut m);
-            self.add(format!("{kind}/{i}"), target.into_iter().collect(), m);
+            self.add(&format!("{kind}/{i}"), target.into_iter().collect(), m);
         }
     }
 
@@ -192,18 +192,18 @@ impl Reader<'_> {
             let urls: Vec<WebhookUrl> = listed.iter().filter_map(|v| self.address(v, "urls")).collect();
             let peer = |base| Alertmanager { authorization: authorization.clone(), resend, ..Alertmanager::peer(base) };
             let targets = urls.iter().map(|url| Target::Alertmanager(peer(url))).collect();
-            self.add(format!("alertmanager/{i}"), targets, m);
+            self.add(&format!("alertmanager/{i}"), targets, m);
         }
     }
 
     /// What all kinds have; several targets are numbered below `key`.
-    fn add(&mut self, key: String, targets: Vec<Target>, mut m: Mapping<'_, '_>) {
+    fn add(&mut self, key: &str, targets: Vec<Target>, mut m: Mapping<'_, '_>) {
         let send_resolved = m.get("send_resolved").and_then(|v| v.boolean(self.faults));
         let timeout = m.get("timeout").and_then(|v| v.duration(self.faults));
         m.finish(self.faults);
         let is_one = !matches!(targets.first(), Some(Target::Alertmanager(_)));
         for (i, target) in targets.into_iter().enumerate() {
-            let key = if is_one { key.clone() } else { format!("{key}/{i}") };
+            let key = if is_one { key.to_owned() } else { format!("{key}/{i}") };
             let mut integration = Integration::new(&key, target);
             integration.send_resolved = send_resolved.unwrap_or(integration.send_resolved);
             integration.timeout = timeout.unwrap_or(integration.timeout);
