@@ -202,6 +202,10 @@ impl Attempt {
         let now = clock::now();
         let releases = self.learn(&reaction, began, due.attempts);
         let disables = matches!(reaction, Reaction::Gone { .. });
+        if disables {
+            let endpoint = &self.endpoint;
+            tracing::error!(%endpoint, "endpoint is gone (410): nothing more is sent until it has another address, or a replay");
+        }
         let too_old = now.minus(self.config.give_up_after);
         let is_failure = matches!(reaction, Reaction::Failed { .. });
         let verdict = verdict(&self.config, &due, reaction, now, fastrand::f64());

@@ -245,6 +245,10 @@ fn a_sign_of_life_is_never_on_its_way_twice_and_says_when_it_was_made() {
     assert!(beat(180));
     assert_eq!(fixture.deliveries().len(), 2);
     assert!(fixture.ledger.outbox().standing(&endpoint("ops"), at(0)).expect("reads").is_empty());
+    let second = fixture.deliveries()[1].id.clone();
+    fixture.ledger.outbox().settle(&[settlement(&second, delivered(), at(181))]).expect("writes");
+    assert!(fixture.ledger.beat(&heartbeat, &receiver("ops"), at(720)).expect("writes"));
+    assert_eq!(fixture.deliveries().len(), 2, "the oldest is forgotten");
 }
 
 #[test]
