@@ -47,10 +47,13 @@ fn configuration(args: &ServeArgs) -> Result<Config, StartError> {
     }
     for (i, url) in args.webhook.iter().enumerate() {
         let name = if i == 0 { "webhook".to_owned() } else { format!("webhook-{}", i + 1) };
-        let receiver = Receiver::webhook(&name, url).map_err(|error| {
-            let message = error.to_string();
-            StartError::Faults(vec![detect::yaml::Fault { file: "--webhook".into(), line: 0, message }])
-        })?;
+        let fault =
+            |message| StartError::Faults(vec![detect::yaml::Fault { file: "--webhook".into(), line: 0, message }]);
+        let receiver = Receiver::webhook(&name, url).map_err(|error| fault(error.to_string()))?;
+        let places = receiver.integrations().iter().filter_map(|integration| integration.target().url());
+        for place in places {
+            config.delivery.destinations.check(place).map_err(fault)?;
+        }
         config.receivers.push(receiver);
     }
     Ok(config)

@@ -261,6 +261,64 @@ async fn a_dead_letter_is_listed_and_sent_again() {
     assert_eq!(replay(id, "none").await, 409);
 }
 
+/// Kills while a receiver fails every other time, and an alert comes and goes: each episode is told as firing and then as
+/// resolved, each under one id, and none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_episode_is_told_and_then_its_end_over_many_kills() {
+    const KILLS: usize = 8;
+    let mut sink = Sink::listen(200).await;
+    sink.fail_every_other_time();
+    let setup = Setup::new(&format!("receivers: [{{name: ops, webhook_configs: [{{url: '{}'}}]}}]\n", sink.url()));
+    for kill in 0..KILLS {
+        let binary = setup.start();
+        let depth = keep_sending(&binary.http, 5);
+        let api = Api::new(&binary.api);
+        let fires = |wanted: bool| {
+            let api = api.clone();
+            async move {
+                let alerts = api.get("/api/v1/alerts").await;
+                let alerts = alerts["data"]["alerts"].as_array().cloned().unwrap_or_default();
+                let fires = alerts.iter().any(|alert| alert["labels"]["alertname"] == "TooDeep");
+                (fires == wanted).then_some(())
+            }
+        };
+        assert!(eventually(PATIENCE, || fires(true)).await.is_some(), "{}", binary.log());
+        // Every other run is killed while the alert fires.
+        if kill % 2 == 0 {
+            depth.store(0, Ordering::Relaxed);
+            assert!(eventually(PATIENCE, || fires(false)).await.is_some(), "{}", binary.log());
+        }
+        binary.kill();
+    }
+    let binary = setup.start();
+    let _depth = keep_sending(&binary.http, 0);
+    let api = Api::new(&binary.api);
+    let drained = eventually(PATIENCE, || async {
+        let pending = api.items("/api/v1/deliveries?state=pending").await;
+        let firing = api.get("/api/v1/alerts").await;
+        let is_over = firing["data"]["alerts"].as_array().is_some_and(Vec::is_empty);
+        (pending.is_empty() && is_over).then_some(())
+    });
+    assert!(drained.await.is_some(), "{:?}", api.items("/api/v1/deliveries").await);
+    assert!(binary.stop().success(), "a stopped service exits with 0");
+    let mut told = std::collections::BTreeMap::<String, Vec<(String, String)>>::new();
+    while let Some(request) = sink.taken() {
+        let message = request.json();
+        let episode = message["alerts"][0]["bellwether"]["episode"].as_str().unwrap_or_default().to_owned();
+        let said = (message["status"].as_str().unwrap_or_default().to_owned(), request.header("webhook-id"));
+        let history = told.entry(episode).or_default();
+        // A repetition after a kill has the same id.
+        if !history.contains(&said) {
+            history.push(said);
+        }
+    }
+    assert!(told.len() >= KILLS / 2, "{told:?}");
+    for (episode, history) in &told {
+        let said: Vec<&str> = history.iter().map(|(status, _)| status.as_str()).collect();
+        assert_eq!(said, ["firing", "resolved"], "{episode}: {history:?}");
+    }
+}
+
 /// The switch goes off when the process stops, whatever it was doing: nothing is sent after its end, and something is
 /// sent again and again before.
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alerting::{Deliverer, DeliveryConfig, Ledger, Receiver};
+use bellwether_alerting::{Deliverer, DeliveryConfig, Ledger, Receiver};
 use detect::{Alert, AlertState, AlertTransition, Decision, Labels, Level, UnixNanos};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,7 +22,8 @@ use tokio::{
 const WAITING: usize = 20_000;
 /// Alerts a second, and how many, while one receiver hangs.
 const PACE: u64 = 100;
-const PACED: usize = 2_000;
+const PACED: usize = 800;
+const ROUNDS: usize = 9;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// When each episode arrived.
@@ -33,13 +34,13 @@ fn main() {
     runtime.block_on(async {
         drain().await;
         // In turns, so that a slow moment of the machine strikes both alike.
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
-            alone.extend(paced(false).await);
-            beside.extend(paced(true).await);
+        let (mut healthy, mut hung) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            healthy.push(percentiles(&mut paced(false).await));
+            hung.push(percentiles(&mut paced(true).await));
         }
-        report("alone", &mut alone);
-        report("beside one that hangs", &mut beside);
+        report("beside one that answers", &healthy);
+        report("beside one that hangs", &hung);
     });
 }
 
@@ -52,7 +53,7 @@ async fn drain() {
     ledger.record(&decisions, &receivers).expect("records");
     println!("recorded {WAITING} alerts in {:.2} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
-    let _deliverer = Deliverer::start(&ledger.outbox(), receivers, &DeliveryConfig::default()).expect("starts");
+    let _deliverer = Deliverer::start(&ledger.outbox(), &receivers, &DeliveryConfig::default()).expect("starts");
     while count(&arrivals) < WAITING {
         sleep(Duration::from_millis(5)).await;
     }
@@ -62,17 +63,16 @@ async fn drain() {
     println!("drained {WAITING} notifications in {took:.2} s: {rate:.0} a second");
 }
 
-/// Seconds from the decision to the receiver, of each alert.
+/// Seconds from the decision to the receiver, of each alert, with a second receiver that answers or hangs.
 async fn paced(hangs: bool) -> Vec<f64> {
     let (url, arrivals) = sink().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let (_directory, mut ledger) = ledger();
-    let mut receivers = vec![Receiver::webhook("sink", &url).expect("is valid")];
-    if hangs {
-        let url = format!("http://{}/", silent.local_addr().expect("is bound"));
-        receivers.push(Receiver::webhook("hangs", &url).expect("is valid"));
-    }
-    let _deliverer = Deliverer::start(&ledger.outbox(), receivers.clone(), &DeliveryConfig::default()).expect("starts");
+    let (answering, _) = sink().await;
+    let other = if hangs { format!("http://{}/", silent.local_addr().expect("is bound")) } else { answering };
+    let receivers =
+        [("sink", &url), ("other", &other)].map(|(name, url)| Receiver::webhook(name, url).expect("is valid"));
+    let _deliverer = Deliverer::start(&ledger.outbox(), &receivers, &DeliveryConfig::default()).expect("starts");
     let mut beat = interval(Duration::from_millis(1_000 / PACE));
     let mut sent = HashMap::new();
     for i in 0..PACED {
@@ -87,10 +87,20 @@ async fn paced(hangs: bool) -> Vec<f64> {
     sent.iter().map(|(episode, at)| arrivals[episode].duration_since(*at).as_secs_f64()).collect()
 }
 
-fn report(what: &str, seconds: &mut [f64]) {
+/// The 50th and the 99th, in milliseconds.
+fn percentiles(seconds: &mut [f64]) -> [f64; 2] {
     seconds.sort_by(f64::total_cmp);
-    let at = |percent: usize| seconds[(seconds.len() * percent / 100).min(seconds.len() - 1)] * 1_000.0;
-    println!("{what}: p50 {:.2} ms, p99 {:.2} ms of {} alerts", at(50), at(99), seconds.len());
+    [50, 99].map(|percent| seconds[(seconds.len() * percent / 100).min(seconds.len() - 1)] * 1_000.0)
+}
+
+/// The median of the rounds, since on a shared machine one bad moment decides the 99th percentile of all.
+fn report(what: &str, rounds: &[[f64; 2]]) {
+    let [p50, p99] = [0, 1].map(|which| {
+        let mut of_rounds: Vec<f64> = rounds.iter().map(|round| round[which]).collect();
+        of_rounds.sort_by(f64::total_cmp);
+        of_rounds[of_rounds.len() / 2]
+    });
+    println!("{what}: p50 {p50:.2} ms, p99 {p99:.2} ms, {PACED} alerts in each of {ROUNDS} rounds");
 }
 
 fn count(arrivals: &Arrivals) -> usize {

@@ -140,10 +140,10 @@ impl Deliverer {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(outbox: &Outbox, receivers: Vec<Receiver>, config: &DeliveryConfig) -> Result<Self, DeliveryError> {
+    pub fn start(outbox: &Outbox, receivers: &[Receiver], config: &DeliveryConfig) -> Result<Self, DeliveryError> {
         config.check()?;
         let mut by_name = HashMap::new();
-        for receiver in &receivers {
+        for receiver in receivers {
             if by_name.insert(receiver.name(), receiver).is_some() {
                 return Err(DeliveryError::DuplicateReceiver { name: receiver.name().to_owned() });
             }
@@ -155,7 +155,7 @@ impl Deliverer {
         let mut workers = JoinSet::new();
         workers.spawn(settling);
         let mut known = Vec::new();
-        for receiver in &receivers {
+        for receiver in receivers {
             let stand_in = receiver.fallback().map(|fallback| {
                 let unknown = || DeliveryError::Fallback { receiver: receiver.name().to_owned() };
                 let other = by_name.get(fallback.receiver.as_str()).filter(|other| other.name() != receiver.name());

@@ -38,6 +38,7 @@ pub use ledger::{
     Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page, PostedAlert, Pruned, Reader, Recorded, Replay,
     ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
 };
+pub use lettre::message::Mailbox;
 pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};
 pub use receiver::{Fallback, Receiver, Redactor, Secret, WebhookUrl};
 pub use route::{GroupBy, InhibitRule, Route, Routing};

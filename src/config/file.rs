@@ -74,7 +74,6 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
         config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
     }
     receivers::delivery(&mut top, &mut config, &mut faults);
-    section(&mut top, "global", &mut faults, |m, f| routing::global(m, &mut config, f));
     receivers::receivers(&mut top, &mut config, directory, &mut faults);
     routing::routing(&mut top, &mut config, &mut faults);
     let mut others = Vec::new();

@@ -65,11 +65,13 @@ pub(super) fn heartbeat(top: &mut Mapping<'_, '_>, config: &mut Config, faults: 
 
 /// `receivers`.
 pub(super) fn receivers(top: &mut Mapping<'_, '_>, config: &mut Config, directory: &Path, faults: &mut Faults) {
+    let global = Global::read(top, directory, faults);
+    config.resolve_timeout = global.resolve_timeout.unwrap_or(config.resolve_timeout);
     let Some(value) = top.get("receivers") else { return };
     let entries = value.list(faults);
     let mut lines = Vec::new();
     for entry in entries {
-        let Some(receiver) = receiver(&entry, directory, faults) else { continue };
+        let Some(receiver) = receiver(&entry, &global, directory, faults) else { continue };
         if config.receivers.iter().any(|known| known.name() == receiver.name()) {
             faults.add(entry.line(), format!("receivers: `{}` is given twice", receiver.name()));
         }
@@ -91,10 +93,45 @@ pub(super) fn receivers(top: &mut Mapping<'_, '_>, config: &mut Config, director
     }
 }
 
-fn receiver(value: &Value<'_, '_>, directory: &Path, faults: &mut Faults) -> Option<Receiver> {
+/// What Alertmanager's section `global` gives to all receivers.
+#[derive(Debug, Default)]
+struct Global {
+    slack_api_url: Option<WebhookUrl>,
+    pagerduty_url: Option<WebhookUrl>,
+    smarthost: Option<Smarthost>,
+    from: Option<Vec<alerting::Mailbox>>,
+    hello: Option<String>,
+    auth_username: Option<String>,
+    auth_password: Option<Secret>,
+    require_tls: Option<bool>,
+    resolve_timeout: Option<Duration>,
+}
+
+impl Global {
+    fn read(top: &mut Mapping<'_, '_>, directory: &Path, faults: &mut Faults) -> Self {
+        let mut global = Self::default();
+        section(top, "global", faults, |m, faults| {
+            let mut reader = Reader { directory, global: &Self::default(), faults, integrations: Vec::new() };
+            let has_slack = m.get("slack_api_url").is_some() || m.get("slack_api_url_file").is_some();
+            global.slack_api_url =
+                has_slack.then(|| reader.url(m, "slack_api_url", "slack_api_url_file", None)).flatten();
+            global.pagerduty_url = m.get("pagerduty_url").and_then(|v| reader.address(&v, "pagerduty_url"));
+            global.smarthost = reader.optional(m, "smtp_smarthost", Smarthost::parse);
+            global.from = reader.optional(m, "smtp_from", Email::mailboxes);
+            global.hello = m.get("smtp_hello").and_then(|v| v.text(reader.faults));
+            global.auth_username = m.get("smtp_auth_username").and_then(|v| v.text(reader.faults));
+            global.auth_password = reader.secret(m, "smtp_auth_password", "smtp_auth_password_file");
+            global.require_tls = m.get("smtp_require_tls").and_then(|v| v.boolean(reader.faults));
+            global.resolve_timeout = m.get("resolve_timeout").and_then(|v| positive(&v, reader.faults));
+        });
+        global
+    }
+}
+
+fn receiver(value: &Value<'_, '_>, global: &Global, directory: &Path, faults: &mut Faults) -> Option<Receiver> {
     let mut entry = value.mapping(faults)?;
     let name = entry.required("name", faults).and_then(|v| v.text(faults));
-    let mut reader = Reader { directory, faults, integrations: Vec::new() };
+    let mut reader = Reader { directory, global, faults, integrations: Vec::new() };
     reader.all(&mut entry, "webhook_configs", "webhook", Reader::webhook);
     reader.all(&mut entry, "slack_configs", "slack", Reader::slack);
     reader.all(&mut entry, "pagerduty_configs", "pagerduty", Reader::pagerduty);
@@ -122,6 +159,7 @@ fn receiver(value: &Value<'_, '_>, directory: &Path, faults: &mut Faults) -> Opt
 /// Reads the integrations of one receiver.
 struct Reader<'r> {
     directory: &'r Path,
+    global: &'r Global,
     faults: &'r mut Faults,
     integrations: Vec<Integration>,
 }
@@ -141,7 +179,7 @@ impl Reader<'_> {
         for (i, value) in list.list(self.faults).iter().enumerate() {
             let Some(mut m) = value.mapping(self.faults) else { continue };
             let target = read(self, &mut m);
-            self.add(format!("{kind}/{i}"), target.into_iter().collect(), m);
+            self.add(&format!("{kind}/{i}"), target.into_iter().collect(), m);
         }
     }
 
@@ -157,18 +195,18 @@ impl Reader<'_> {
             let urls: Vec<WebhookUrl> = listed.iter().filter_map(|v| self.address(v, "urls")).collect();
             let peer = |base| Alertmanager { authorization: authorization.clone(), resend, ..Alertmanager::peer(base) };
             let targets = urls.iter().map(|url| Target::Alertmanager(peer(url))).collect();
-            self.add(format!("alertmanager/{i}"), targets, m);
+            self.add(&format!("alertmanager/{i}"), targets, m);
         }
     }
 
     /// What all kinds have; several targets are numbered below `key`.
-    fn add(&mut self, key: String, targets: Vec<Target>, mut m: Mapping<'_, '_>) {
+    fn add(&mut self, key: &str, targets: Vec<Target>, mut m: Mapping<'_, '_>) {
         let send_resolved = m.get("send_resolved").and_then(|v| v.boolean(self.faults));
         let timeout = m.get("timeout").and_then(|v| v.duration(self.faults));
         m.finish(self.faults);
         let is_one = !matches!(targets.first(), Some(Target::Alertmanager(_)));
         for (i, target) in targets.into_iter().enumerate() {
-            let key = if is_one { key.clone() } else { format!("{key}/{i}") };
+            let key = if is_one { key.to_owned() } else { format!("{key}/{i}") };
             let mut integration = Integration::new(&key, target);
             integration.send_resolved = send_resolved.unwrap_or(integration.send_resolved);
             integration.timeout = timeout.unwrap_or(integration.timeout);
@@ -198,7 +236,11 @@ impl Reader<'_> {
         let default = has_token.then_some(POST_MESSAGE);
         // With a token the address is that of the method, which Alertmanager calls `app_url`.
         let keys = if has_token { ["app_url", "app_url_file"] } else { ["api_url", "api_url_file"] };
-        let url = self.url(m, keys[0], keys[1], default);
+        let is_given = has_token || keys.into_iter().any(|key| m.get(key).is_some());
+        let url = match &self.global.slack_api_url {
+            Some(url) if !is_given => Some(url.clone()),
+            _ => self.url(m, keys[0], keys[1], default),
+        };
         let mut text = |key| m.get(key).and_then(|v| v.text(self.faults));
         let (channel, username, icon_emoji) = (text("channel"), text("username"), text("icon_emoji"));
         if has_token && channel.is_none() {
@@ -215,9 +257,10 @@ impl Reader<'_> {
         if key.is_none() {
             self.faults.add(m.line(), "pagerduty_configs: `routing_key` or `routing_key_file` is missing");
         }
+        let given = m.get("url").map(|value| self.address(&value, "url"));
         let mut service = PagerDuty::of(key?);
-        if let Some(value) = m.get("url") {
-            service.url = self.address(&value, "url")?;
+        if let Some(url) = given.unwrap_or_else(|| self.global.pagerduty_url.clone()) {
+            service.url = url;
         }
         Some(Target::PagerDuty(service))
     }
@@ -227,14 +270,23 @@ impl Reader<'_> {
     }
 
     fn email(&mut self, m: M<'_, '_, '_>) -> Option<Target> {
+        let global = self.global;
         let to = self.parsed(m, "to", Email::mailboxes);
-        let from = self.parsed(m, "from", Email::mailboxes);
-        let smarthost = self.parsed(m, "smarthost", Smarthost::parse);
-        let mut requires_tls = true;
+        let from = match &global.from {
+            Some(from) if m.get("from").is_none() => Some(from.clone()),
+            _ => self.parsed(m, "from", Email::mailboxes),
+        };
+        let smarthost = match &global.smarthost {
+            Some(host) if m.get("smarthost").is_none() => Some(host.clone()),
+            _ => self.parsed(m, "smarthost", Smarthost::parse),
+        };
+        let mut requires_tls = global.require_tls.unwrap_or(true);
         set(m, "require_tls", self.faults, |v, f| v.boolean(f), &mut requires_tls);
-        let hello = m.get("hello").and_then(|v| v.text(self.faults)).unwrap_or_else(|| "localhost".to_owned());
-        let username = m.get("auth_username").and_then(|v| v.text(self.faults));
-        let password = self.secret(m, "auth_password", "auth_password_file");
+        let mut text =
+            |key, default: &Option<String>| m.get(key).and_then(|v| v.text(self.faults)).or_else(|| default.clone());
+        let hello = text("hello", &global.hello).unwrap_or_else(|| "localhost".to_owned());
+        let username = text("auth_username", &global.auth_username);
+        let password = self.secret(m, "auth_password", "auth_password_file").or_else(|| global.auth_password.clone());
         let auth = match (username, password) {
             (Some(username), Some(password)) => Some(MailAuth { username, password }),
             (None, None) => None,
@@ -263,6 +315,17 @@ impl Reader<'_> {
             "stdout" => FileSink::Stdout,
             path => FileSink::File(self.directory.join(path)),
         }))
+    }
+
+    /// The text under `key`, if it is there, as `parse` understands it.
+    fn optional<T>(
+        &mut self,
+        m: M<'_, '_, '_>,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        m.get(key)?;
+        self.parsed(m, key, parse)
     }
 
     /// The required text under `key`, as `parse` understands it.

@@ -8,7 +8,7 @@ use detect::yaml::{Document, Fault, Faults, Mapping, Value};
 
 use super::{
     Config,
-    file::{positive, read_text, section, set},
+    file::{positive, read_text, set},
     receivers,
 };
 
@@ -25,7 +25,6 @@ pub(super) fn alertmanager(path: &Path, config: &mut Config) -> Result<(), Vec<F
     let document = Document::parse(&text, &mut faults);
     let mut top = document.mapping(&mut faults);
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    section(&mut top, "global", &mut faults, |m, f| global(m, config, f));
     if let Some(templates) = top.get("templates")
         && !templates.list(&mut faults).is_empty()
     {
@@ -35,11 +34,6 @@ pub(super) fn alertmanager(path: &Path, config: &mut Config) -> Result<(), Vec<F
     routing(&mut top, config, &mut faults);
     top.finish(&mut faults);
     faults.into_result(())
-}
-
-/// `global`.
-pub(super) fn global(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
-    set(m, "resolve_timeout", faults, positive, &mut config.resolve_timeout);
 }
 
 /// `route`, `inhibit_rules`, `time_intervals` and `mute_time_intervals`, which come after `receivers`.

@@ -97,6 +97,34 @@ fn every_key_that_the_example_shows_behind_a_mark_is_read() {
 }
 
 #[test]
+fn what_alertmanagers_global_section_says_holds_for_all_receivers() {
+    let text = "
+global:
+  smtp_smarthost: mail.example.com:465
+  smtp_from: bw@example.com
+  smtp_require_tls: false
+  slack_api_url: https://hooks.slack.com/services/T/B/global
+  pagerduty_url: https://pd.example.com/v2/enqueue
+receivers:
+- name: a
+  slack_configs: [{channel: x}, {api_url: 'https://hooks.slack.com/services/T/B/own'}]
+  email_configs: [{to: a@example.com}, {to: a@example.com, from: b@example.com, smarthost: 'other:25'}]
+";
+    let config = parse(text).expect("is valid");
+    let mails: Vec<_> = config.receivers[0]
+        .integrations()
+        .iter()
+        .filter_map(|integration| match integration.target() {
+            alerting::Target::Email(email) => Some((email.smarthost.port, email.from.email.to_string(), email.tls)),
+            _ => None,
+        })
+        .collect();
+    use alerting::TlsMode::{Implicit, Off};
+    assert_eq!(mails, [(465, "bw@example.com".to_owned(), Implicit), (25, "b@example.com".to_owned(), Off)]);
+    assert_eq!(config.receivers[0].integrations().len(), 4);
+}
+
+#[test]
 fn faults_of_receivers_name_the_key_and_no_secret() {
     let text = "\
 delivery: {allow: [10.1.0.0/16, here], max_backoff: 9d}

@@ -150,7 +150,7 @@ impl Maker {
         let dispatcher = Arc::new(ledger.dispatcher(self.receivers.clone()));
         let deliverer = {
             let _runtime = self.runtime.enter();
-            let mut deliverer = Deliverer::start(&ledger.outbox(), self.receivers.clone(), &self.delivery)?;
+            let mut deliverer = Deliverer::start(&ledger.outbox(), &self.receivers, &self.delivery)?;
             deliverer.dispatch(Arc::clone(&dispatcher));
             deliverer
         };

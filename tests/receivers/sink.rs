@@ -25,6 +25,8 @@ struct Script {
     status: u16,
     body: String,
     location: Option<String>,
+    /// Whether every other request is answered with 503, and whether the next is.
+    fails: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ struct Shared {
 pub(crate) struct Request {
     headers: HeaderMap,
     pub(crate) body: String,
+    is_taken: bool,
 }
 
 impl Request {
@@ -63,7 +66,7 @@ impl Sink {
     pub(crate) async fn listen(status: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let script = Arc::new(Mutex::new(Script { status, body: "said".into(), location: None }));
+        let script = Arc::new(Mutex::new(Script { status, body: "said".into(), location: None, fails: None }));
         let (sender, requests) = mpsc::unbounded_channel();
         let shared = Shared { script: Arc::clone(&script), requests: sender };
         let router = Router::new().fallback(take).with_state(shared);
@@ -90,6 +93,16 @@ impl Sink {
         self.script().location = Some(location.to_owned());
     }
 
+    /// Fails every other time from now on.
+    pub(crate) fn fail_every_other_time(&self) {
+        self.script().fails = Some(true);
+    }
+
+    /// The next of the requests that have come and were not failed.
+    pub(crate) fn taken(&mut self) -> Option<Request> {
+        std::iter::from_fn(|| self.requests.try_recv().ok()).find(|request| request.is_taken)
+    }
+
     /// `http://host:port`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -112,9 +125,15 @@ impl Sink {
 }
 
 async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    let body = String::from_utf8_lossy(&body).into_owned();
-    let _ = shared.requests.send(Request { headers, body });
-    let Script { status, body, location } = shared.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let said = String::from_utf8_lossy(&body).into_owned();
+    let (Script { status, body, location, .. }, fails) = {
+        let mut script = shared.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let fails = script.fails.unwrap_or(false);
+        script.fails = script.fails.map(|fails| !fails);
+        (script.clone(), fails)
+    };
+    let status = if fails { 503 } else { status };
+    let _ = shared.requests.send(Request { headers, body: said, is_taken: (200..300).contains(&status) });
     let status = StatusCode::from_u16(status).expect("the test names a status");
     let mut response = (status, body).into_response();
     if let Some(location) = location.and_then(|location| location.parse().ok()) {

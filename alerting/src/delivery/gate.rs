@@ -18,7 +18,10 @@ const FLOOR: Duration = Duration::from_secs(2);
 pub(super) struct Gate {
     backoff: Backoff,
     latency: Latency,
+    /// In a row, as long as the breaker is closed.
     failures: u32,
+    /// When the breaker was opened last, and how often since the last success.
+    opened: Option<(Instant, u32)>,
     /// Nothing is sent before: the receiver has asked for it, or the breaker is open.
     closed_until: Option<Instant>,
     pace: Pace,
@@ -27,7 +30,7 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(backoff: Backoff, ceiling: Duration, rates: &'static [(usize, Duration)]) -> Self {
         let pace = Pace { rates, sent: VecDeque::new() };
-        Self { backoff, latency: Latency::new(ceiling), failures: 0, closed_until: None, pace }
+        Self { backoff, latency: Latency::new(ceiling), failures: 0, opened: None, closed_until: None, pace }
     }
 
     /// How long an attempt may take.
@@ -61,23 +64,28 @@ impl Gate {
     /// Notes an answer that is no failure of the endpoint, after `took`; whether it had been left alone.
     pub(super) fn answered(&mut self, took: Duration) -> bool {
         self.latency.measured(took);
-        let was_tripped = self.is_tripped();
         self.failures = 0;
-        was_tripped
+        self.opened.take().is_some()
     }
 
-    /// Notes a failure; `fraction` in [0, 1) is the jitter. Whether this one opened the breaker.
-    pub(super) fn failed(&mut self, now: Instant, is_timeout: bool, fraction: f64) -> bool {
+    /// Notes the failure of an attempt that `began` then; `fraction` in [0, 1) is the jitter. Whether this one opened
+    /// the breaker.
+    pub(super) fn failed(&mut self, began: Instant, now: Instant, is_timeout: bool, fraction: f64) -> bool {
         if is_timeout {
             self.latency.timed_out();
         }
         self.failures = self.failures.saturating_add(1);
-        if self.is_tripped() {
-            let ceiling = self.backoff.ceiling(self.failures - TRIP + 1);
-            // Between half of it and all: soon enough, and not in step with others.
-            self.close(now + ceiling.mul_f64(0.5 + fraction / 2.0));
-        }
-        self.failures == TRIP
+        let times = match self.opened {
+            None if self.failures < TRIP => return false,
+            None => 1,
+            // One of many that were on their way when it was opened tells nothing new.
+            Some((at, _)) if began <= at => return false,
+            Some((_, times)) => times.saturating_add(1),
+        };
+        self.opened = Some((now, times));
+        // Between half of it and all: soon enough, and not in step with others.
+        self.close(now + self.backoff.ceiling(times).mul_f64(0.5 + fraction / 2.0));
+        times == 1
     }
 
     /// Sends nothing for as long as the receiver has asked.
@@ -86,7 +94,7 @@ impl Gate {
     }
 
     fn is_tripped(&self) -> bool {
-        self.failures >= TRIP
+        self.opened.is_some()
     }
 
     fn close(&mut self, until: Instant) {
@@ -184,7 +192,7 @@ mod tests {
             gate.answered(Duration::from_millis(5));
         }
         assert_eq!(gate.timeout(), FLOOR);
-        gate.failed(now, true, 0.0);
+        gate.failed(now, now, true, 0.0);
         assert_eq!(gate.timeout(), secs(4), "a timeout measures nothing, and gives more time");
         for _ in 0..50 {
             gate.answered(secs(3));
@@ -198,13 +206,16 @@ mod tests {
     #[test]
     fn failures_in_a_row_close_the_gate_and_one_success_opens_it() {
         let (mut gate, now) = gate(&[]);
-        let opened: Vec<bool> = (0..5).map(|_| gate.failed(now, false, 0.0)).collect();
+        let opened: Vec<bool> = (0..5).map(|_| gate.failed(now, now, false, 0.0)).collect();
         assert_eq!(opened, [false, false, false, false, true]);
+        for _ in 0..60 {
+            assert!(!gate.failed(now, now + secs(15), true, 0.0), "those that were on their way change nothing");
+        }
         assert_eq!(gate.room(now, 64, 0), Err(Duration::from_millis(500)));
         let later = now + secs(1);
         assert_eq!(gate.room(later, 64, 0), Ok(1), "one is tried");
         assert_eq!(gate.room(later, 64, 1), Ok(0));
-        assert!(!gate.failed(later, false, 0.999));
+        assert!(!gate.failed(later, later, false, 0.999));
         assert!(gate.room(later, 64, 0).is_err_and(|wait| wait > secs(1)), "the next wait is longer");
         assert!(gate.answered(secs(1)));
         assert_eq!(gate.room(later + secs(600), 64, 0), Ok(64));

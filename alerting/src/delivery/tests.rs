@@ -131,7 +131,7 @@ impl Service {
     fn start(receivers: Vec<Receiver>, config: &DeliveryConfig) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the test");
         let ledger = open(directory.path());
-        let deliverer = Deliverer::start(&ledger.outbox(), receivers.clone(), config).expect("starts");
+        let deliverer = Deliverer::start(&ledger.outbox(), &receivers, config).expect("starts");
         Self { _directory: directory, ledger, receivers, deliverer }
     }
 
@@ -307,7 +307,7 @@ async fn what_was_recorded_before_a_crash_is_delivered_once_after_it() {
     let mut ledger = open(directory.path());
     // A restarted pipeline decides the same once more.
     ledger.record(&[fired("e1")], &receivers).expect("records");
-    let deliverer = Deliverer::start(&ledger.outbox(), receivers.clone(), &quick()).expect("starts");
+    let deliverer = Deliverer::start(&ledger.outbox(), &receivers, &quick()).expect("starts");
     let service = Service { _directory: directory, ledger, receivers, deliverer };
     assert_eq!(sink.request().await.status(), "firing");
     assert_eq!(service.settled().await.len(), 1);
@@ -334,10 +334,10 @@ async fn settings_out_of_range_and_names_used_twice_are_refused() {
     let directory = tempfile::tempdir().expect("a directory for the test");
     let outbox = open(directory.path()).outbox();
     let twice = vec![receiver("ops", "http://a/"), receiver("ops", "http://b/")];
-    let error = Deliverer::start(&outbox, twice, &quick()).expect_err("is refused").to_string();
+    let error = Deliverer::start(&outbox, &twice, &quick()).expect_err("is refused").to_string();
     assert_eq!(error, "receivers: the name \"ops\" is used twice");
     let config = DeliveryConfig { poll: Duration::ZERO, ..DeliveryConfig::default() };
-    let error = Deliverer::start(&outbox, Vec::new(), &config).expect_err("is refused").to_string();
+    let error = Deliverer::start(&outbox, &[], &config).expect_err("is refused").to_string();
     assert_eq!(error, "delivery.poll: expected more than 0 s, got 0ns");
 }
 
@@ -369,7 +369,7 @@ async fn the_fallback_is_told_when_the_receiver_does_not_answer_and_how_it_ends(
     let boss = receiver("boss", &sink.url);
     let directory = tempfile::tempdir().expect("a directory for the test");
     let mut ledger = open(directory.path());
-    let _deliverer = Deliverer::start(&ledger.outbox(), vec![dead.clone(), boss], &quick()).expect("starts");
+    let _deliverer = Deliverer::start(&ledger.outbox(), &[dead.clone(), boss], &quick()).expect("starts");
     // Only one of them is told of it by itself.
     ledger.record(&[fired("e1")], std::slice::from_ref(&dead)).expect("records");
     assert_eq!(sink.request().await.status(), "firing");
@@ -384,7 +384,7 @@ async fn a_fallback_to_nobody_is_refused() {
         let directory = tempfile::tempdir().expect("a directory for the test");
         let fallback = Some(Fallback { receiver: name.into(), after: Duration::from_mins(5) });
         let ops = receiver("ops", "http://127.0.0.1:1/").with_fallback(fallback);
-        let error = Deliverer::start(&open(directory.path()).outbox(), vec![ops], &quick()).expect_err("is refused");
+        let error = Deliverer::start(&open(directory.path()).outbox(), &[ops], &quick()).expect_err("is refused");
         assert_eq!(error.to_string(), "fallback of receiver \"ops\": expected the name of another receiver");
     }
 }

@@ -200,10 +200,17 @@ impl Attempt {
         let (timeout, began) = (locked(&self.gate).timeout(), Instant::now());
         let reaction = self.sender.send(self.integration.target(), &due, timeout).await;
         let now = clock::now();
-        let releases = self.learn(&reaction, began.elapsed());
+        let releases = self.learn(&reaction, began, due.attempts);
         let disables = matches!(reaction, Reaction::Gone { .. });
+        if disables {
+            let endpoint = &self.endpoint;
+            tracing::error!(%endpoint, "endpoint is gone (410): nothing more is sent until it has another address, or a replay");
+        }
+        let too_old = now.minus(self.config.give_up_after);
+        let is_failure = matches!(reaction, Reaction::Failed { .. });
         let verdict = verdict(&self.config, &due, reaction, now, fastrand::f64());
         self.report(&due, &verdict);
+        let gives_up = is_failure && matches!(verdict, Verdict::GiveUp { .. });
         let settlement = Settlement {
             id: due.id,
             endpoint: Arc::clone(&self.endpoint),
@@ -212,30 +219,26 @@ impl Attempt {
             at: now,
             disables,
             releases,
+            gives_up: gives_up.then_some(too_old),
         };
         self.settler.settle(settlement).await;
         due.episode
     }
 
     /// Whether the endpoint has recovered, so that what waits for it need not wait any longer.
-    fn learn(&self, reaction: &Reaction, took: Duration) -> bool {
+    fn learn(&self, reaction: &Reaction, began: Instant, attempts: u32) -> bool {
         let (mut gate, now) = (locked(&self.gate), Instant::now());
-        match reaction {
-            Reaction::Taken { .. } | Reaction::Refused { .. } | Reaction::Gone { .. } => gate.answered(took),
-            Reaction::Failed { after, kind, .. } => {
-                let tripped = match kind {
-                    Failure::TooMuch => false,
-                    kind => gate.failed(now, *kind == Failure::Late, fastrand::f64()),
-                };
-                if let Some(asked) = after {
-                    gate.pause(now, (*asked).min(self.config.longest_retry_after));
-                }
-                if tripped {
-                    tracing::warn!(endpoint = %self.endpoint, "endpoint is left alone for a while: it fails again and again");
-                }
-                false
-            }
+        let Reaction::Failed { after, kind, .. } = reaction else { return gate.answered(now.duration_since(began)) };
+        let is_too_much = *kind == Failure::TooMuch;
+        if !is_too_much && gate.failed(began, now, *kind == Failure::Late, fastrand::f64()) {
+            tracing::warn!(endpoint = %self.endpoint, "endpoint is left alone for a while: it fails again and again");
         }
+        // What it says of one notification it means of all.
+        let unsaid = is_too_much.then(|| self.config.backoff.ceiling(attempts.saturating_add(1)));
+        if let Some(wait) = after.or(unsaid) {
+            gate.pause(now, wait.min(self.config.longest_retry_after));
+        }
+        false
     }
 
     fn report(&self, due: &Due, verdict: &Verdict) {
@@ -341,6 +344,35 @@ mod tests {
     fn a_failure_waits_a_share_of_the_ceiling_of_its_attempt() {
         assert_eq!(judged(0, failed(None)), retried(1000, 500_000_000));
         assert_eq!(judged(4, failed(None)), retried(1008, 0));
+    }
+
+    /// Attempts of one notification in virtual time, the receiver being down for `outage`; when it was taken, or
+    /// `None` when it was given up.
+    fn taken_after(outage: Duration, fractions: &mut impl FnMut() -> f64) -> Option<(Duration, u32)> {
+        let (config, mut now, mut attempts) = (DeliveryConfig::default(), at(0), 0);
+        loop {
+            let is_up = now.since(at(0)) >= outage;
+            let reaction = if is_up { Reaction::Taken { status: Some(200) } } else { failed(None) };
+            match verdict(&config, &due(attempts), reaction, now, fractions()) {
+                Verdict::Delivered { .. } => return Some((now.since(at(0)), attempts)),
+                Verdict::GiveUp { .. } => return None,
+                Verdict::Retry { at, .. } => (now, attempts) = (at, attempts + 1),
+            }
+        }
+    }
+
+    #[test]
+    fn an_outage_of_days_is_outlasted_and_the_first_attempt_after_it_delivers() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut fractions = || random.f64();
+        for hours in [0.02, 1.0, 24.0, 74.5] {
+            let outage = Duration::from_secs_f64(hours * 3600.0);
+            let (taken, _) = taken_after(outage, &mut fractions).expect("is not given up");
+            assert!(taken >= outage && taken <= outage + Duration::from_mins(5), "{hours} h: {taken:?}");
+        }
+        assert_eq!(taken_after(Duration::from_hours(76), &mut fractions), None);
+        let (_, attempts) = taken_after(Duration::from_hours(24), &mut || 1.0).expect("is not given up");
+        assert!(attempts < 300, "{attempts}");
     }
 
     #[test]

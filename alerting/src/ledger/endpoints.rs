@@ -85,6 +85,9 @@ pub(crate) struct Settlement {
     pub(crate) disables: bool,
     /// The endpoint has recovered: what waits because it failed need not wait any longer.
     pub(crate) releases: bool,
+    /// The notification was given up for its age, and so is what has been tried since before this time: an endpoint that is
+    /// left alone is not asked about each of them.
+    pub(crate) gives_up: Option<UnixNanos>,
 }
 
 /// What became of the wish to send a notification again.
@@ -343,6 +346,15 @@ impl Settlement {
             transaction.execute(
                 "UPDATE endpoints SET disabled_at = ?3 WHERE receiver = ?1 AND integration = ?2",
                 params![receiver, integration, self.at.0],
+            )?;
+        }
+        if let Some(before) = self.gives_up {
+            transaction.execute(
+                "UPDATE outbox SET state = 'failed', finished_at = ?3,
+                    last_error = coalesce(last_error, 'given up with others: the endpoint was not reached for too long')
+                 WHERE receiver = ?1 AND integration = ?2 AND state = 'pending'
+                    AND coalesce(retried_from, created_at) < ?4",
+                params![receiver, integration, self.at.0, before.0],
             )?;
         }
         if self.releases {

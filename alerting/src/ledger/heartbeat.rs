@@ -26,6 +26,10 @@ pub struct Heartbeat {
 const RENEW: &str = "UPDATE outbox SET payload = ?4 WHERE receiver = ?1 AND integration = ?2 AND episode = ?3 AND \
      state = 'pending'";
 
+/// They come often and say nothing of the past: only the last ones are kept.
+const FORGET: &str = "DELETE FROM outbox WHERE receiver = ?1 AND integration = ?2 AND episode = ?3 AND \
+     state != 'pending' AND created_at < ?4";
+
 impl Ledger {
     /// Adds a sign of life for `receiver`, unless the last is still on its way. Returns whether there is a new one.
     ///
@@ -35,6 +39,7 @@ impl Ledger {
         let episode = format!("heartbeat:{}", receiver.name());
         let payload = self.sign_of_life(receiver.name(), now);
         let turn = i128::from(now.0) / i128::try_from(heartbeat.interval.as_nanos().max(1)).unwrap_or(i128::MAX);
+        let too_old = now.minus(heartbeat.interval.saturating_mul(10));
         let added = self.store.write(|transaction| {
             let mut added = 0;
             for integration in receiver.integrations() {
@@ -42,6 +47,7 @@ impl Ledger {
                 if transaction.execute(RENEW, endpoint)? > 0 {
                     continue;
                 }
+                transaction.execute(FORGET, params![receiver.name(), integration.key(), episode, too_old.0])?;
                 let id = hashed([receiver.name(), integration.key(), &episode, &turn.to_string()]);
                 added += transaction.execute(
                     "INSERT INTO outbox
@@ -50,11 +56,6 @@ impl Ledger {
                     params![id, receiver.name(), integration.key(), episode, payload, now.0],
                 )?;
             }
-            // They come often and say nothing of the past: only the last is kept.
-            transaction.execute(
-                "DELETE FROM outbox WHERE receiver = ?1 AND episode = ?2 AND state != 'pending' AND created_at < ?3",
-                params![receiver.name(), episode, now.minus(heartbeat.interval.saturating_mul(10)).0],
-            )?;
             Ok(added)
         })?;
         if added > 0 {

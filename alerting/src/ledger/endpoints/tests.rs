@@ -11,7 +11,16 @@ const LONGEST: Duration = Duration::from_hours(1);
 
 pub(crate) fn settlement(id: &str, verdict: Verdict, at: UnixNanos) -> Settlement {
     let endpoint = Arc::new(endpoint("ops"));
-    Settlement { id: id.into(), endpoint, stand_in: None, verdict, at, disables: false, releases: false }
+    Settlement {
+        id: id.into(),
+        endpoint,
+        stand_in: None,
+        verdict,
+        at,
+        disables: false,
+        releases: false,
+        gives_up: None,
+    }
 }
 
 fn endpoint(name: &str) -> Endpoint {
@@ -141,6 +150,20 @@ fn a_recovered_endpoint_gets_at_once_what_waited_because_it_failed() {
 }
 
 #[test]
+fn what_is_as_old_as_one_that_is_given_up_is_given_up_with_it() {
+    let mut fixture = Fixture::new();
+    fixture.record(&[fired("e1"), fired("e2")]);
+    let (outbox, first) = (fixture.ledger.outbox(), fixture.deliveries()[0].id.clone());
+    let now = clock::now().plus(LONGEST);
+    fixture.ledger.record(&[fired("e3")], &[receiver("other")]).expect("records");
+    let old = Settlement { gives_up: Some(now), ..settlement(&first, gives_up("too late"), now) };
+    outbox.settle(&[old]).expect("writes");
+    let states: Vec<_> = fixture.deliveries().iter().map(|d| (d.state, d.attempts)).collect();
+    use DeliveryState::{Failed, Pending};
+    assert_eq!(states, [(Failed, 1), (Failed, 0), (Pending, 0)], "the other endpoint's is not");
+}
+
+#[test]
 fn the_fallback_is_told_what_is_late_or_given_up_once_and_then_how_it_ends() {
     let mut fixture = Fixture::new();
     let (primary, other) = (twofold("ops"), receiver("boss"));
@@ -222,6 +245,10 @@ fn a_sign_of_life_is_never_on_its_way_twice_and_says_when_it_was_made() {
     assert!(beat(180));
     assert_eq!(fixture.deliveries().len(), 2);
     assert!(fixture.ledger.outbox().standing(&endpoint("ops"), at(0)).expect("reads").is_empty());
+    let second = fixture.deliveries()[1].id.clone();
+    fixture.ledger.outbox().settle(&[settlement(&second, delivered(), at(181))]).expect("writes");
+    assert!(fixture.ledger.beat(&heartbeat, &receiver("ops"), at(720)).expect("writes"));
+    assert_eq!(fixture.deliveries().len(), 2, "the oldest is forgotten");
 }
 
 #[test]
