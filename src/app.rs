@@ -111,6 +111,7 @@ impl App {
             external_url,
             rules,
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
+            origins: config.origins.clone(),
         });
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (pipeline_stop, stop) = watch::channel(false);

@@ -13,7 +13,7 @@ use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::{IntakeConfig, UsedMetrics};
 use query::Query;
 
-use crate::journal::Durability;
+use crate::{journal::Durability, rest::Origins};
 
 pub(crate) use file::{read, read_rules, read_text};
 
@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub keep: Duration,
     /// Who is told about alerts.
     pub receivers: Vec<Receiver>,
+    /// Whose pages may read the level. Default none but our own.
+    pub origins: Origins,
     /// Whether anything is judged. Without it there are windows, derived series and queries, but no
     /// anomalies, rules, alerts, health or levels. Default true.
     pub detect: bool,
@@ -73,6 +75,7 @@ impl Default for Config {
             checkpoint_every: Duration::from_mins(1),
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
+            origins: Origins::None,
             detect: true,
             engine: EngineConfig::default(),
             rule_files: Vec::new(),

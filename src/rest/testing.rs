@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tower::ServiceExt;
 use window::{Point, Series, SeriesKey, SeriesKind, Window};
 
-use super::{Api, Info, router};
+use super::{Api, Info, Origins, router};
 use crate::{
     faces::{Face, Faces},
     pipeline::{Command, now},
@@ -72,6 +72,11 @@ impl Fixture {
 
     /// The same for those that `access` lets in.
     pub(super) fn guarded(access: &ingest::AccessConfig) -> Self {
+        Self::made(access, Origins::None)
+    }
+
+    /// The same with pages of `origins`.
+    pub(super) fn made(access: &ingest::AccessConfig, origins: Origins) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let ledger = Ledger::open(directory.path().join("ledger.db")).expect("the ledger opens");
         let (faces, nothing) = Faces::new().expect("there is memory");
@@ -101,6 +106,7 @@ impl Fixture {
             external_url: "http://127.0.0.1:4320".into(),
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
             receivers: vec!["ops".into()],
+            origins,
         };
         let router = router(Api {
             faces: Arc::new(faces),
