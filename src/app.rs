@@ -115,6 +115,7 @@ impl App {
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
             resolve_timeout: config.resolve_timeout,
             runbooks: Arc::new(runbooks),
+            origins: config.origins.clone(),
         });
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (pipeline_stop, stop) = watch::channel(false);

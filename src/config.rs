@@ -16,7 +16,7 @@ use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::{IntakeConfig, UsedMetrics};
 use query::Query;
 
-use crate::journal::Durability;
+use crate::{journal::Durability, rest::Origins};
 
 pub(crate) use file::{read, read_rules, read_text};
 
@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub heartbeat: Option<Heartbeat>,
     /// Where runbooks are besides the shipped ones.
     pub runbooks_dir: Option<PathBuf>,
+    /// Whose pages may read the level. Default none but our own.
+    pub origins: Origins,
     /// Whether anything is judged. Without it there are windows, derived series and queries, but no
     /// anomalies, rules, alerts, health or levels. Default true.
     pub detect: bool,
@@ -91,6 +93,7 @@ impl Default for Config {
             delivery: DeliveryConfig::default(),
             heartbeat: None,
             runbooks_dir: None,
+            origins: Origins::None,
             detect: true,
             engine: EngineConfig::default(),
             rule_files: Vec::new(),

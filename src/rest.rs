@@ -10,8 +10,10 @@ mod alertmanager;
 mod anomalies;
 mod asked;
 mod body;
+mod cors;
 mod degradation;
 mod deliveries;
+mod feed;
 mod json;
 mod ofrep;
 mod params;
@@ -37,13 +39,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use detect::{UnixNanos, rules::RuleGroup};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{faces::Faces, journal::LogStatus, metrics, pipeline::Command, runbooks::Runbooks, ui};
 
 pub(crate) use self::{
     anomalies::find as anomaly,
     asked::{Asked, Link},
+    cors::Origins,
     json::{AnomalyJson, LevelChangeJson, rfc3339},
     params::encoded,
     problem::Problem,
@@ -59,8 +62,8 @@ pub(crate) use self::params::{TIME, time};
 const COMPUTATIONS: usize = 4;
 /// How long a question waits for its turn before it is refused.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Streams of server-sent events at the same time.
-const STREAMS: usize = 256;
+/// Streams of server-sent events at the same time. One costs its connection; what is said is shared.
+const STREAMS: usize = 16_384;
 
 /// What the interface reads and whom it tells.
 #[derive(Debug)]
@@ -110,6 +113,8 @@ pub(crate) struct Info {
     pub resolve_timeout: Duration,
     /// What to do about alerts.
     pub runbooks: Arc<Runbooks>,
+    /// Whose pages may read the level.
+    pub origins: Origins,
 }
 
 /// What all handlers share.
@@ -118,6 +123,7 @@ pub(crate) struct Shared {
     pub(crate) api: Api,
     computations: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    feeds: feed::Feeds,
     #[cfg(feature = "analysis")]
     workers: crate::analysis::Workers,
 }
@@ -138,9 +144,16 @@ impl Shared {
             api,
             computations: Arc::new(Semaphore::new(COMPUTATIONS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            feeds: feed::Feeds::default(),
             #[cfg(feature = "analysis")]
             workers: crate::analysis::Workers::default(),
         }
+    }
+
+    /// Room for one more stream of server-sent events.
+    fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map_err(|_| Problem::busy("too many streams are open"))
     }
 
     /// Does `work` on a thread that may block, when its turn has come.
@@ -178,6 +191,7 @@ pub(crate) fn router(api: Api) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), asked::guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), cors::cors))
         .layer(middleware::map_response(with_safe_headers))
         .with_state(shared)
 }

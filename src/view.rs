@@ -90,6 +90,13 @@ impl View {
     /// The level of everything.
     #[must_use]
     pub(crate) fn overall(&self) -> Option<&LevelStatus> {
-        self.levels.iter().find(|l| l.service.is_none())
+        self.level(None)
+    }
+
+    /// The level of `service`, or of everything.
+    #[must_use]
+    pub(crate) fn level(&self, service: Option<&str>) -> Option<&LevelStatus> {
+        let place = self.levels.binary_search_by(|status| status.service.as_deref().cmp(&service)).ok()?;
+        self.levels.get(place)
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 /// A folder, and the folders that it may depend on. The root package and `benches` may use all.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("window", &[]),
     ("models", &[]),
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("query", &["window"]),
     ("detect", &["window", "query", "models"]),
     ("alerting", &["detect", "query"]),
+    ("clients/tower", &[]),
 ];
 const MAY_USE_ALL: [&str; 2] = ["", "benches"];
 /// These decide, and must decide the same whenever and wherever the same input is played.

@@ -8,6 +8,7 @@ mod client;
 mod cpu;
 mod fill;
 mod floor;
+mod followers;
 mod kernel;
 mod payload;
 mod receiver;
@@ -44,6 +45,30 @@ enum Command {
     Kernel(Kernel),
     /// Fills the windows of the real binary, and prints what that takes and how long restarts last.
     Fill(Fill),
+    /// Connects followers to the level's stream of the real binary, and prints how long a change takes to reach all.
+    Followers {
+        /// The program under test.
+        #[arg(long)]
+        bellwether: PathBuf,
+        /// How many follow. This program and the other need as many file descriptors each, and some.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..=16_000))]
+        followers: u16,
+    },
+    /// Asks the real binary for all flags with the entity tag that it gave, and prints what an answer costs.
+    Flags {
+        /// The program under test.
+        #[arg(long)]
+        bellwether: PathBuf,
+        /// Core that it is pinned to (by taskset).
+        #[arg(long)]
+        core: Option<u16>,
+        /// Connections, each with one question in flight.
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+        connections: u8,
+        /// How long to ask.
+        #[arg(long, default_value_t = 8)]
+        seconds: u64,
+    },
     /// Serves a floor on a free port, prints its address and goes on until it is killed.
     ServeFloor {
         /// What it does with a request.
@@ -157,6 +182,11 @@ async fn main() -> Result<()> {
                 rows: table.rows,
             };
             table::measure(&plan).await
+        }
+        Command::Followers { bellwether, followers } => followers::tell(&bellwether, followers).await,
+        Command::Flags { bellwether, core, connections, seconds } => {
+            let time = Duration::from_secs(seconds.max(1));
+            followers::ask(&bellwether, core, usize::from(connections), time).await
         }
         Command::Kernel(kernel) => {
             let (signal, kind, requests) = (kernel.signal, kernel.common.kind, usize::from(kernel.requests));

@@ -13,7 +13,7 @@ use detect::{
 use ingest::Idle;
 
 use super::{Config, doors, receivers, routing};
-use crate::journal::Durability;
+use crate::{journal::Durability, rest::Origins};
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
 const MAX_FILE: u64 = 16 << 20;
@@ -100,6 +100,7 @@ fn listen(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "grpc", faults, address, &mut config.ingest.grpc_listen);
     set(m, "http", faults, address, &mut config.ingest.http_listen);
     set(m, "api", faults, address, &mut config.api_listen);
+    set(m, "cors_origins", faults, origins, &mut config.origins);
 }
 
 fn ingest(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
@@ -221,6 +222,29 @@ fn address(value: &Value<'_, '_>, faults: &mut Faults) -> Option<SocketAddr> {
         value.expected("an address such as 127.0.0.1:4317", faults);
     }
     address
+}
+
+/// Origins as browsers write them, which is as they are compared; or `*` alone.
+fn origins(value: &Value<'_, '_>, faults: &mut Faults) -> Option<Origins> {
+    let texts: Vec<String> = value.list(faults).iter().filter_map(|v| v.text(faults)).collect();
+    if texts.is_empty() {
+        return Some(Origins::None);
+    }
+    if texts == ["*"] {
+        return Some(Origins::Any);
+    }
+    let is_origin = |text: &String| {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        host.is_some_and(|host| {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase() && !b"/?#@*".contains(&b))
+        })
+    };
+    if texts.iter().all(is_origin) {
+        return Some(Origins::Only(texts));
+    }
+    value.expected("origins such as https://app.example.com, without a path, or [\"*\"]", faults);
+    None
 }
 
 fn url(value: &Value<'_, '_>, faults: &mut Faults) -> Option<String> {

@@ -26,6 +26,20 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn origins_are_those_of_browsers_or_all() {
+    let origins = |text: &str| parse(&format!("listen: {{cors_origins: {text}}}")).map(|config| config.origins);
+    let app = "https://app.example.com:8443";
+    assert_eq!(origins(&format!("['{app}']")), Ok(Origins::Only(vec![app.into()])));
+    assert_eq!(origins("['*']"), Ok(Origins::Any));
+    assert_eq!(origins("[]"), Ok(Origins::None));
+    for wrong in ["https://a.example/", "https://A.example", "a.example", "https://", "https://*.a.example"] {
+        let faults = origins(&format!("['{wrong}']")).expect_err("is no origin");
+        assert!(faults[0].contains("cors_origins") && faults[0].contains("expected origins"), "{wrong}: {faults:?}");
+    }
+    assert!(origins("['*', 'https://a.example']").is_err());
+}
+
+#[test]
 fn the_example_shows_the_defaults() {
     let (shown, default) = (parse(include_str!("../../bellwether.example.yaml")).expect("is valid"), Config::default());
     assert_eq!(shown.ingest, default.ingest);

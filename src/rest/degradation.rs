@@ -87,7 +87,7 @@ pub(super) struct ServiceLevel {
 impl LevelJson {
     /// The level of `service`, or of everything; `None` for a service that is not known.
     pub(super) fn of(view: &View, service: Option<&str>) -> Option<Self> {
-        let found = view.levels.iter().find(|status| status.service.as_deref() == service);
+        let found = view.level(service);
         let mut level = match (found, service) {
             (Some(status), _) => Self::from(status),
             (None, None) => Self::unknown(None),

@@ -30,6 +30,8 @@ use crate::view::View;
 
 mod events;
 
+pub(super) use events::{Refetch, refetch};
+
 /// Where [`events::stream`] is served.
 const EVENTS: &str = "/ofrep/v1/events";
 /// Seconds after which a page in the background may close its stream.
@@ -133,7 +135,7 @@ impl Scope {
     }
 
     fn status<'a>(&self, view: &'a View) -> Option<&'a LevelStatus> {
-        view.levels.iter().find(|status| status.service == self.0)
+        view.level(self.0.as_deref())
     }
 
     /// All flags, in the order in which they are listed.
@@ -158,15 +160,21 @@ impl Scope {
         flags
     }
 
+    /// All flags and their entity tag, in quotes.
+    fn flags_and_tag(&self, view: &View) -> (Vec<Flag>, String) {
+        let flags = self.flags(view);
+        let bytes = serde_json::to_vec(&flags).expect("plain data under fixed names always serialises");
+        let etag = format!("\"{:016x}\"", xxhash_rust::xxh3::xxh3_64(&bytes));
+        (flags, etag)
+    }
+
     /// The answer to a question for all flags, and its entity tag.
     fn bulk(&self, view: &View, link: &Link) -> (Value, String) {
         let events = match &self.0 {
             Some(service) => format!("{EVENTS}?service={}", encoded(service)),
             None => EVENTS.to_owned(),
         };
-        let flags = self.flags(view);
-        let bytes = serde_json::to_vec(&flags).expect("plain data under fixed names always serialises");
-        let etag = format!("\"{:016x}\"", xxhash_rust::xxh3::xxh3_64(&bytes));
+        let (flags, etag) = self.flags_and_tag(view);
         let streams =
             json!([{"type": "sse", "endpoint": {"requestUri": link.to(&events)}, "inactivityDelaySec": INACTIVITY}]);
         (json!({"flags": flags, "eventStreams": streams, "metadata": {"flagSetId": "degradation"}}), etag)

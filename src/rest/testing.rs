@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tower::ServiceExt;
 use window::{Point, Series, SeriesKey, SeriesKind, Window};
 
-use super::{Api, Info, router};
+use super::{Api, Info, Origins, router};
 use crate::{
     faces::{Face, Faces},
     pipeline::{Command, now},
@@ -72,6 +72,11 @@ impl Fixture {
 
     /// The same for those that `access` lets in.
     pub(super) fn guarded(access: &ingest::AccessConfig) -> Self {
+        Self::made(access, Origins::None)
+    }
+
+    /// The same with pages of `origins`.
+    pub(super) fn made(access: &ingest::AccessConfig, origins: Origins) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let ledger = Ledger::open(directory.path().join("ledger.db")).expect("the ledger opens");
         let (faces, nothing) = Faces::new().expect("there is memory");
@@ -104,6 +109,7 @@ impl Fixture {
             receivers: vec!["ops".into()],
             resolve_timeout: Duration::from_mins(5),
             runbooks: Arc::new(crate::runbooks::Runbooks::load(None).expect("the shipped ones are sound")),
+            origins,
         };
         let router = router(Api {
             faces: Arc::new(faces),

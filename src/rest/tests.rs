@@ -264,48 +264,136 @@ async fn a_pin_of_another_site_or_with_faults_changes_nothing() {
     assert_eq!(fixture.ledger.reader().pins().expect("reads"), []);
 }
 
+/// Opens the stream of levels as one who heard the event `last` last.
+async fn open_stream(fixture: &Fixture, last: Option<&str>) -> axum::body::BodyDataStream {
+    let mut request = Request::get("/api/v1/degradation/stream");
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    let request = request.body(Body::empty()).expect("is valid");
+    let response = fixture.router.clone().oneshot(request).await.expect("the router always answers");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    response.into_body().into_data_stream()
+}
+
+/// The id, level and health of the next event.
+async fn next_level(events: &mut axum::body::BodyDataStream) -> (String, u64, f64) {
+    let bytes = events.next().await.expect("goes on").expect("is whole");
+    let text = String::from_utf8(bytes.to_vec()).expect("is text");
+    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    assert_eq!(field("event:"), "level");
+    let data: Value = serde_json::from_str(&field("data:")).expect("is JSON");
+    (field("id:"), data["level"].as_u64().expect("is a number"), data["health"].as_f64().expect("is known"))
+}
+
+fn change_at(service: Option<&str>, to: Level, seconds: i64) -> LevelChange {
+    let (from, because) = (Level::CacheOnly, vec!["worse".into()]);
+    LevelChange { service: service.map(Into::into), from, to, health: 0.4, at: at(seconds), because }
+}
+
+fn show_level(fixture: &Fixture, to: Level, seconds: i64) {
+    let mut view = view();
+    view.levels[0] = LevelStatus { since: Some(at(seconds)), ..level(None, to) };
+    fixture.view.send_replace(Arc::new(view));
+}
+
 #[tokio::test]
 async fn the_stream_begins_with_the_level_and_tells_each_change() {
     let fixture = Fixture::troubled();
-    let request = Request::get("/api/v1/degradation/stream").body(Body::empty()).expect("is valid");
-    let response = fixture.router.clone().oneshot(request).await.expect("the router always answers");
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut events = response.into_body().into_data_stream();
-    let mut next = async || {
-        let bytes = events.next().await.expect("goes on").expect("is whole");
-        let text = String::from_utf8(bytes.to_vec()).expect("is text");
-        let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
-        let data: Value = serde_json::from_str(&field("data:")).expect("is JSON");
-        (field("event:"), field("id:"), data["level"].as_u64(), data["health"].as_f64())
+    let [mut events, mut others] = [open_stream(&fixture, None).await, open_stream(&fixture, None).await];
+    let mut heard = async || {
+        let (id, level, health) = next_level(&mut events).await;
+        assert_eq!(next_level(&mut others).await, (id.clone(), level, health), "all hear the same");
+        (id, (level, health))
     };
-    let said = |id: &str, level, health| ("level".to_owned(), id.to_owned(), Some(level), Some(health));
-    assert_eq!(next().await, said("1", 2, 0.65));
-    let change = |service: Option<&str>, to, seconds| {
-        let change = LevelChange {
-            service: service.map(Into::into),
-            from: Level::CacheOnly,
-            to,
-            health: 0.4,
-            at: at(seconds),
-            because: vec!["worse".into()],
-        };
+    let (first, told) = heard().await;
+    assert_eq!(told, (2, 0.65));
+    let announce = |service: Option<&str>, to, seconds| {
+        let change = change_at(service, to, seconds);
         fixture.decisions.send(Arc::new(Decision::Level(change))).expect("somebody listens");
     };
-    change(Some(SERVICE), Level::EmergencyMode, 1);
-    change(None, Level::ReadOnly, 2);
-    change(None, Level::EmergencyMode, 3);
+    announce(Some(SERVICE), Level::EmergencyMode, 1);
+    announce(None, Level::ReadOnly, 2);
+    announce(None, Level::EmergencyMode, 3);
     // What follows from a decision is said when it is shown.
-    let show = |to, seconds| {
-        let mut view = view();
-        view.levels[0] = LevelStatus { since: Some(at(seconds)), ..level(None, to) };
-        fixture.view.send_replace(Arc::new(view));
-    };
-    show(Level::EmergencyMode, 3);
-    assert_eq!(next().await, said("2", 3, 0.4));
-    assert_eq!(next().await, said("3", 4, 0.65));
-    show(Level::EmergencyMode, 3);
-    show(Level::FullService, 9);
-    assert_eq!(next().await, said("4", 0, 0.65));
+    show_level(&fixture, Level::EmergencyMode, 3);
+    let (second, told) = heard().await;
+    assert_eq!(told, (3, 0.4));
+    let (third, told) = heard().await;
+    assert_eq!(told, (4, 0.65));
+    show_level(&fixture, Level::EmergencyMode, 3);
+    show_level(&fixture, Level::FullService, 9);
+    let (fourth, told) = heard().await;
+    assert_eq!(told, (0, 0.65));
+    let ids: std::collections::BTreeSet<_> = [first, second, third, fourth].into();
+    assert_eq!(ids.len(), 4, "each has an id of its own");
+}
+
+#[tokio::test]
+async fn who_comes_back_hears_what_he_missed_and_nothing_twice() {
+    let mut fixture = Fixture::troubled();
+    let mut events = open_stream(&fixture, None).await;
+    show_level(&fixture, Level::CacheOnly, 5);
+    // Whatever was said between: this was the last.
+    let (mut last, mut told) = (String::new(), None);
+    while told != Some(2) || !last.starts_with(&format!("{}-", at(5).0)) {
+        let (id, level, _) = next_level(&mut events).await;
+        (last, told) = (id, Some(level));
+    }
+    let mut again = open_stream(&fixture, Some(&last)).await;
+    assert!(futures_util::poll!(again.next()).is_pending(), "nothing has happened");
+    drop((again, events));
+
+    // Nobody listens, as while the service is started anew; the ledger has what is missed.
+    let changes = [(Level::ReadOnly, 6), (Level::EmergencyMode, 7), (Level::FullService, 8)];
+    let mut decisions: Vec<_> = changes.map(|(to, t)| Decision::Level(change_at(None, to, t))).into();
+    decisions.push(Decision::Level(change_at(Some(SERVICE), Level::FullService, 7)));
+    fixture.ledger.record(&decisions, &[]).expect("the ledger records");
+    show_level(&fixture, Level::FullService, 8);
+    let mut back = open_stream(&fixture, Some(&last)).await;
+    let mut levels = Vec::new();
+    for _ in 0..3 {
+        let (id, level, _) = next_level(&mut back).await;
+        levels.push(level);
+        last = id;
+    }
+    assert_eq!(levels, [3, 4, 0]);
+    assert!(futures_util::poll!(back.next()).is_pending());
+    let mut again = open_stream(&fixture, Some(&last)).await;
+    assert!(futures_util::poll!(again.next()).is_pending(), "the last id is that of what stands");
+    // An id that is not ours says nothing; the level is told as to anybody.
+    for strange in ["", "7", "x-00000000", "99999999999999999999999-00000000"] {
+        let mut events = open_stream(&fixture, Some(strange)).await;
+        assert_eq!(next_level(&mut events).await.1, 0, "{strange}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_listed_origins_may_read_the_level_and_nothing_else() {
+    let access = ingest::AccessConfig::default();
+    let fixture = Fixture::made(&access, super::Origins::Only(vec!["https://app.example.com".into()]));
+    let origin = ("origin", "https://app.example.com");
+    let asks = ("access-control-request-method", "POST");
+    let flags = "/ofrep/v1/evaluate/flags";
+    let allowed = fixture.send(Method::OPTIONS, flags, &[origin, asks], "").await;
+    assert_eq!((allowed.status(), allowed.header("access-control-allow-origin")), (204, origin.1));
+    assert_eq!(allowed.header("access-control-allow-methods"), "POST");
+    assert!(allowed.header("access-control-allow-headers").contains("if-none-match"));
+    let answer = fixture.send(Method::POST, flags, &[origin], "").await;
+    assert_eq!((answer.status(), answer.header("access-control-allow-origin")), (200, origin.1));
+    assert!(answer.header("access-control-expose-headers").contains("etag") && answer.header("vary") == "origin");
+    for (path, origin) in [
+        (flags, "https://evil.example.com"),
+        (flags, "https://app.example.com.evil.org"),
+        ("/api/v1/degradation/pin", origin.1),
+        ("/api/v1/alerts", origin.1),
+        ("/metrics", origin.1),
+    ] {
+        let refused = fixture.send(Method::OPTIONS, path, &[("origin", origin), asks], "").await;
+        assert_eq!((refused.status() >= 400, refused.header("access-control-allow-origin")), (true, ""), "{path}");
+    }
+    let closed = Fixture::empty().send(Method::OPTIONS, flags, &[origin, asks], "").await;
+    assert_eq!((closed.status(), closed.header("access-control-allow-origin")), (405, ""));
 }
 
 #[tokio::test]
