@@ -17,6 +17,7 @@ use bytes::Bytes;
 use proto::otlp::{DecodeError, Encoding, Load, PartialSuccess, Signal};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub(crate) use self::pace::InFlight;
 use self::pace::Pace;
 pub use self::{
     counters::{Counters, Outcome, Transport},
@@ -146,18 +147,21 @@ impl Door {
             Ok(_) => Outcome::Partial,
             Err(refusal) => refusal.outcome,
         };
-        drop(outcome);
         match &result {
             Ok(_) => self.pace.note_taken(),
             Err(refusal) => {
                 let transport = self.transport.as_str();
                 tracing::debug!(%signal, transport, reason = refusal.message, "request refused");
-                if matches!(refusal.outcome, Outcome::Busy | Outcome::Limited) {
-                    self.pace.turn().await;
-                }
             }
         }
         result
+    }
+
+    /// Waits until `refusal` may be said to a request with these extensions.
+    pub(crate) async fn until_said(&self, refusal: &Refusal, extensions: &http::Extensions) {
+        if matches!(refusal.outcome, Outcome::Busy | Outcome::Limited) {
+            self.pace.turn(extensions.get().copied().unwrap_or(InFlight(1))).await;
+        }
     }
 
     async fn process(&self, signal: Signal, body: Body) -> Result<PartialSuccess, Refusal> {

@@ -1,8 +1,9 @@
 //! How soon a refusal is said. Reading and refusing a request costs a good part of taking it, so that
 //! senders who come again at once would leave no time for anything else: ten times what can be done, and
 //! all of it goes into saying no. A refusal therefore waits for its turn, of which the requests that are
-//! taken give a few, and at most a second. Who waits for an answer sends nothing meanwhile (the streams of
-//! a connection are bounded), and who obeys `Retry-After` does not notice.
+//! taken give a few, and at most a second. Who waits for an answer sends nothing meanwhile, and who obeys
+//! `Retry-After` does not notice. A connection on which much else is in flight is not kept waiting: its
+//! streams are bounded, and those that wait would keep out those that could be taken.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -18,6 +19,13 @@ const BURST: usize = 16;
 /// The longest wait: far below the 10 s after which exporters give up, and no longer than the least time
 /// that a refusal tells them to wait.
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// Requests in flight on a connection up to which refusals wait: a quarter of its streams.
+const MOST_IN_FLIGHT: usize = 32;
+
+/// Requests in flight on the connection of one, itself among them: an extension of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFlight(pub(crate) usize);
 
 /// The turns of refusals, of all senders together.
 #[derive(Debug)]
@@ -40,7 +48,10 @@ impl Pace {
     }
 
     /// Waits until a refusal may be said. Nothing of its request may be held meanwhile.
-    pub(super) async fn turn(&self) {
+    pub(super) async fn turn(&self, in_flight: InFlight) {
+        if in_flight.0 > MOST_IN_FLIGHT {
+            return;
+        }
         if let Ok(Ok(permit)) = tokio::time::timeout(LONGEST, self.turns.acquire()).await {
             permit.forget();
         }
@@ -58,13 +69,13 @@ mod tests {
     async fn spent() -> Arc<Pace> {
         let pace = Arc::new(Pace::new());
         for _ in 0..BURST {
-            pace.turn().await;
+            pace.turn(InFlight(1)).await;
         }
         pace
     }
 
     async fn wait(pace: Arc<Pace>) -> Instant {
-        pace.turn().await;
+        pace.turn(InFlight(1)).await;
         Instant::now()
     }
 
@@ -90,6 +101,16 @@ mod tests {
         (0..TAKEN_PER_TURN).for_each(|_| pace.note_taken());
         assert_eq!(first.await.expect("does not fail") - started, Duration::ZERO);
         assert_eq!(second.await.expect("does not fail") - started, LONGEST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_much_in_flight_is_not_kept_waiting() {
+        let pace = spent().await;
+        let started = Instant::now();
+        pace.turn(InFlight(MOST_IN_FLIGHT + 1)).await;
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        pace.turn(InFlight(MOST_IN_FLIGHT)).await;
+        assert_eq!(started.elapsed(), LONGEST);
     }
 
     #[tokio::test(start_paused = true)]
