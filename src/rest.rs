@@ -12,6 +12,7 @@ mod body;
 mod degradation;
 mod json;
 mod ofrep;
+mod openapi;
 mod params;
 mod pin;
 mod problem;
@@ -163,6 +164,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(services::routes())
         .merge(degradation::routes())
         .merge(ofrep::routes())
+        .merge(openapi::routes())
         .merge(sql::routes())
         .merge(status::routes())
         .merge(metrics::routes())
