@@ -47,7 +47,12 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Vec<Fault>> {
     if size > MAX_FILE {
         return Err(fault(format!("has {size} bytes; expected at most {MAX_FILE}")));
     }
-    std::fs::read_to_string(path).map_err(|e| fault(format!("cannot be read: {e}")))
+    let bytes = std::fs::read(path).map_err(|e| fault(format!("cannot be read: {e}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        vec![Fault { file: path.display().to_string(), line, message: "expected UTF-8 text".to_owned() }]
+    })
 }
 
 /// Reads the text of a configuration; `file` names it in faults.
@@ -75,10 +80,12 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
         config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
     }
     if let Some(value) = top.get("receivers") {
-        config.receivers = value.list(&mut faults).iter().flat_map(|v| receivers(v, &mut faults)).collect();
-        for (i, value) in config.receivers.iter().enumerate() {
-            if config.receivers[..i].iter().any(|r| r.name() == value.name()) {
-                faults.add(0, format!("receivers: `{}` is given twice", value.name()));
+        for value in value.list(&mut faults) {
+            for receiver in receivers(&value, &mut faults) {
+                if config.receivers.iter().any(|known| known.name() == receiver.name()) {
+                    faults.add(value.line(), format!("receivers: `{}` is given twice", receiver.name()));
+                }
+                config.receivers.push(receiver);
             }
         }
     }
