@@ -16,6 +16,7 @@ mod deliveries;
 mod feed;
 mod json;
 mod ofrep;
+mod openapi;
 mod params;
 mod pin;
 mod problem;
@@ -183,6 +184,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(services::routes())
         .merge(degradation::routes())
         .merge(ofrep::routes())
+        .merge(openapi::routes())
         .merge(sql::routes())
         .merge(status::routes())
         .merge(deliveries::routes())

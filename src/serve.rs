@@ -23,8 +23,9 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let telemetry = Telemetry::start("info");
     let app = App::build(config).await?;
     telemetry.observe(&app.faces());
-    announce(app.info());
+    // Whoever reads where we listen may ask us to stop at once.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    announce(app.info());
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}

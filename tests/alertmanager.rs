@@ -169,7 +169,8 @@ fn prometheus(directory: &Path, binary: &Binary) -> Killed {
     let child = Command::new("prometheus")
         .current_dir(directory)
         .args(["--config.file=prometheus.yaml", "--storage.tsdb.path=tsdb"])
-        .arg(format!("--web.listen-address={free}"))
+        // What fires before it has found us is sent again.
+        .args(["--rules.alert.resend-delay=1s".to_owned(), format!("--web.listen-address={free}")])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();

@@ -73,7 +73,8 @@ impl<'a> Document<'a> {
             }
             Ok(documents) => Self(documents.into_iter().next()),
             Err(error) => {
-                faults.add(error.marker().line(), format!("not valid YAML: {}", error.info()));
+                let line = error.marker().line();
+                faults.add(line, format!("not valid YAML: {}{}", error.info(), key_at(text, line)));
                 Self(None)
             }
         }
@@ -86,6 +87,19 @@ impl<'a> Document<'a> {
             Some(node) => Value { node, path: String::new() }.mapping(faults).unwrap_or_default(),
             None => Mapping::default(),
         }
+    }
+}
+
+/// Says which key stands at the start of `line` of a text that cannot be parsed. The rest of the line is not
+/// repeated: it may be a secret.
+fn key_at(text: &str, line: usize) -> String {
+    const LONGEST_KEY: usize = 80;
+    let line = line.checked_sub(1).and_then(|index| text.lines().nth(index)).unwrap_or_default();
+    let key = line.trim_start_matches([' ', '\t', '-', '{']).split_once(':').map_or("", |(key, _)| key.trim());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match !key.is_empty() && key.len() <= LONGEST_KEY && key.chars().all(is_plain) {
+        true => format!(", at `{key}`"),
+        false => String::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod counters;
 mod expand;
+mod pace;
 mod receive;
 mod refusal;
 mod taken;
@@ -16,6 +17,8 @@ use bytes::Bytes;
 use proto::otlp::{DecodeError, Encoding, Load, PartialSuccess, Signal};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub(crate) use self::pace::InFlight;
+use self::pace::Pace;
 pub use self::{
     counters::{Counters, Outcome, Transport},
     taken::Taken,
@@ -68,6 +71,7 @@ pub(crate) struct Door {
     pub(crate) room: Room,
     access: Arc<Access>,
     admission: Admission,
+    pace: Arc<Pace>,
     decoder: Arc<Decoder>,
     queue: Queue,
     /// Bounds how many large requests are in decoded form at once, and with the limit for one of
@@ -90,6 +94,7 @@ impl Door {
             access,
             admission: Admission::new(&config.admission, Arc::clone(&counters)),
             counters,
+            pace: Arc::new(Pace::new()),
             decoder: Arc::new(Decoder::new(config.limits.clone())),
             queue,
             large: Arc::new(Semaphore::new(at_once)),
@@ -142,10 +147,21 @@ impl Door {
             Ok(_) => Outcome::Partial,
             Err(refusal) => refusal.outcome,
         };
-        if let Err(refusal) = &result {
-            tracing::debug!(%signal, transport = self.transport.as_str(), reason = refusal.message, "request refused");
+        match &result {
+            Ok(_) => self.pace.note_taken(),
+            Err(refusal) => {
+                let transport = self.transport.as_str();
+                tracing::debug!(%signal, transport, reason = refusal.message, "request refused");
+            }
         }
         result
+    }
+
+    /// Waits until `refusal` may be said to a request with these extensions.
+    pub(crate) async fn until_said(&self, refusal: &Refusal, extensions: &http::Extensions) {
+        if matches!(refusal.outcome, Outcome::Busy | Outcome::Limited) {
+            self.pace.turn(extensions.get().copied().unwrap_or(InFlight(1))).await;
+        }
     }
 
     async fn process(&self, signal: Signal, body: Body) -> Result<PartialSuccess, Refusal> {

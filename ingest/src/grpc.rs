@@ -61,7 +61,10 @@ pub(crate) async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<
     };
     match door.take(signal, deadline, message).await {
         Ok(partial) => success(signal, &partial),
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => {
+            door.until_said(&refusal, &head.extensions).await;
+            refused(&refusal)
+        }
     }
 }
 

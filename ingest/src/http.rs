@@ -47,7 +47,10 @@ async fn export(door: &Door, signal: Signal, request: Request<HttpBody>) -> Resp
     let known = encoding_of(&head.headers).unwrap_or(Encoding::Protobuf);
     match door.take(signal, None, receive(door, &head, body)).await {
         Ok(partial) => response(StatusCode::OK, known, otlp::encode_response(signal, known, &partial)),
-        Err(refusal) => refused(&refusal, known),
+        Err(refusal) => {
+            door.until_said(&refusal, &head.extensions).await;
+            refused(&refusal, known)
+        }
     }
 }
 

@@ -46,7 +46,12 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Vec<Fault>> {
     if size > MAX_FILE {
         return Err(fault(format!("has {size} bytes; expected at most {MAX_FILE}")));
     }
-    std::fs::read_to_string(path).map_err(|e| fault(format!("cannot be read: {e}")))
+    let bytes = std::fs::read(path).map_err(|e| fault(format!("cannot be read: {e}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        vec![Fault { file: path.display().to_string(), line, message: "expected UTF-8 text".to_owned() }]
+    })
 }
 
 /// Reads the text of a configuration; `file` names it in faults.

@@ -239,7 +239,7 @@ impl Operator {
         let is_same = before.as_ref().is_some_and(|before| {
             before.state(now) != SilenceState::Expired
                 && before.spec.matchers == spec.matchers
-                && (before.state(now) == SilenceState::Pending || before.spec.starts_at == spec.starts_at)
+                && (before.state(now) == SilenceState::Pending || seconds(before.spec.starts_at) == seconds(spec.starts_at))
         });
         if !is_same {
             // It cannot have held before it was said.
@@ -304,6 +304,11 @@ impl Operator {
             super::groups::wake_untold(transaction, now)
         })
     }
+}
+
+/// Clients give back the start that they were shown, which is cut to milliseconds.
+fn seconds(time: UnixNanos) -> i64 {
+    time.0.div_euclid(1_000_000_000)
 }
 
 /// Ends a silence at `now`; one that has not begun was never there.

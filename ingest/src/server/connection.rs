@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
 use super::{ConnectionLimits, tls::Tls};
-use crate::Transport;
+use crate::{Transport, door::InFlight};
 
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
@@ -181,9 +181,11 @@ impl Activity {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).requests > 0
     }
 
-    fn change(&self, change: impl FnOnce(usize) -> usize) {
+    /// Changes the number of requests in flight, and says what it is then.
+    fn change(&self, change: impl FnOnce(usize) -> usize) -> usize {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = State { requests: change(state.requests), idle_at: Instant::now().checked_add(self.idle) };
+        state.requests
     }
 }
 
@@ -208,8 +210,9 @@ impl<S: Serves> hyper::service::Service<Request<Incoming>> for Tracked<S> {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.activity.change(|requests| requests + 1);
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let in_flight = self.activity.change(|requests| requests + 1);
+        request.extensions_mut().insert(InFlight(in_flight));
         let busy = Busy(Arc::clone(&self.activity));
         let answer = self.service.clone().answer(request.map(Body::new));
         Box::pin(async move {
