@@ -22,7 +22,10 @@ use std::{
 };
 
 pub use self::check::{check, peek};
-use self::name::{EXTENSION, FileName, Table};
+use self::{
+    ipc::PartSize,
+    name::{EXTENSION, FileName, Table},
+};
 use crate::{Tables, UnixNanos};
 
 /// How many neighbouring files of like size become one.
@@ -30,9 +33,11 @@ const FAN_IN: usize = 8;
 /// Files with more rows, or more bytes, than these together are not merged.
 const MERGE_ROWS: u64 = 1 << 22;
 const MERGE_BYTES: u64 = 32 << 20;
-/// Rows of one file of numbers of a checkpoint. A service that takes so many between two checkpoints has no time to
-/// merge them, and most of them are let go soon.
-const PART_ROWS: usize = 1 << 20;
+/// One file of a checkpoint. A service that takes more between two checkpoints has no time to merge it, and most of
+/// it is let go soon.
+const PART: PartSize = PartSize { rows: 1 << 20, bytes: 32 << 20 };
+/// A file that others are merged to.
+const WHOLE: PartSize = PartSize { rows: usize::MAX, bytes: usize::MAX };
 /// Two neighbours with fewer rows than these together are merged at once: what a file takes beside its
 /// rows would be most of it.
 const SMALL_ROWS: u64 = 1 << 13;
@@ -160,13 +165,15 @@ impl ChunkFiles {
         let checkpoint = self.last.max(self.counted) + 1;
         self.pending = Some(checkpoint);
         for table in Table::ALL {
-            let parts = ipc::encode(table, tables, PART_ROWS).map_err(io::Error::other)?;
-            for (part, file) in (0..).zip(parts) {
-                if let Err(error) = self.put(table, (checkpoint, checkpoint), part, &file) {
-                    // What is left is removed by the next write, or at the next start.
-                    let _ = self.remove(|f| f.first == checkpoint);
-                    return Err(error);
-                }
+            let mut part = 0;
+            let written = ipc::encode(table, tables, PART, &mut |file| {
+                part += 1;
+                self.put(table, (checkpoint, checkpoint), part - 1, &file)
+            });
+            if let Err(error) = written {
+                // What is left is removed by the next write, or at the next start.
+                let _ = self.remove(|f| f.first == checkpoint);
+                return Err(error);
             }
         }
         sync_dir(&self.dir)?;
@@ -203,7 +210,11 @@ impl ChunkFiles {
             }
             rows.cut(self.floor);
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let parts = ipc::encode(table, &rows, usize::MAX).map_err(io::Error::other)?;
+            let mut parts = Vec::new();
+            ipc::encode(table, &rows, WHOLE, &mut |part| {
+                parts.push(part);
+                Ok(())
+            })?;
             let [merged] = &parts[..] else { continue };
             self.put(table, (first.name.first, last.name.last), 0, merged)?;
             sync_dir(&self.dir)?;

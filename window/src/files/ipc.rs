@@ -1,6 +1,9 @@
 //! Chunks as the bytes of Arrow IPC files, and back.
 
-use std::{io::Cursor, sync::Arc};
+use std::{
+    io::{self, Cursor},
+    sync::Arc,
+};
 
 use arrow_array::{
     Array, FixedSizeBinaryArray, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array,
@@ -24,8 +27,15 @@ use crate::{
 /// Bytes to which buffers are padded. They are compressed, so nothing is read where it lies, and in a file of few rows
 /// more would be most of it.
 const ALIGNMENT: usize = 8;
-/// Texts and attributes of one file of spans or logs.
-const PART_BYTES: usize = 256 << 20;
+
+/// From which size on neighbouring chunks are files of their own: to merge them costs more than to write them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartSize {
+    /// Rows of numbers.
+    pub(super) rows: usize,
+    /// Bytes of spans or logs.
+    pub(super) bytes: usize,
+}
 
 /// One file's content.
 pub(super) struct Encoded {
@@ -44,31 +54,43 @@ impl Encoded {
     }
 }
 
-/// The files that hold all rows of one table, each row once a file. A file of numbers has at most `part_rows`, unless
-/// a single chunk has more.
-pub(super) fn encode(table: Table, all: &Tables, part_rows: usize) -> Result<Vec<Encoded>, ArrowError> {
-    let histograms = |exponential: bool| -> Result<Vec<Encoded>, ArrowError> {
+/// Gives `put` the files that hold all rows of one table, each row once, one file after the other. Chunks of
+/// at least the size of `part` are not merged.
+///
+/// # Errors
+/// Those of `put`, and of Arrow where a chunk cannot be encoded.
+pub(super) fn encode(
+    table: Table,
+    all: &Tables,
+    part: PartSize,
+    put: &mut impl FnMut(Encoded) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut put = |batch: &RecordBatch, newest| put(Encoded::of(batch, newest).map_err(io::Error::other)?);
+    let mut histograms = |exponential: bool| {
         let parts: Vec<Arc<HistogramChunk>> =
             all.histograms.iter().filter(|c| c.is_exponential() == exponential).cloned().collect();
-        HistogramChunk::merge(&parts).iter().map(|c| Encoded::of(c.batch(), c.span.1)).collect()
+        HistogramChunk::merge(&parts).iter().try_for_each(|c| put(c.batch(), c.span.1))
     };
     match table {
-        Table::Numbers => numbers_of(&all.numbers, part_rows),
+        Table::Numbers => numbers_of(&all.numbers, part.rows, &mut put),
         Table::Histograms => histograms(false),
         Table::ExpHistograms => histograms(true),
-        Table::Spans => spans(&all.spans),
-        Table::Logs => logs(&all.logs),
+        Table::Spans => spans(&all.spans, part.bytes, &mut put),
+        Table::Logs => logs(&all.logs, part.bytes, &mut put),
         Table::Exemplars => {
             let rows: Vec<Exemplar> = all.exemplars.iter().flat_map(|rows| rows.iter().copied()).collect();
             let newest = rows.iter().map(|row| row.time).max();
-            newest.iter().map(|newest| Encoded::of(&exemplars(&rows), *newest)).collect()
+            newest.map_or(Ok(()), |newest| put(&exemplars(&rows), newest))
         }
     }
 }
 
 /// Neighbours that fit one file are merged, which costs more than all else here; others are written as they are.
-fn numbers_of(chunks: &[Arc<NumberChunk>], part_rows: usize) -> Result<Vec<Encoded>, ArrowError> {
-    let mut files = Vec::new();
+fn numbers_of(
+    chunks: &[Arc<NumberChunk>],
+    part_rows: usize,
+    put: &mut impl FnMut(&RecordBatch, UnixNanos) -> io::Result<()>,
+) -> io::Result<()> {
     let mut rest = chunks;
     while let Some(first) = rest.first() {
         let mut rows = 0;
@@ -81,35 +103,51 @@ fn numbers_of(chunks: &[Arc<NumberChunk>], part_rows: usize) -> Result<Vec<Encod
         rest = others;
         let merged = if count == 1 { None } else { NumberChunk::merge(part) };
         let chunk = merged.as_ref().unwrap_or(first);
-        files.push(Encoded::of(&numbers::encode(chunk), chunk.span.1)?);
+        put(&numbers::encode(chunk), chunk.span.1)?;
     }
-    Ok(files)
+    Ok(())
 }
 
-fn spans(chunks: &[Arc<SpanChunk>]) -> Result<Vec<Encoded>, ArrowError> {
-    let mut files = Vec::new();
+/// Chunks of some size are written as they are; smaller neighbours are merged.
+fn spans(
+    chunks: &[Arc<SpanChunk>],
+    part_bytes: usize,
+    put: &mut impl FnMut(&RecordBatch, UnixNanos) -> io::Result<()>,
+) -> io::Result<()> {
     let mut part = SpanColumns::default();
     for chunk in chunks {
-        part.push_chunk(chunk).map_err(|full| ArrowError::ExternalError(Box::new(full)))?;
-        if part.content() > PART_BYTES {
-            files.extend(SpanChunk::seal(std::mem::take(&mut part)));
+        let is_whole = chunk.bytes() > part_bytes;
+        if is_whole || part.content() > part_bytes {
+            SpanChunk::seal(std::mem::take(&mut part)).map_or(Ok(()), |c| put(c.batch(), c.span.1))?;
+        }
+        if is_whole {
+            put(chunk.batch(), chunk.span.1)?;
+        } else {
+            part.push_chunk(chunk).map_err(io::Error::other)?;
         }
     }
-    files.extend(SpanChunk::seal(part));
-    files.iter().map(|c| Encoded::of(c.batch(), c.span.1)).collect()
+    SpanChunk::seal(part).map_or(Ok(()), |c| put(c.batch(), c.span.1))
 }
 
-fn logs(chunks: &[Arc<LogChunk>]) -> Result<Vec<Encoded>, ArrowError> {
-    let mut files = Vec::new();
+/// As [`spans`].
+fn logs(
+    chunks: &[Arc<LogChunk>],
+    part_bytes: usize,
+    put: &mut impl FnMut(&RecordBatch, UnixNanos) -> io::Result<()>,
+) -> io::Result<()> {
     let mut part = LogColumns::default();
     for chunk in chunks {
-        part.push_chunk(chunk).map_err(|full| ArrowError::ExternalError(Box::new(full)))?;
-        if part.content() > PART_BYTES {
-            files.extend(LogChunk::seal(std::mem::take(&mut part)));
+        let is_whole = chunk.bytes() > part_bytes;
+        if is_whole || part.content() > part_bytes {
+            LogChunk::seal(std::mem::take(&mut part)).map_or(Ok(()), |c| put(c.batch(), c.span.1))?;
+        }
+        if is_whole {
+            put(chunk.batch(), chunk.span.1)?;
+        } else {
+            part.push_chunk(chunk).map_err(io::Error::other)?;
         }
     }
-    files.extend(LogChunk::seal(part));
-    files.iter().map(|c| Encoded::of(c.batch(), c.span.1)).collect()
+    LogChunk::seal(part).map_or(Ok(()), |c| put(c.batch(), c.span.1))
 }
 
 fn exemplar_schema() -> SchemaRef {
