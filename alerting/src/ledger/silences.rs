@@ -239,7 +239,8 @@ impl Operator {
         let is_same = before.as_ref().is_some_and(|before| {
             before.state(now) != SilenceState::Expired
                 && before.spec.matchers == spec.matchers
-                && (before.state(now) == SilenceState::Pending || seconds(before.spec.starts_at) == seconds(spec.starts_at))
+                && (before.state(now) == SilenceState::Pending
+                    || seconds(before.spec.starts_at) == seconds(spec.starts_at))
         });
         if !is_same {
             // It cannot have held before it was said.
