@@ -150,10 +150,7 @@ impl Message<'_> {
 /// What all of them have alike.
 fn common<'a>(mut all: impl Iterator<Item = &'a Labels>) -> Labels {
     let first = all.next().cloned().unwrap_or_default();
-    all.fold(first, |common, next| {
-        let kept = common.filtered(|name| common.get(name) == next.get(name));
-        kept
-    })
+    all.fold(first, |common, next| common.filtered(|name| common.get(name) == next.get(name)))
 }
 
 fn entry<'a>(alert: &'a Alert, origin: &'a Origin, causes: &'a [Cause]) -> Entry<'a> {

@@ -68,8 +68,8 @@ impl IntoResponse for Fault {
     }
 }
 
-fn bad(reason: impl ToString) -> Fault {
-    Fault(StatusCode::BAD_REQUEST, reason.to_string())
+fn bad(reason: impl Into<String>) -> Fault {
+    Fault(StatusCode::BAD_REQUEST, reason.into())
 }
 
 /// Does `work` on a thread that may block.
@@ -118,9 +118,15 @@ impl Filter {
             (flag(params, "active"), flag(params, "silenced"), flag(params, "inhibited"));
         // Nothing of ours waits to be looked at, and times at which nobody is told mute groups, not alerts.
         let (_, _) = (flag(params, "unprocessed"), flag(params, "muted"));
-        let matchers = matchers(params.all("filter"))?;
+        let matchers = matchers(&params.all("filter"))?;
         let receiver = params.text("receiver").map(|text| Matcher::new("receiver", &text, true, true)).transpose();
-        Ok(Self { matchers, receiver: receiver.map_err(bad)?, is_active, is_silenced, is_inhibited })
+        Ok(Self {
+            matchers,
+            receiver: receiver.map_err(|error| bad(error.to_string()))?,
+            is_active,
+            is_silenced,
+            is_inhibited,
+        })
     }
 
     fn wants(&self, shown: &ShownAlert) -> bool {
@@ -138,8 +144,8 @@ impl Filter {
     }
 }
 
-fn matchers(texts: Vec<String>) -> Result<Vec<Matcher>, Fault> {
-    texts.iter().map(|text| Matcher::parse(text).map_err(bad)).collect()
+fn matchers(texts: &[String]) -> Result<Vec<Matcher>, Fault> {
+    texts.iter().map(|text| Matcher::parse(text).map_err(|error| bad(error.to_string()))).collect()
 }
 
 #[derive(Serialize)]
@@ -326,7 +332,7 @@ fn silence_json(silence: &Silence) -> Value {
 
 async fn silences(asked: Asked, uri: Uri) -> Result<Response, Fault> {
     let mut params = Params::of(&uri);
-    let filter = matchers(params.all("filter"))?;
+    let filter = matchers(&params.all("filter"))?;
     params.finish()?;
     let ledger = asked.face.ledger.clone();
     let listed = blocking(move || {

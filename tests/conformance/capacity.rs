@@ -154,7 +154,9 @@ async fn the_limit_follows_what_can_be_done() {
     settled.await.expect("nothing is taken any more");
     let mut times = seen.last(30);
     times.sort();
-    assert!(times[27] < worst.mul_f64(0.7), "{times:?} is no better than {worst:?}");
+    // Beside the other tests of this binary less can be said than on a machine of its own.
+    let bar = worst.mul_f64(if is_full() { 0.7 } else { 0.85 });
+    assert!(times[27] < bar, "{times:?} is no better than {worst:?}");
     drop(slowed);
     let freed_at = Instant::now();
     let restored = eventually(Duration::from_secs(60), || async {

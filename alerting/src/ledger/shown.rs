@@ -50,7 +50,7 @@ impl Reader {
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
     pub(crate) fn shown_alerts(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownAlert>, LedgerError> {
-        let firing = self.store.read(|connection| alerts::firing(connection))?;
+        let firing = self.store.read(alerts::firing)?;
         let now = clock::now();
         let sources: Sources = if routing.inhibit().is_empty() {
             Sources::new()
