@@ -48,7 +48,7 @@ impl TimeInterval {
 
     fn holds(&self, at: NaiveDateTime) -> bool {
         let minute = at.hour() * 60 + at.minute();
-        let days = days_of(at.year(), at.month());
+        let days = i32::from(at.num_days_in_month());
         let day = i32::try_from(at.day()).unwrap_or_default();
         // A day beyond the month's end counts as its last one, as a negative one before its beginning as the first.
         let from_start = |day: i32| if day < 0 { (days + 1 + day).max(1) } else { day.min(days) };
@@ -156,15 +156,6 @@ fn minute(text: &str) -> Result<u32, &'static str> {
         (hour @ 0..=23, minute @ 0..=59) => Ok(hour * 60 + minute),
         (24, 0) => Ok(24 * 60),
         _ => Err(EXPECTED),
-    }
-}
-
-fn days_of(year: i32, month: u32) -> i32 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
     }
 }
 

@@ -145,9 +145,13 @@ impl Ledger {
     /// What tells groups when their time has come, once alerts are routed.
     #[must_use]
     pub fn dispatcher(&self, receivers: Vec<Receiver>) -> Dispatcher {
-        let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&receivers));
+        let routing = self.routing_to(&receivers);
         let (store, reader, origin) = (Arc::clone(&self.store), self.reader(), self.origin.clone());
         Dispatcher { store, reader, origin, routing, receivers }
+    }
+
+    fn routing_to(&self, receivers: &[Receiver]) -> Routing {
+        self.routing.clone().unwrap_or_else(|| Routing::to_all(receivers))
     }
 
     /// Writes `decisions`, places the alerts among them that began or ceased to fire in their groups, and adds the
@@ -180,15 +184,8 @@ impl Ledger {
         decisions: &[Decision],
         receivers: &[Receiver],
     ) -> Result<Recorded, LedgerError> {
-        let everybody;
-        let routing = match &self.routing {
-            Some(routing) => routing,
-            None => {
-                everybody = Routing::to_all(receivers);
-                &everybody
-            }
-        };
-        let desk = Desk { store: &self.store, routing, receivers, origin: &self.origin, now: clock::now() };
+        let routing = self.routing_to(receivers);
+        let desk = Desk { store: &self.store, routing: &routing, receivers, origin: &self.origin, now: clock::now() };
         let mut recorded = Recorded::default();
         // Anomalies first: notifications quote them, wherever in the batch they stand.
         for decision in decisions {

@@ -5,9 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use alerting::{
-    Dispatcher, LedgerError, Matcher, MatcherJson, Operator, PostedAlert, ShownAlert, Silence, SilenceSpec, all_match,
-};
+use alerting::{Matcher, MatcherJson, PostedAlert, ShownAlert, Silence, SilenceSpec, all_match};
 use axum::{
     Router,
     extract::{Path, Request},
@@ -21,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Asked, Problem, Shared, body,
+    Asked, Problem, Shared,
+    asked::blocking,
+    body,
     json::{json as answer, rfc3339},
     params::Params,
     pin::refuse_cross_site,
@@ -53,15 +53,6 @@ impl From<Problem> for Fault {
     }
 }
 
-impl From<LedgerError> for Fault {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::Silence { .. } => Self(StatusCode::BAD_REQUEST, error.to_string()),
-            error => Problem::from(error).into(),
-        }
-    }
-}
-
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         answer(self.0, &self.1)
@@ -70,14 +61,6 @@ impl IntoResponse for Fault {
 
 fn bad(reason: impl Into<String>) -> Fault {
     Fault(StatusCode::BAD_REQUEST, reason.into())
-}
-
-/// Does `work` on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
-) -> Result<T, Fault> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|_| Problem::busy("the service is shutting down"))??)
 }
 
 async fn status(asked: Asked, uri: Uri) -> Result<Response, Fault> {
@@ -210,7 +193,7 @@ async fn alerts(asked: Asked, uri: Uri) -> Result<Response, Fault> {
         alerts.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
         Ok(answer(StatusCode::OK, &alerts))
     });
-    shown.await
+    Ok(shown.await?)
 }
 
 async fn groups(asked: Asked, uri: Uri) -> Result<Response, Fault> {
@@ -231,7 +214,7 @@ async fn groups(asked: Asked, uri: Uri) -> Result<Response, Fault> {
             .collect();
         Ok(answer(StatusCode::OK, &groups))
     });
-    shown.await
+    Ok(shown.await?)
 }
 
 #[derive(Deserialize)]
@@ -272,7 +255,7 @@ fn time(field: &str, text: Option<&str>) -> Result<Option<UnixNanos>, Fault> {
 
 /// `POST /api/v2/alerts`: on disk before it is answered. Those that are sound are taken also when others are not.
 async fn take(asked: Asked, request: Request) -> Result<Response, Fault> {
-    let dispatcher = dispatcher(&asked)?;
+    let dispatcher = asked.dispatcher()?;
     let posted: Vec<Posted> = read_json(request, "post alerts", MAX_ALERTS_BODY).await?;
     let (mut alerts, mut faults) = (Vec::new(), Vec::new());
     for posted in posted {
@@ -298,22 +281,8 @@ async fn take(asked: Asked, request: Request) -> Result<Response, Fault> {
 async fn read_json<T: serde::de::DeserializeOwned>(request: Request, what: &str, limit: usize) -> Result<T, Fault> {
     refuse_cross_site(request.headers(), what)?;
     Params::of(request.uri()).finish()?;
-    if body::media_type(request.headers()) != "application/json" {
-        let detail = "the body must have the Content-Type application/json";
-        return Err(Fault(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail.to_owned()));
-    }
-    let bytes = body::read_up_to(request.into_body(), limit).await?;
+    let bytes = body::read_json(request, limit).await?;
     serde_json::from_slice(&bytes).map_err(|error| bad(format!("the body cannot be read: {error}")))
-}
-
-/// Of a tenant that has sent something; the default one always has.
-fn dispatcher(asked: &Asked) -> Result<Arc<Dispatcher>, Fault> {
-    let unknown = || Problem::not_found("data of tenant", asked.face.tenant.as_str());
-    Ok(asked.face.dispatcher.clone().ok_or_else(unknown)?)
-}
-
-fn operator(asked: &Asked) -> Result<Operator, Problem> {
-    super::pin::operator(asked)
 }
 
 fn silence_json(silence: &Silence) -> Value {
@@ -345,7 +314,7 @@ async fn silences(asked: Asked, uri: Uri) -> Result<Response, Fault> {
         let all: Vec<Value> = all.iter().filter(|s| wanted(s)).take(MOST_LISTED).map(silence_json).collect();
         Ok(answer(StatusCode::OK, &all))
     });
-    listed.await
+    Ok(listed.await?)
 }
 
 async fn one_silence(asked: Asked, Path(id): Path<String>, uri: Uri) -> Result<Response, Fault> {
@@ -371,7 +340,7 @@ struct SilenceBody {
 
 /// `POST /api/v2/silences`: on disk, and in force, before it is answered.
 async fn silence(asked: Asked, request: Request) -> Result<Response, Fault> {
-    let operator = operator(&asked)?;
+    let operator = asked.operator()?;
     let posted: SilenceBody = read_json(request, "silence alerts", body::MAX_BODY).await?;
     let required = |field: &str, text: &str| {
         time(field, Some(text))?.ok_or_else(|| bad(format!("{field}: expected a time as RFC 3339")))
@@ -394,7 +363,7 @@ async fn silence(asked: Asked, request: Request) -> Result<Response, Fault> {
 /// `DELETE /api/v2/silence/{id}`.
 async fn expire(asked: Asked, Path(id): Path<String>, request: Request) -> Result<Response, Fault> {
     refuse_cross_site(request.headers(), "end a silence")?;
-    let (operator, wanted) = (operator(&asked)?, id.clone());
+    let (operator, wanted) = (asked.operator()?, id.clone());
     match blocking(move || operator.expire_silence(&wanted)).await? {
         true => Ok(StatusCode::OK.into_response()),
         false => Err(no_silence(&id)),
@@ -411,13 +380,11 @@ struct AcknowledgeBody {
 
 /// `POST /api/v1/alerts/{episode}/acknowledge`: somebody is on it until the alert is over.
 async fn acknowledge(asked: Asked, Path(episode): Path<String>, request: Request) -> Result<Response, Problem> {
-    let operator = operator(&asked)?;
+    let operator = asked.operator()?;
     let read = read_json::<AcknowledgeBody>(request, "acknowledge an alert", body::MAX_BODY).await;
     let AcknowledgeBody { author, comment } = read.map_err(|Fault(status, detail)| Problem::new(status, detail))?;
     let wanted = episode.clone();
-    let written = tokio::task::spawn_blocking(move || operator.acknowledge(&wanted, &author, &comment)).await;
-    let written = written.map_err(|_| Problem::busy("the service is shutting down"))??;
-    if !written {
+    if !blocking(move || operator.acknowledge(&wanted, &author, &comment)).await? {
         return Err(Problem::not_found("active alert", &episode));
     }
     let wanted = episode.clone();
@@ -431,8 +398,7 @@ async fn acknowledge(asked: Asked, Path(episode): Path<String>, request: Request
 async fn unacknowledge(asked: Asked, Path(episode): Path<String>, request: Request) -> Result<Response, Problem> {
     refuse_cross_site(request.headers(), "take an acknowledgement back")?;
     Params::of(request.uri()).finish()?;
-    let operator = operator(&asked)?;
-    let done = tokio::task::spawn_blocking(move || operator.unacknowledge(&episode)).await;
-    done.map_err(|_| Problem::busy("the service is shutting down"))??;
+    let operator = asked.operator()?;
+    blocking(move || operator.unacknowledge(&episode)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use alerting::LedgerError;
+use alerting::{Dispatcher, LedgerError, Operator};
 use axum::{
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
@@ -50,6 +50,20 @@ impl Asked {
         self.face.ledger.ask(question).await
     }
 
+    /// Who writes what people decide of the tenant: nobody before it has sent anything.
+    pub(super) fn operator(&self) -> Result<Operator, Problem> {
+        self.face.operator.clone().ok_or_else(|| self.unknown_tenant())
+    }
+
+    /// Who knows what is told of the tenant's alerts: likewise.
+    pub(super) fn dispatcher(&self) -> Result<Arc<Dispatcher>, Problem> {
+        self.face.dispatcher.clone().ok_or_else(|| self.unknown_tenant())
+    }
+
+    fn unknown_tenant(&self) -> Problem {
+        Problem::not_found("data of tenant", self.face.tenant.as_str())
+    }
+
     /// Does `work` on a thread that may block, when its turn has come.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
@@ -57,6 +71,14 @@ impl Asked {
     ) -> Result<T, Busy> {
         self.shared.compute(work).await
     }
+}
+
+/// Does `work` at once, on a thread that may block on the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| Problem::busy("the service is shutting down"))??)
 }
 
 /// Makes links that lead to the same tenant as the question that they answer.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
+    extract::Request,
     http::{HeaderMap, StatusCode, header},
 };
 
@@ -20,7 +21,7 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
 }
 
 /// Reads the whole body, of at most `limit` bytes.
-pub(crate) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let read = axum::body::to_bytes(body, limit);
     match tokio::time::timeout(LONGEST, read).await {
         Ok(Ok(bytes)) => Ok(bytes),
@@ -30,6 +31,15 @@ pub(crate) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Proble
         }
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s")),
     }
+}
+
+/// Reads the whole body of a request, of at most `limit` bytes, which has to say that it is JSON.
+pub(crate) async fn read_json(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    if media_type(request.headers()) != "application/json" {
+        let detail = "the body must have the Content-Type application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    read_up_to(request.into_body(), limit).await
 }
 
 /// The media type of the body in lower case, without its parameters; empty when none is given.

@@ -13,6 +13,7 @@ use axum::{
 
 use super::{
     Asked, Problem, Shared,
+    asked::blocking,
     json::{DeliveryJson, List, json},
     params::Params,
     pin,
@@ -56,10 +57,8 @@ async fn answer(asked: &Asked, id: String, status: StatusCode) -> Result<Respons
 async fn replay(asked: Asked, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
     pin::refuse_cross_site(request.headers(), "send a notification again")?;
     Params::of(request.uri()).finish()?;
-    let operator = pin::operator(&asked)?;
-    let wanted = id.clone();
-    let replayed = tokio::task::spawn_blocking(move || operator.replay(&wanted, now())).await;
-    match replayed.map_err(|_| Problem::busy("the service is shutting down"))?? {
+    let (operator, wanted) = (asked.operator()?, id.clone());
+    match blocking(move || operator.replay(&wanted, now())).await? {
         Replay::Pending => answer(&asked, id, StatusCode::ACCEPTED).await,
         Replay::Unknown => Err(Problem::not_found("delivery", &id)),
         Replay::NotFailed(state) => {

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alerting::{Operator, ServicePin};
+use alerting::ServicePin;
 use axum::{
     extract::Request,
     http::{HeaderMap, StatusCode},
@@ -17,7 +17,9 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::{
-    Asked, Problem, body,
+    Asked, Problem,
+    asked::blocking,
+    body,
     degradation::{LevelJson, unknown_service},
     json::json,
     params::{self, Params, TIME},
@@ -35,21 +37,15 @@ const FIELDS: [&str; 5] = ["level", "author", "reason", "expiresAt", "service"];
 pub(super) async fn set(asked: Asked, request: Request) -> Result<Response, Problem> {
     refuse_cross_site(request.headers(), "set the level")?;
     Params::of(request.uri()).finish()?;
-    let media = body::media_type(request.headers());
-    if media != "application/json" {
-        let detail = "the body must have the Content-Type application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    }
-    let bytes = body::read(request.into_body()).await?;
+    let bytes = body::read_json(request, body::MAX_BODY).await?;
     let fields = serde_json::from_slice(&bytes).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not a JSON object with the pin's fields: {error}"))
     })?;
     let pin = read(&fields, now())?;
     let service = known(&asked, pin.service.as_deref())?;
-    let operator = operator(&asked)?;
+    let operator = asked.operator()?;
     let written = pin.clone();
-    let written = tokio::task::spawn_blocking(move || operator.set_pin(&written)).await;
-    written.map_err(|_| Problem::busy("the service is shutting down"))??;
+    blocking(move || operator.set_pin(&written)).await?;
     put_in_force(&asked, service, Some(pin.pin)).await
 }
 
@@ -60,15 +56,9 @@ pub(super) async fn clear(asked: Asked, request: Request) -> Result<Response, Pr
     let service = params.text("service");
     params.finish()?;
     let known = known(&asked, service.as_deref())?;
-    let operator = operator(&asked)?;
-    let cleared = tokio::task::spawn_blocking(move || operator.clear_pin(service.as_deref())).await;
-    cleared.map_err(|_| Problem::busy("the service is shutting down"))??;
+    let operator = asked.operator()?;
+    blocking(move || operator.clear_pin(service.as_deref())).await?;
     put_in_force(&asked, known, None).await
-}
-
-/// Who writes what people decide of the tenant: nobody before it has sent anything.
-pub(super) fn operator(asked: &Asked) -> Result<Operator, Problem> {
-    asked.face.operator.clone().ok_or_else(|| Problem::not_found("data of tenant", asked.face.tenant.as_str()))
 }
 
 /// Refuses what a page of another site makes a browser send; `what` it would do.

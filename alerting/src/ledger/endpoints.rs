@@ -6,7 +6,11 @@ use detect::UnixNanos;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tokio::sync::watch;
 
-use super::{Operator, outbox::DeliveryState, outbox::hashed, store::Store};
+use super::{
+    Operator,
+    outbox::{Addition, DeliveryState, hashed},
+    store::Store,
+};
 use crate::{LedgerError, Receiver};
 
 /// Notifications that are handed over to a fallback in one transaction.
@@ -399,12 +403,16 @@ impl StandIn {
             }
             let Endpoint { receiver: other, integration } = endpoint;
             let id = hashed(["fallback", &receiver, other, integration, &episode, &announced, &payload]);
-            transaction.execute(
-                "INSERT INTO outbox
-                    (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at, stands_in_for)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8) ON CONFLICT DO NOTHING",
-                params![id, other, integration, episode, announced, payload, now.0, receiver],
-            )?;
+            let addition = Addition {
+                id: &id,
+                receiver: other,
+                integration,
+                thread: &episode,
+                announced: &announced,
+                payload: &payload,
+                stands_in_for: Some(&receiver),
+            };
+            addition.add(transaction, now)?;
         }
         transaction.execute("UPDATE outbox SET handed_over = 1 WHERE row = ?", [row])?;
         Ok(())

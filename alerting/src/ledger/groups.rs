@@ -8,9 +8,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use detect::{Alert, Labels, UnixNanos};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
-use super::{PostedAlert, alerts, body::from_json, external, outbox, store::Store};
+use super::{
+    PostedAlert, alerts,
+    body::from_json,
+    external,
+    outbox::{self, Addition},
+    store::Store,
+};
 use crate::{
     LedgerError, Receiver,
     route::{GroupBy, Matched, Route, Routing},
@@ -66,6 +72,15 @@ struct Member {
     labels: Labels,
     was_told: bool,
     is_acknowledged: bool,
+}
+
+impl Group {
+    /// Lets go of an alert.
+    fn leave(&self, transaction: &Transaction<'_>, episode: &str) -> Result<(), LedgerError> {
+        let sql = "DELETE FROM group_alerts WHERE group_row = ? AND episode = ?";
+        transaction.prepare_cached(sql)?.execute(params![self.row, episode])?;
+        Ok(())
+    }
 }
 
 /// Which group of a node an alert belongs to.
@@ -186,7 +201,9 @@ impl Desk<'_> {
         if groups.is_empty() {
             return Ok(0);
         }
-        let sources = self.sources(transaction)?;
+        // Not read where nothing inhibits.
+        let firing = if self.routing.inhibit().is_empty() { Vec::new() } else { alerts::firing(transaction)? };
+        let sources = sources(self.routing, self.origin, &firing);
         let mut added = 0;
         for group in &groups {
             added += self.flush_one(transaction, group, &sources)?;
@@ -208,10 +225,9 @@ impl Desk<'_> {
         for member in &members {
             if !member.alert.state.is_firing() {
                 resolved.push(member);
-            } else if !is_open || (!member.was_told && self.muted(member, sources).is_muted()) {
+            } else if !is_open || self.is_muted(member, sources) {
+                // What the receiver knows is not told again, and need not be waited for.
                 waits |= !member.was_told;
-            } else if member.was_told && self.muted(member, sources).is_muted() {
-                // Known to the receiver, who is not to be told again.
             } else {
                 is_new |= !member.was_told;
                 is_repeatable |= !member.is_acknowledged;
@@ -224,21 +240,22 @@ impl Desk<'_> {
         let is_repeat = is_repeatable && repeat_at.is_some_and(|at| at <= self.now);
         let mut added = 0;
         if is_new || is_over_told || is_repeat {
-            let told = firing.iter().chain(if is_over_told { over.iter() } else { [].iter() });
-            let alerts: Vec<&Alert> = told.map(|member| &member.alert).collect();
-            added = self.tell(transaction, group, receiver, route, &alerts, is_new || is_repeat)?;
+            let mut told = firing.clone();
+            if is_over_told {
+                told.extend(&over);
+            }
+            added = self.tell(transaction, group, receiver, route, &told, is_new || is_repeat)?;
             for member in &firing {
                 let sql = "UPDATE group_alerts SET told = 'firing' WHERE group_row = ? AND episode = ?";
                 transaction.prepare_cached(sql)?.execute(params![group.row, member.alert.episode])?;
             }
         }
-        let gone = resolved.iter().filter(|m| is_open || !m.was_told);
-        let gone: Vec<&str> = gone.map(|member| member.alert.episode.as_str()).collect();
-        for episode in &gone {
-            let sql = "DELETE FROM group_alerts WHERE group_row = ? AND episode = ?";
-            transaction.prepare_cached(sql)?.execute(params![group.row, episode])?;
+        let mut left = members.len();
+        for member in resolved.iter().filter(|m| is_open || !m.was_told) {
+            group.leave(transaction, &member.alert.episode)?;
+            left -= 1;
         }
-        if gone.len() == members.len() {
+        if left == 0 {
             transaction.prepare_cached("DELETE FROM groups WHERE row = ?")?.execute([group.row])?;
             return Ok(added);
         }
@@ -262,12 +279,12 @@ impl Desk<'_> {
         group: &Group,
         receiver: &Receiver,
         route: &Route,
-        alerts: &[&Alert],
+        members: &[&Member],
         has_firing: bool,
     ) -> Result<usize, LedgerError> {
-        let mut told = Vec::with_capacity(alerts.len());
-        for alert in alerts {
-            told.push((*alert, outbox::causes(transaction, alert)?));
+        let mut told = Vec::with_capacity(members.len());
+        for member in members {
+            told.push((&member.alert, outbox::causes(transaction, &member.alert)?));
         }
         let group_key = format!("{}:{}", group.node, group.labels);
         let mut added = 0;
@@ -277,6 +294,13 @@ impl Desk<'_> {
             if wanted.is_empty() || (!integration.send_resolved && !has_firing) {
                 continue;
             }
+            let (thread, is_first) = match (&route.group_by, &wanted[..]) {
+                (GroupBy::Each(_), [(alert, _)]) => {
+                    let knows = members.iter().any(|m| m.was_told && m.alert.episode == alert.episode);
+                    (alert.episode.clone(), !knows || !alert.state.is_firing())
+                }
+                _ => (format!("group:{}", outbox::hashed([group.node.as_str(), &group.identity])), false),
+            };
             for (part, alerts) in wanted.chunks(MOST_ALERTS).enumerate() {
                 let message = webhook::Message {
                     receiver: receiver.name(),
@@ -285,63 +309,24 @@ impl Desk<'_> {
                     alerts,
                     origin: self.origin,
                 };
-                let status = message.status();
+                let announced = message.status();
+                let turn = format!("{}/{part}", self.now.0);
                 // What is told by itself keeps the id that it would have without groups.
+                let what = [thread.as_str(), if is_first { announced } else { &turn }];
                 let tenant = self.origin.tenant.as_deref();
-                let (thread, id) = match (&route.group_by, alerts) {
-                    (GroupBy::Each(_), [(alert, _)]) if self.is_first(transaction, group, alert, status)? => {
-                        let what = [alert.episode.as_str(), status];
-                        (
-                            alert.episode.clone(),
-                            outbox::notification_id(tenant, receiver.name(), integration.key(), what),
-                        )
-                    }
-                    _ => {
-                        let thread = match (&route.group_by, alerts) {
-                            (GroupBy::Each(_), [(alert, _)]) => alert.episode.clone(),
-                            _ => {
-                                format!("group:{}", outbox::hashed([&group.node, &group.identity].map(|s| s.as_str())))
-                            }
-                        };
-                        let turn = format!("{}/{part}", self.now.0);
-                        let what = [thread.as_str(), &turn];
-                        (thread.clone(), outbox::notification_id(tenant, receiver.name(), integration.key(), what))
-                    }
+                let addition = Addition {
+                    id: &outbox::notification_id(tenant, receiver.name(), integration.key(), what),
+                    receiver: receiver.name(),
+                    integration: integration.key(),
+                    thread: &thread,
+                    announced,
+                    payload: &message.to_json(),
+                    stands_in_for: None,
                 };
-                added += transaction
-                    .prepare_cached(
-                        "INSERT INTO outbox
-                            (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT DO NOTHING",
-                    )?
-                    .execute(params![
-                        id,
-                        receiver.name(),
-                        integration.key(),
-                        thread,
-                        status,
-                        message.to_json(),
-                        self.now.0,
-                    ])?;
+                added += addition.add(transaction, self.now)?;
             }
         }
         Ok(added)
-    }
-
-    /// Whether this is the first time that the receiver is told of this.
-    fn is_first(
-        &self,
-        transaction: &Transaction<'_>,
-        group: &Group,
-        alert: &Alert,
-        status: &str,
-    ) -> Result<bool, LedgerError> {
-        let sql = "SELECT told FROM group_alerts WHERE group_row = ? AND episode = ?";
-        let told: Option<Option<String>> = transaction
-            .prepare_cached(sql)?
-            .query_row(params![group.row, alert.episode], |row| row.get(0))
-            .optional()?;
-        Ok(status == "resolved" || told.flatten().is_none())
     }
 
     fn members(&self, transaction: &Transaction<'_>, group: &Group) -> Result<Vec<Member>, LedgerError> {
@@ -366,23 +351,13 @@ impl Desk<'_> {
             members.push(Member { alert, labels, was_told: told.is_some(), is_acknowledged: row.get(3)? });
         }
         for episode in lost {
-            transaction
-                .execute("DELETE FROM group_alerts WHERE group_row = ? AND episode = ?", params![group.row, episode])?;
+            group.leave(transaction, &episode)?;
         }
         Ok(members)
     }
 
-    fn muted(&self, member: &Member, sources: &Sources) -> Muted {
-        muted(self.store, self.routing, &member.labels, sources, self.now)
-    }
-
-    /// Alerts that fire, if there are rules by which they may inhibit others.
-    fn sources(&self, transaction: &Transaction<'_>) -> Result<Sources, LedgerError> {
-        if self.routing.inhibit().is_empty() {
-            return Ok(Sources::new());
-        }
-        let firing = alerts::firing(transaction)?;
-        Ok(firing.iter().map(|alert| self.origin.identity(alert)).collect())
+    fn is_muted(&self, member: &Member, sources: &Sources) -> bool {
+        muted(self.store, self.routing, &member.labels, sources, self.now).is_muted()
     }
 
     /// Places every alert that fires where the present tree has it, and lets go of groups of another tree. What a
@@ -425,6 +400,11 @@ impl Desk<'_> {
         }
         Ok(())
     }
+}
+
+/// Those of the alerts that fire by which others may be inhibited: none without a rule.
+pub(super) fn sources(routing: &Routing, origin: &Origin, firing: &[Alert]) -> Sources {
+    if routing.inhibit().is_empty() { Sources::new() } else { firing.iter().map(|a| origin.identity(a)).collect() }
 }
 
 /// Why an alert with these labels is not told.

@@ -10,7 +10,10 @@ use detect::UnixNanos;
 use rusqlite::params;
 use serde_json::json;
 
-use super::{Ledger, outbox::hashed};
+use super::{
+    Ledger,
+    outbox::{Addition, hashed},
+};
 use crate::{LedgerError, Receiver};
 
 /// Who is told that we are alive, and how often.
@@ -49,12 +52,16 @@ impl Ledger {
                 }
                 transaction.execute(FORGET, params![receiver.name(), integration.key(), episode, too_old.0])?;
                 let id = hashed([receiver.name(), integration.key(), &episode, &turn.to_string()]);
-                added += transaction.execute(
-                    "INSERT INTO outbox
-                        (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at)
-                     VALUES (?1, ?2, ?3, ?4, 'firing', ?5, ?6, ?6) ON CONFLICT DO NOTHING",
-                    params![id, receiver.name(), integration.key(), episode, payload, now.0],
-                )?;
+                let addition = Addition {
+                    id: &id,
+                    receiver: receiver.name(),
+                    integration: integration.key(),
+                    thread: &episode,
+                    announced: "firing",
+                    payload: &payload,
+                    stands_in_for: None,
+                };
+                added += addition.add(transaction, now)?;
             }
             Ok(added)
         })?;

@@ -1,7 +1,7 @@
 //! The outbox: what receivers still have to be told, and what they have been told.
 
 use detect::{Alert, UnixNanos};
-use rusqlite::{OptionalExtension, Row, Transaction};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
 use super::{Listed, Page, Reader, anomalies, rows::Conditions};
@@ -87,6 +87,32 @@ pub struct DeliveryFilter {
 pub(super) fn causes(transaction: &Transaction<'_>, alert: &Alert) -> Result<Vec<webhook::Cause>, LedgerError> {
     let ids = alert.anomalies.iter().take(MOST_CAUSES);
     ids.map(|id| Ok(webhook::Cause { id: id.clone(), explanation: anomalies::explanation(transaction, id)? })).collect()
+}
+
+/// A notification that is to be added.
+pub(super) struct Addition<'a> {
+    pub(super) id: &'a str,
+    pub(super) receiver: &'a str,
+    pub(super) integration: &'a str,
+    /// What keeps its order: an episode, or a group.
+    pub(super) thread: &'a str,
+    /// `firing` or `resolved`.
+    pub(super) announced: &'a str,
+    pub(super) payload: &'a str,
+    pub(super) stands_in_for: Option<&'a str>,
+}
+
+impl Addition<'_> {
+    /// Adds it to the outbox, due at `now`; 0 when there is one with this id.
+    pub(super) fn add(&self, transaction: &Transaction<'_>, now: UnixNanos) -> Result<usize, LedgerError> {
+        const INSERT: &str = "
+            INSERT INTO outbox
+                (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at, stands_in_for)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8) ON CONFLICT DO NOTHING";
+        let Self { id, receiver, integration, thread, announced, payload, stands_in_for } = self;
+        let values = params![id, receiver, integration, thread, announced, payload, now.0, stands_in_for];
+        Ok(transaction.prepare_cached(INSERT)?.execute(values)?)
+    }
 }
 
 /// The same notification gets the same id in every attempt, process and replay. A hash, since names

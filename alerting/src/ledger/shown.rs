@@ -6,7 +6,7 @@ use detect::{Alert, Labels, UnixNanos};
 
 use super::{
     Reader, alerts,
-    groups::{Muted, Sources, muted},
+    groups::{Muted, muted, sources},
 };
 use crate::{
     LedgerError, clock,
@@ -52,11 +52,7 @@ impl Reader {
     pub(crate) fn shown_alerts(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownAlert>, LedgerError> {
         let firing = self.store.read(alerts::firing)?;
         let now = clock::now();
-        let sources: Sources = if routing.inhibit().is_empty() {
-            Sources::new()
-        } else {
-            firing.iter().map(|alert| origin.identity(alert)).collect()
-        };
+        let sources = sources(routing, origin, &firing);
         let shown = firing.into_iter().map(|alert| {
             let (fingerprint, labels) = origin.identity(&alert);
             let mut receivers: Vec<String> =
