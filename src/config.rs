@@ -5,6 +5,7 @@
 
 mod doors;
 mod file;
+mod metrics;
 mod receivers;
 mod routing;
 mod secrets;

@@ -43,6 +43,7 @@ pub(crate) fn anomaly(seq: u32) -> Anomaly {
         exemplars: vec!["0af7651916cd43dd8448eb211c80319c".into()],
         incident_id: None,
         runbook_url: None,
+        forecast: None,
         explanation: format!("latency left its band ({seq})"),
     }
 }

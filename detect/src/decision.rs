@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use window::{Labels, SeriesKey, UnixNanos};
+use window::{Labels, Series, SeriesKey, UnixNanos};
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,9 +59,16 @@ pub enum DetectorKind {
     Entity,
     /// Data that used to come and stopped.
     Gap,
+    /// A value outside of what the configuration gives as valid.
+    Limit,
+    /// A series that is about to reach a limit.
+    Forecast,
 }
 
 impl DetectorKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::ZScore, Self::Novelty, Self::Entity, Self::Gap, Self::Limit, Self::Forecast];
+
     /// The word used in labels, answers and query parameters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -70,6 +77,8 @@ impl DetectorKind {
             Self::Novelty => "novelty",
             Self::Entity => "entity",
             Self::Gap => "gap",
+            Self::Limit => "limit",
+            Self::Forecast => "forecast",
         }
     }
 }
@@ -98,9 +107,14 @@ pub enum Pattern {
     Joint,
     /// The data stopped.
     Gap,
+    /// It goes one way and does not stop.
+    Trend,
 }
 
 impl Pattern {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Spike, Self::Dip, Self::LevelShift, Self::Joint, Self::Gap, Self::Trend];
+
     /// The word used in answers and query parameters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -110,6 +124,7 @@ impl Pattern {
             Self::LevelShift => "level-shift",
             Self::Joint => "joint",
             Self::Gap => "gap",
+            Self::Trend => "trend",
         }
     }
 }
@@ -177,8 +192,79 @@ pub struct Anomaly {
     pub incident_id: Option<String>,
     /// What to do about it.
     pub runbook_url: Option<String>,
+    /// When the limit is reached, where that is what it is about.
+    #[serde(default)]
+    pub forecast: Option<Box<Forecast>>,
     /// The decision in one sentence, with its numbers.
     pub explanation: String,
+}
+
+/// When a series reaches its limit, as of the greatest score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    /// The limit.
+    pub limit: f64,
+    /// How far ahead was looked.
+    pub horizon: Duration,
+    /// Probability of reaching it within the horizon.
+    pub probability: f64,
+    /// Time until it is reached with a probability of 0.1; `None` if the pace does not lead there at all.
+    pub p10: Option<Duration>,
+    /// The same with a probability of 0.5.
+    pub p50: Option<Duration>,
+    /// The same with a probability of 0.9.
+    pub p90: Option<Duration>,
+    /// Change a second of event time.
+    pub pace: f64,
+}
+
+impl Anomaly {
+    /// A warning of `detector` about `series` that begins and is said at `at`, with no numbers yet. `key` is what it is
+    /// known by.
+    pub(crate) fn of(detector: DetectorKind, key: SeriesKey, series: &Series, at: UnixNanos) -> Self {
+        Self {
+            id: anomaly_id(detector, key, at),
+            seq: 0,
+            detector,
+            service: Arc::clone(&series.service),
+            metric: Arc::clone(&series.name),
+            labels: series.labels.clone(),
+            series_key: None,
+            starts_at: at,
+            ends_at: None,
+            emitted_at: at,
+            direction: Direction::Up,
+            pattern: Pattern::Spike,
+            severity: Severity::Warning,
+            score: 0.0,
+            observed: 0.0,
+            expected: 0.0,
+            lower: 0.0,
+            upper: 0.0,
+            z: 0.0,
+            threshold: 0.0,
+            scale: 0.0,
+            contributors: Vec::new(),
+            sample_count: 0,
+            baseline_span: Duration::ZERO,
+            points: 1,
+            exemplars: Vec::new(),
+            incident_id: None,
+            runbook_url: None,
+            forecast: None,
+            explanation: String::new(),
+        }
+    }
+}
+
+/// Stable id of an anomaly: the same detector, series and start give the same one.
+fn anomaly_id(detector: DetectorKind, key: SeriesKey, starts_at: UnixNanos) -> String {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(detector.as_str().as_bytes());
+    hash.update(&key.0.to_le_bytes());
+    hash.update(&starts_at.0.to_le_bytes());
+    format!("{:016x}", hash.digest())
 }
 
 /// A part of the evidence for an anomaly.

@@ -15,8 +15,8 @@ use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 
 use crate::{
     Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, Decision, DetectorKind, Entities, EntityConfig,
-    Feeds, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange, LevelConfig, LevelMachine, Owner, Pin,
-    SymptomConfig, Symptoms, exemplars,
+    Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange, LevelConfig, LevelMachine, Owner,
+    Pin, SymptomConfig, Symptoms, exemplars,
     rules::{Recorded, RuleGroup},
     symptoms::runbook_of,
     zscore::{Published, ZScoreConfig, ZScoreDetector},
@@ -128,6 +128,7 @@ pub struct Engine {
     config: EngineConfig,
     zscore: ZScoreDetector,
     entities: Entities,
+    forecasts: Forecasts,
     feeds: Feeds,
     #[serde(skip)]
     symptoms: Symptoms,
@@ -171,6 +172,7 @@ impl Engine {
         let mut engine = Self {
             zscore: ZScoreDetector::new(config.zscore.clone()),
             entities: Entities::new(config.entity.clone()),
+            forecasts: Forecasts::default(),
             feeds: Feeds::new(config.gap.clone()),
             symptoms: Symptoms::default(),
             incidents: Incidents::default(),
@@ -231,8 +233,11 @@ impl Engine {
                 self.incidents.restore(&anomaly.service, id, anomaly.starts_at);
             }
         }
-        let (joint, single): (Vec<_>, Vec<_>) = anomalies.into_iter().partition(|a| a.detector == DetectorKind::Entity);
+        let by = |kind| move |a: &Anomaly| a.detector == kind;
+        let (joint, others): (Vec<_>, Vec<_>) = anomalies.into_iter().partition(by(DetectorKind::Entity));
+        let (ahead, single): (Vec<_>, Vec<_>) = others.into_iter().partition(by(DetectorKind::Forecast));
         self.entities.restore(joint);
+        self.forecasts.restore(ahead);
         self.zscore.restore(single);
         for (service, level) in memory.levels {
             let scope = self.scope(service);
@@ -294,7 +299,8 @@ impl Engine {
             let observed = self.zscore.observe_strictly(point, series, self.entities.strictness(point.series));
             out.published.extend(observed.published);
             let joint = self.entities.observe(point, series);
-            for event in observed.event.into_iter().chain(joint) {
+            let ahead = self.forecasts.observe(point, series, self.zscore.limit_of(point.series));
+            for event in observed.event.into_iter().chain(joint).chain(ahead) {
                 out.decisions.push(self.announce(event, point.series));
             }
         }
@@ -311,6 +317,7 @@ impl Engine {
             anomaly.exemplars = exemplars::of(anomaly, &self.snapshot);
             match anomaly.detector {
                 DetectorKind::Entity => self.entities.amend(anomaly),
+                DetectorKind::Forecast => self.forecasts.amend(series, anomaly),
                 _ => self.zscore.amend(series, anomaly),
             }
         }
@@ -321,6 +328,7 @@ impl Engine {
     pub fn forget(&mut self, expired: &[SeriesId]) -> Output {
         let mut out = Output::default();
         let ended = self.zscore.forget(expired).into_iter().chain(self.entities.forget(expired));
+        let ended = ended.chain(self.forecasts.forget(expired));
         for mut event in ended {
             self.incidents.note(&mut event);
             out.decisions.push(Decision::Anomaly(event));
@@ -490,7 +498,7 @@ impl Engine {
 
     /// Open anomalies.
     pub fn open_anomalies(&self) -> impl Iterator<Item = &Anomaly> {
-        self.zscore.open().chain(self.entities.open())
+        self.zscore.open().chain(self.entities.open()).chain(self.forecasts.open())
     }
 
     /// When a service was last heard, in event time, for every service.

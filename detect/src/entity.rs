@@ -21,7 +21,7 @@ use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
 use crate::{
     Anomaly, AnomalyEvent, Contributor, DetectorKind, Direction, Pattern, Severity,
-    zscore::{anomaly_id, number, span},
+    zscore::{number, span},
 };
 
 /// How entities are judged.
@@ -426,37 +426,10 @@ impl Entity {
         (score, emitted_at): (f64, UnixNanos),
     ) -> Anomaly {
         let key = SeriesKey(u128::from(series.labels.fingerprint()));
-        let mut anomaly = Anomaly {
-            id: anomaly_id(DetectorKind::Entity, key, instant.at),
-            seq: 0,
-            detector: DetectorKind::Entity,
-            service: Arc::clone(&series.service),
-            metric: Arc::clone(&series.name),
-            labels: series.labels.clone(),
-            series_key: None,
-            starts_at: instant.at,
-            ends_at: None,
-            emitted_at,
-            direction: Direction::Up,
-            pattern: Pattern::Joint,
-            severity: Severity::Warning,
-            score,
-            observed: 0.0,
-            expected: 0.0,
-            lower: 0.0,
-            upper: 0.0,
-            z: 0.0,
-            threshold: 0.0,
-            scale: 0.0,
-            contributors: Vec::new(),
-            sample_count: instant.samples,
-            baseline_span: instant.at.since(instant.began).min(config.memory),
-            points: 1,
-            exemplars: Vec::new(),
-            incident_id: None,
-            runbook_url: None,
-            explanation: String::new(),
-        };
+        let mut anomaly = Anomaly::of(DetectorKind::Entity, key, series, instant.at);
+        (anomaly.emitted_at, anomaly.pattern) = (emitted_at, Pattern::Joint);
+        anomaly.sample_count = instant.samples;
+        anomaly.baseline_span = instant.at.since(instant.began).min(config.memory);
         self.state(config, &mut anomaly, instant, score);
         anomaly
     }

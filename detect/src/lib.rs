@@ -10,11 +10,13 @@ mod decision;
 mod engine;
 mod entity;
 mod exemplars;
+mod forecast;
 mod gap;
 mod health;
 mod incidents;
 mod level;
 pub mod rules;
+mod settings;
 mod symptoms;
 #[cfg(test)]
 mod testing;
@@ -23,14 +25,16 @@ pub mod zscore;
 
 pub use book::{Absence, Book, Condition, Owner};
 pub use decision::{
-    Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Contributor, Decision, DetectorKind, Direction, Level,
-    LevelChange, NoSuchLevel, Pattern, Severity,
+    Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Contributor, Decision, DetectorKind, Direction,
+    Forecast, Level, LevelChange, NoSuchLevel, Pattern, Severity,
 };
 pub use engine::{Engine, EngineConfig, LevelStatus, Memory, Output};
 pub use entity::{Entities, EntityConfig};
+pub use forecast::Forecasts;
 pub use gap::{Feeds, GapConfig};
 pub use health::{Health, HealthConfig, Objective};
 pub use incidents::Incidents;
 pub use level::{LevelConfig, LevelMachine, Pin};
+pub use settings::{Limit, MetricSettings, Settings};
 pub use symptoms::{SymptomConfig, Symptoms};
 pub use window::{Labels, SeriesKey, UnixNanos};

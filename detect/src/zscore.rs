@@ -15,14 +15,19 @@ use self::{
     smooth::Smooth,
     verdict::{Numbers, Verdict, seconds},
 };
-use crate::{Anomaly, AnomalyEvent, DetectorKind, Direction, Pattern, Severity};
+use crate::{Anomaly, AnomalyEvent, DetectorKind, Direction, Limit, MetricSettings, Pattern, Settings, Severity};
 
+mod explain;
 mod smooth;
 mod verdict;
+
+pub(crate) use self::explain::{number, span, subject};
 
 /// How the detector decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ZScoreConfig {
+    /// What is known of single metrics beforehand. Default nothing.
+    pub settings: Settings,
     /// Parameters of the z-score.
     pub params: Params,
     /// Parameters of novelty.
@@ -55,6 +60,7 @@ pub struct ZScoreConfig {
 impl Default for ZScoreConfig {
     fn default() -> Self {
         Self {
+            settings: Settings::default(),
             params: Params::default(),
             novelty: novelty::Params::default(),
             settle: Duration::from_hours(24),
@@ -126,6 +132,9 @@ struct State {
     last_value: f64,
     published: Option<UnixNanos>,
     open: Option<Box<Open>>,
+    /// Where its settings are; `None` until they were looked for.
+    #[serde(skip)]
+    settings: Option<Option<u16>>,
 }
 
 /// An anomaly that has not ended.
@@ -160,6 +169,7 @@ impl ZScoreDetector {
     #[must_use]
     pub(crate) fn with_config(mut self, config: ZScoreConfig, key_of: impl Fn(SeriesId) -> Option<SeriesKey>) -> Self {
         for (id, state) in (0..).map(SeriesId).zip(&mut self.states) {
+            state.settings = None;
             if let Some(open) = &mut state.open {
                 open.anomaly.series_key = key_of(id);
             }
@@ -194,20 +204,25 @@ impl ZScoreDetector {
         if state.began.is_none() {
             state.smooth = Smooth::of(series).map(Box::new);
         }
+        let place = *state.settings.get_or_insert_with(|| self.config.settings.place_of(series));
+        let settings = self.config.settings.at(place);
+        if settings.is_some_and(|s| !s.enabled) {
+            return Observed { event: state.open.take().map(|open| open.ended(point.time)), published: Vec::new() };
+        }
         let began = *state.began.get_or_insert(point.time);
         let elapsed = if state.novelty.count() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
         (state.last, state.last_value) = (point.time, point.value);
         let floor = scale_floor(series, elapsed, calls, state.model.expected().unwrap_or(0.0));
-        let Some(verdict) = state.verdict(&self.config, floor, strictness, point) else {
+        let Some(verdict) = state.verdict(&self.config, settings, (floor, strictness), point) else {
             state.learn(&self.config, floor, point, elapsed, None, false);
             return Observed::default();
         };
         let was_open = state.open.is_some();
         let event = match state.open.take() {
-            Some(open) => state.continues(&self.config, open, floor, &verdict, point),
+            Some(open) => state.continues(&self.config, settings, open, floor, &verdict, point),
             None if verdict.score > 1.0 => {
                 let baseline = (state.model.samples(), point.time.since(began));
-                state.numbers(&self.config, floor, &verdict, point).map(|numbers| {
+                state.numbers(&self.config, settings, floor, &verdict, point).map(|numbers| {
                     let anomaly = opened(&self.config, point, series, numbers, baseline);
                     state.open = Some(Box::new(Open::new(anomaly.clone())));
                     state.novelty.note_anomaly();
@@ -266,6 +281,12 @@ impl ZScoreDetector {
             .collect()
     }
 
+    /// The limit that the series must not reach, if it has one and was observed.
+    pub(crate) fn limit_of(&self, series: SeriesId) -> Option<&Limit> {
+        let place = self.states.get(series.index())?.settings?;
+        self.config.settings.at(place)?.limit.as_ref()
+    }
+
     /// The anomalies that are open.
     pub fn open(&self) -> impl Iterator<Item = &Anomaly> {
         let open = self.states.iter().filter_map(|s| s.open.as_ref().map(|o| &o.anomaly));
@@ -296,6 +317,9 @@ impl State {
         verdict: Option<&Verdict>,
         is_inside: bool,
     ) {
+        if verdict.is_some_and(|v| v.detector == DetectorKind::Limit) {
+            return;
+        }
         match verdict.and_then(|v| v.z) {
             Some(j) if is_inside && j.score > config.calm_score => {
                 self.model.learn_anomalous(&self.params(config), &j, elapsed);
@@ -313,12 +337,13 @@ impl State {
     fn continues(
         &mut self,
         config: &ZScoreConfig,
+        settings: Option<&MetricSettings>,
         mut open: Box<Open>,
         floor: f64,
         verdict: &Verdict,
         point: &Point,
     ) -> Option<AnomalyEvent> {
-        if verdict.is_calm {
+        if verdict.is_calm() {
             open.calm += 1;
             let since = *open.calm_since.get_or_insert(point.time);
             if open.calm < verdict.calm_points {
@@ -341,7 +366,9 @@ impl State {
             self.began = Some(point.time);
             return Some(AnomalyEvent::Ended(open.anomaly));
         }
-        let worse = (verdict.score > open.anomaly.score).then(|| self.numbers(config, floor, verdict, point)).flatten();
+        let worse = (verdict.score > open.anomaly.score)
+            .then(|| self.numbers(config, settings, floor, verdict, point))
+            .flatten();
         let event = open.worsened(config, worse).then(|| AnomalyEvent::Updated(open.anomaly.clone()));
         self.open = Some(open);
         event
@@ -370,6 +397,11 @@ impl Open {
 
     fn restored(anomaly: Anomaly) -> Box<Self> {
         Box::new(Self::new(anomaly))
+    }
+
+    fn ended(mut self, at: UnixNanos) -> AnomalyEvent {
+        self.anomaly.ends_at = Some(at);
+        AnomalyEvent::Ended(self.anomaly)
     }
 
     /// Notes a further point outside the band, with its numbers if they are the worst so far; whether
@@ -422,37 +454,11 @@ fn opened(
     (sample_count, baseline_span): (u64, Duration),
 ) -> Anomaly {
     let up = numbers.z > 0.0;
-    let mut anomaly = Anomaly {
-        id: anomaly_id(DetectorKind::ZScore, series.key, point.time),
-        seq: 0,
-        detector: numbers.detector,
-        service: Arc::clone(&series.service),
-        metric: Arc::clone(&series.name),
-        labels: series.labels.clone(),
-        series_key: Some(series.key),
-        starts_at: point.time,
-        ends_at: None,
-        emitted_at: point.time,
-        direction: if up { Direction::Up } else { Direction::Down },
-        pattern: if up { Pattern::Spike } else { Pattern::Dip },
-        severity: Severity::Warning,
-        score: 0.0,
-        observed: 0.0,
-        expected: 0.0,
-        lower: 0.0,
-        upper: 0.0,
-        z: 0.0,
-        threshold: 0.0,
-        scale: 0.0,
-        contributors: Vec::new(),
-        sample_count,
-        baseline_span,
-        points: 1,
-        exemplars: Vec::new(),
-        incident_id: None,
-        runbook_url: None,
-        explanation: String::new(),
-    };
+    let mut anomaly = Anomaly::of(DetectorKind::ZScore, series.key, series, point.time);
+    anomaly.series_key = Some(series.key);
+    anomaly.direction = if up { Direction::Up } else { Direction::Down };
+    anomaly.pattern = if up { Pattern::Spike } else { Pattern::Dip };
+    (anomaly.sample_count, anomaly.baseline_span) = (sample_count, baseline_span);
     state_numbers(&mut anomaly, config, numbers);
     anomaly
 }
@@ -465,99 +471,9 @@ fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, numbers: Numbers) {
     (a.expected, a.lower, a.upper) = (numbers.expected, numbers.lower, numbers.upper);
     (a.z, a.threshold, a.scale) = (numbers.z, numbers.threshold, numbers.scale);
     a.contributors = numbers.contributors;
-    let severity = if numbers.score >= config.critical_score { Severity::Critical } else { Severity::Warning };
+    let severity = if numbers.score >= numbers.critical { Severity::Critical } else { Severity::Warning };
     a.severity = a.severity.max(severity);
-    a.explanation = explain(a, config, numbers.of_mean);
-}
-
-/// Stable id of an anomaly: the same detector, series and start give the same one.
-pub(crate) fn anomaly_id(detector: DetectorKind, key: SeriesKey, starts_at: UnixNanos) -> String {
-    let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    hash.update(detector.as_str().as_bytes());
-    hash.update(&key.0.to_le_bytes());
-    hash.update(&starts_at.0.to_le_bytes());
-    format!("{:016x}", hash.digest())
-}
-
-fn explain(a: &Anomaly, config: &ZScoreConfig, of_mean: bool) -> String {
-    let what = if of_mean { format!("the mean of the last {} points of ", smooth::POINTS) } else { String::new() };
-    let (limit, beyond) = if a.z > 0.0 { (a.upper, "above") } else { (a.lower, "below") };
-    let why = if a.detector == DetectorKind::Novelty {
-        let parts = a.contributors.iter().map(|c| format!("{} {:.2}", c.name, c.distance));
-        format!(
-            "In standard deviations of {} from anything that the series has ever done: {}. That is evidence of {:.2}, \
-             and {:.2} is rare for this series",
-            number(a.scale),
-            parts.collect::<Vec<_>>().join(", "),
-            a.z.abs(),
-            a.threshold,
-        )
-    } else {
-        let period = config.params.return_period / 86_400.0;
-        format!(
-            "That is {:.1} robust standard deviations of {} {beyond}; by itself the series goes beyond {:.1} once in \
-             {period:.0} days",
-            a.z.abs(),
-            number(a.scale),
-            a.threshold,
-        )
-    };
-    format!(
-        "{what}{} was {}, expected {} (band {} to {}, from {} points over {}). {why}. It would not have fired unless {beyond} \
-         {}.",
-        subject(a),
-        number(a.observed),
-        number(a.expected),
-        number(a.lower),
-        number(a.upper),
-        a.sample_count,
-        span(a.baseline_span),
-        number(limit),
-    )
-}
-
-/// The series in words: its name, its service, and the labels that tell it from its siblings.
-pub(crate) fn subject(a: &Anomaly) -> String {
-    const ABOUT_THE_SENDER: [&str; 7] =
-        ["job", "instance", "service_", "deployment_", "k8s_", "host_name", "cloud_region"];
-    let telling: Vec<String> = a
-        .labels
-        .iter()
-        .filter(|(name, _)| !ABOUT_THE_SENDER.iter().any(|prefix| name.starts_with(prefix)))
-        .map(|(name, value)| format!("{name}={value}"))
-        .take(4)
-        .collect();
-    let of = if a.service.is_empty() { String::new() } else { format!(" of {}", a.service) };
-    let telling = if telling.is_empty() { String::new() } else { format!(" ({})", telling.join(", ")) };
-    format!("{}{of}{telling}", a.metric)
-}
-
-/// Four significant digits, without an exponent where people do not need one.
-pub(crate) fn number(value: f64) -> String {
-    let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e7).contains(&magnitude) {
-        return format!("{value:.3e}");
-    }
-    let digits = if magnitude >= 1_000.0 {
-        1
-    } else if magnitude >= 1.0 {
-        3
-    } else {
-        5
-    };
-    let text = format!("{value:.digits$}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A duration in its two greatest units.
-pub(crate) fn span(d: Duration) -> String {
-    let s = d.as_secs();
-    match s {
-        0..60 => format!("{s} s"),
-        60..3_600 => format!("{} min {} s", s / 60, s % 60),
-        3_600..86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
-        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
-    }
+    a.explanation = explain::decision(a, config, numbers.of_mean);
 }
 
 #[cfg(test)]

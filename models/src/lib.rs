@@ -6,6 +6,7 @@
 pub mod forest;
 mod known;
 pub mod novelty;
+pub mod passage;
 mod quantile;
 pub mod rolling;
 pub mod tail;
@@ -13,6 +14,7 @@ pub mod zscore;
 
 pub use forest::{Forest, ForestParams};
 pub use novelty::Novelty;
+pub use passage::{Course, Pace};
 pub use quantile::{Quantile, exact_quantile};
 pub use rolling::Rolling;
 pub use tail::Tail;

@@ -32,6 +32,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use window::{Labels, Sample, Snapshot, UnixNanos};
 
 pub use error::{Position, QueryError};
+pub use select::SeriesSelector;
 pub use value::{InstantSample, Options, RangeSeries, Value};
 
 use eval::{Evaluator, check_unique};
@@ -65,6 +66,15 @@ impl Query {
     /// exactly.
     pub fn metrics(&self) -> impl Iterator<Item = Option<&str>> {
         self.plan.selectors.iter().map(plan::Selector::metric)
+    }
+
+    /// The series that it means, if it is a selector and nothing else.
+    #[must_use]
+    pub fn selector(&self) -> Option<SeriesSelector> {
+        match &self.plan.root {
+            Expr::Select(id) => SeriesSelector::of(self.plan.selectors.get(id.0)?),
+            _ => None,
+        }
     }
 
     /// How far behind the time of evaluation samples are read: ranges or look-back plus offsets,

@@ -20,7 +20,7 @@ pub(crate) const METRIC_NAME: &str = "__name__";
 const MAX_REGEX_BYTES: usize = 1 << 20;
 
 /// One condition on one label.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Matcher {
     pub(crate) label: String,
     pub(crate) test: Test,
@@ -35,6 +35,18 @@ pub(crate) enum Test {
     MatchesNot(Regex),
 }
 
+impl PartialEq for Test {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Is(a), Self::Is(b)) | (Self::IsNot(a), Self::IsNot(b)) => a == b,
+            (Self::Matches(a), Self::Matches(b)) | (Self::MatchesNot(a), Self::MatchesNot(b)) => {
+                a.as_str() == b.as_str()
+            }
+            (Self::Is(_) | Self::IsNot(_) | Self::Matches(_) | Self::MatchesNot(_), _) => false,
+        }
+    }
+}
+
 impl Test {
     pub(crate) fn holds(&self, value: &str) -> bool {
         match self {
@@ -43,6 +55,28 @@ impl Test {
             Self::Matches(regex) => regex.is_match(value),
             Self::MatchesNot(regex) => !regex.is_match(value),
         }
+    }
+}
+
+/// Which series are meant, without samples: a selector such as `queue_depth{service_name="shop"}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesSelector(Arc<[Matcher]>);
+
+impl SeriesSelector {
+    /// `None` for a selector that looks at another time than now.
+    pub(crate) fn of(selector: &Selector) -> Option<Self> {
+        let is_plain = selector.offset == 0 && selector.range.is_none();
+        is_plain.then(|| Self(selector.matchers.as_slice().into()))
+    }
+
+    /// Whether all conditions hold for the name and the labels of `series`.
+    #[must_use]
+    pub fn matches(&self, series: &Series) -> bool {
+        let value = |label: &str| match label {
+            METRIC_NAME => Some(&*series.name),
+            _ => series.labels.get(label),
+        };
+        self.0.iter().all(|m| m.test.holds(value(&m.label).unwrap_or_default()))
     }
 }
 

@@ -12,7 +12,7 @@ use detect::{
 };
 use ingest::Idle;
 
-use super::{Config, doors, receivers, routing};
+use super::{Config, doors, metrics, receivers, routing};
 use crate::{journal::Durability, rest::Origins};
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
@@ -172,6 +172,7 @@ fn detect(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
         set(m, "min_silence", f, positive, &mut engine.gap.min_silence);
         set(m, "forget_after", f, positive, &mut engine.gap.forget_after);
     });
+    set(m, "metrics", faults, |v, f| Some(metrics::read(v, f)), &mut engine.zscore.settings);
 }
 
 fn level(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {

@@ -25,10 +25,7 @@ use super::{
 /// Points of a chart that are answered at most; the extremes of what is left out are kept.
 const CHART_POINTS: usize = 2_000;
 
-const DETECTORS: [DetectorKind; 4] =
-    [DetectorKind::ZScore, DetectorKind::Novelty, DetectorKind::Entity, DetectorKind::Gap];
 const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
-const PATTERNS: [Pattern; 5] = [Pattern::Spike, Pattern::Dip, Pattern::LevelShift, Pattern::Joint, Pattern::Gap];
 const STATES: [AnomalyState; 2] = [AnomalyState::Active, AnomalyState::Ended];
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -43,9 +40,9 @@ async fn list(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let filter = AnomalyFilter {
         service: params.text("service"),
         metric: params.text("metric"),
-        detector: params.choice("detector", &DETECTORS, DetectorKind::as_str),
+        detector: params.choice("detector", &DetectorKind::ALL, DetectorKind::as_str),
         severity: params.choice("severity", &SEVERITIES, Severity::as_str),
-        pattern: params.choice("pattern", &PATTERNS, Pattern::as_str),
+        pattern: params.choice("pattern", &Pattern::ALL, Pattern::as_str),
         state: params.choice("state", &STATES, |s| if s == AnomalyState::Active { "active" } else { "ended" }),
         from: params.time("from"),
         to: params.time("to"),

@@ -79,8 +79,42 @@ pub(crate) struct AnomalyJson {
     exemplars: Vec<String>,
     incident_id: Option<String>,
     runbook_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<ForecastJson>,
     explanation: String,
     links: AnomalyLinks,
+}
+
+/// When a limit is reached. Times are in seconds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ForecastJson {
+    limit: f64,
+    horizon_seconds: f64,
+    probability: f64,
+    time_to_limit_seconds: TimeToLimit,
+    pace_per_second: f64,
+}
+
+/// By the probability of having reached it; null where that is too far ahead to be said.
+#[derive(Serialize)]
+struct TimeToLimit {
+    p10: Option<f64>,
+    p50: Option<f64>,
+    p90: Option<f64>,
+}
+
+impl From<&detect::Forecast> for ForecastJson {
+    fn from(f: &detect::Forecast) -> Self {
+        let seconds = |time: Option<std::time::Duration>| time.map(|t| t.as_secs_f64());
+        Self {
+            limit: f.limit,
+            horizon_seconds: f.horizon.as_secs_f64(),
+            probability: f.probability,
+            time_to_limit_seconds: TimeToLimit { p10: seconds(f.p10), p50: seconds(f.p50), p90: seconds(f.p90) },
+            pace_per_second: f.pace,
+        }
+    }
 }
 
 /// Paths on this service.
@@ -123,6 +157,7 @@ impl From<&Anomaly> for AnomalyJson {
             exemplars: a.exemplars.clone(),
             incident_id: a.incident_id.clone(),
             runbook_url: a.runbook_url.clone(),
+            forecast: a.forecast.as_deref().map(ForecastJson::from),
             explanation: a.explanation.clone(),
             links: AnomalyLinks {
                 itself: format!("/api/v1/anomalies/{id}"),

@@ -202,6 +202,7 @@ pub(super) fn anomaly(seq: u32) -> Anomaly {
         exemplars: vec!["0af7651916cd43dd8448eb211c80319c".into()],
         incident_id: Some("i1".into()),
         runbook_url: Some("http://127.0.0.1:4320/runbooks/high-latency".into()),
+        forecast: None,
         explanation: format!("p95 of {SCRIPT} is 0.9 s where 0.1 s was expected"),
     }
 }

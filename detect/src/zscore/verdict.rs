@@ -12,7 +12,7 @@ use models::{
 use window::Point;
 
 use super::{State, ZScoreConfig};
-use crate::{Contributor, DetectorKind};
+use crate::{Contributor, DetectorKind, Direction, MetricSettings};
 
 /// Halvings that find the edge of the band.
 const HALVINGS: u32 = 24;
@@ -23,8 +23,14 @@ pub(super) struct Verdict {
     pub(super) detector: DetectorKind,
     /// Above 1 is anomalous.
     pub(super) score: f64,
-    /// Whether the point belongs to normal times.
-    pub(super) is_calm: bool,
+    /// Scores below this belong to normal times.
+    calm_below: f64,
+    /// What a score is multiplied by for this series; the models' own is at 1.
+    factor: f64,
+    /// Deviations below this are not anomalous, whatever their score; 0 for none.
+    min_deviation: f64,
+    /// Scores from here on are critical.
+    critical: f64,
     /// How many such points in a row end an anomaly.
     pub(super) calm_points: u64,
     pub(super) z: Option<Judgement>,
@@ -47,7 +53,56 @@ pub(super) struct Numbers {
     pub(super) z: f64,
     pub(super) threshold: f64,
     pub(super) scale: f64,
+    /// Scores from here on are critical.
+    pub(super) critical: f64,
     pub(super) contributors: Vec<Contributor>,
+}
+
+impl Verdict {
+    /// Of the z-score, that nothing is unusual.
+    fn plain(config: &ZScoreConfig) -> Self {
+        Self {
+            detector: DetectorKind::ZScore,
+            score: 0.0,
+            calm_below: config.calm_score,
+            factor: 1.0,
+            min_deviation: 0.0,
+            critical: config.critical_score,
+            calm_points: config.calm_points,
+            z: None,
+            mean: None,
+            novelty: None,
+        }
+    }
+
+    /// The same, of a series that something is known of beforehand.
+    fn with(mut self, settings: &MetricSettings, point: &Point) -> Self {
+        let (observed, expected) = match (self.mean, self.z, self.novelty) {
+            (Some((mean, j)), _, _) => (mean, j.expected),
+            (None, Some(j), _) => (point.value, j.expected),
+            (None, None, Some(j)) => (point.value, j.nearest),
+            (None, None, None) => return self,
+        };
+        self.score *= settings.sensitivity;
+        self.factor *= settings.sensitivity;
+        self.min_deviation = settings.min_deviation(expected);
+        self.score = self.score_at(self.score, (observed - expected).abs());
+        let side = if observed >= expected { Direction::Up } else { Direction::Down };
+        if settings.direction.is_some_and(|wanted| wanted != side) {
+            self.score = 0.0;
+        }
+        self
+    }
+
+    /// A score, seen that deviations may be too small to matter.
+    fn score_at(&self, score: f64, deviation: f64) -> f64 {
+        if self.min_deviation > 0.0 { score.min(deviation / self.min_deviation) } else { score }
+    }
+
+    /// Whether the point belongs to normal times.
+    pub(super) fn is_calm(&self) -> bool {
+        self.score < self.calm_below
+    }
 }
 
 impl State {
@@ -57,7 +112,40 @@ impl State {
     }
 
     /// `None` while nothing is known. `strictness` multiplies what the series must exceed.
-    pub(super) fn verdict(&self, config: &ZScoreConfig, floor: f64, strictness: f64, point: &Point) -> Option<Verdict> {
+    pub(super) fn verdict(
+        &self,
+        config: &ZScoreConfig,
+        settings: Option<&MetricSettings>,
+        (floor, strictness): (f64, f64),
+        point: &Point,
+    ) -> Option<Verdict> {
+        let Some(settings) = settings else { return self.calibrated(config, floor, strictness, point) };
+        if let Some(beyond) = settings.beyond(point.value) {
+            let z = self.model.judge(&self.params(config), floor, point.value);
+            return Some(Verdict { detector: DetectorKind::Limit, score: beyond.abs(), z, ..Verdict::plain(config) });
+        }
+        let verdict = match settings.thresholds {
+            Some(thresholds) => self.classic(config, floor, thresholds, point),
+            None => self.calibrated(config, floor, strictness, point),
+        };
+        Some(verdict?.with(settings, point))
+    }
+
+    /// By |z| alone, against fixed thresholds.
+    fn classic(
+        &self,
+        config: &ZScoreConfig,
+        floor: f64,
+        (warning, critical): (f64, f64),
+        point: &Point,
+    ) -> Option<Verdict> {
+        let j = self.model.judge(&self.params(config), floor, point.value)?;
+        let score = j.z.abs() / warning;
+        Some(Verdict { score, critical: critical / warning, z: Some(j), ..Verdict::plain(config) })
+    }
+
+    /// By what is rare for this series.
+    fn calibrated(&self, config: &ZScoreConfig, floor: f64, strictness: f64, point: &Point) -> Option<Verdict> {
         let z = self.model.judge(&self.params(config), floor, point.value);
         let novelty = self.novelty.judge(&config.novelty, floor, seconds(point), point.value);
         let is_settled =
@@ -70,32 +158,32 @@ impl State {
             let greatest = mean.map_or(j.score, |(_, smooth)| smooth.score);
             // One of many metrics is not said by itself as long as it is young.
             let score = if strictness > 1.0 { greatest.min(strictness) / strictness } else { greatest };
-            let is_calm = score < config.calm_score;
-            let calm_points = config.calm_points;
-            return Some(Verdict { detector: DetectorKind::ZScore, score, is_calm, calm_points, z, mean, novelty });
+            return Some(Verdict { score, z, mean, novelty, ..Verdict::plain(config) });
         };
         let by_novelty = novel.score / strictness;
         let far = if strictness > 1.0 { 0.0 } else { by_z / config.far_score };
-        let is_calm = by_novelty < config.calm_novelty && far < config.calm_novelty;
         let (detector, score) =
             if far > by_novelty { (DetectorKind::ZScore, far) } else { (DetectorKind::Novelty, by_novelty) };
-        let calm_points = config.calm_points_novelty;
-        Some(Verdict { detector, score, is_calm, calm_points, z, mean: None, novelty })
+        let (calm_below, calm_points) = (config.calm_novelty, config.calm_points_novelty);
+        let factor = 1.0 / strictness;
+        Some(Verdict { detector, score, calm_below, factor, calm_points, z, novelty, ..Verdict::plain(config) })
     }
 
     /// The numbers behind `verdict`.
     pub(super) fn numbers(
         &self,
         config: &ZScoreConfig,
+        settings: Option<&MetricSettings>,
         floor: f64,
         verdict: &Verdict,
         point: &Point,
     ) -> Option<Numbers> {
         match verdict.detector {
+            DetectorKind::Limit => Some(numbers_of_limit(settings?, verdict, point)),
             DetectorKind::Novelty => self.numbers_of_novelty(config, floor, verdict, point),
             _ => {
                 let (observed, j) = verdict.mean.or(verdict.z.map(|j| (point.value, j)))?;
-                Some(Numbers { of_mean: verdict.mean.is_some(), ..numbers_of_z(&j, verdict.score, observed) })
+                Some(Numbers { of_mean: verdict.mean.is_some(), ..numbers_of_z(&j, verdict, observed) })
             }
         }
     }
@@ -112,12 +200,11 @@ impl State {
         point: &Point,
     ) -> Option<Numbers> {
         let j = verdict.novelty?;
-        let strictness = j.score / verdict.score;
+        let expected = verdict.z.map_or(j.nearest, |z| z.expected);
         let score = |value: f64| {
             let judged = self.novelty.judge(&config.novelty, floor, seconds(point), value);
-            judged.map_or(0.0, |j| j.score / strictness)
+            judged.map_or(0.0, |j| verdict.score_at(j.score * verdict.factor, (value - expected).abs()))
         };
-        let expected = verdict.z.map_or(j.nearest, |z| z.expected);
         let is_up = point.value > expected;
         let on_the_way = if is_up {
             (expected..point.value).contains(&j.nearest)
@@ -143,12 +230,14 @@ impl State {
             z: sign * j.evidence,
             threshold: j.evidence / verdict.score,
             scale: j.deviation,
+            critical: verdict.critical,
             contributors: views(config, &j),
         })
     }
 }
 
-fn numbers_of_z(j: &Judgement, score: f64, observed: f64) -> Numbers {
+fn numbers_of_z(j: &Judgement, verdict: &Verdict, observed: f64) -> Numbers {
+    let score = verdict.score;
     let threshold = j.z.abs() / score.max(f64::MIN_POSITIVE);
     // Where the limit is not the model's own (it only had a say), the band is as wide as the limit.
     let wider = threshold / j.threshold.max(f64::MIN_POSITIVE);
@@ -163,6 +252,31 @@ fn numbers_of_z(j: &Judgement, score: f64, observed: f64) -> Numbers {
         z: j.z,
         threshold,
         scale: j.scale,
+        critical: verdict.critical,
+        contributors: Vec::new(),
+    }
+}
+
+/// A value outside of what is valid, by how much in units of the range.
+fn numbers_of_limit(settings: &MetricSettings, verdict: &Verdict, point: &Point) -> Numbers {
+    let (least, most) = settings.valid_range;
+    let is_up = point.value > most;
+    let limit = if is_up { most } else { least };
+    let excess = verdict.score - 1.0;
+    let expected = verdict.z.map_or(limit, |j| j.expected.clamp(least, most));
+    Numbers {
+        detector: DetectorKind::Limit,
+        score: verdict.score,
+        observed: point.value,
+        of_mean: false,
+        expected,
+        // Where the range is open, the band ends at what is expected.
+        lower: if least.is_finite() { least } else { expected },
+        upper: if most.is_finite() { most } else { expected },
+        z: if is_up { verdict.score } else { -verdict.score },
+        threshold: 1.0,
+        scale: if excess > 0.0 { (point.value - limit).abs() / excess } else { 0.0 },
+        critical: verdict.critical,
         contributors: Vec::new(),
     }
 }
