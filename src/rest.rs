@@ -14,6 +14,7 @@ mod cors;
 mod degradation;
 mod deliveries;
 mod feed;
+mod incidents;
 mod json;
 mod ofrep;
 mod openapi;
@@ -181,6 +182,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(prometheus::routes())
         .merge(alertmanager::routes())
         .merge(anomalies::routes())
+        .merge(incidents::routes())
         .merge(services::routes())
         .merge(degradation::routes())
         .merge(ofrep::routes())

@@ -27,6 +27,8 @@ pub(crate) struct View {
     pub levels: Vec<LevelStatus>,
     /// Known services and when they were last heard, in event time.
     pub services: Vec<(Arc<str>, UnixNanos)>,
+    /// Who calls whom, as seen in spans.
+    pub calls: Vec<(Arc<str>, Arc<str>)>,
     /// Rules that could not be evaluated when last tried, and why.
     pub rule_failures: Vec<(String, String)>,
     /// Counts for `/metrics` and `/status`.

@@ -16,6 +16,7 @@ mod endpoints;
 mod external;
 mod groups;
 mod heartbeat;
+mod incidents;
 mod levels;
 mod outbox;
 mod pins;
@@ -41,6 +42,7 @@ pub use self::{
     external::PostedAlert,
     groups::Muted,
     heartbeat::Heartbeat,
+    incidents::{Incident, IncidentFilter},
     levels::LevelFilter,
     outbox::{Delivery, DeliveryFilter, DeliveryState},
     pins::{Operator, ServicePin},

@@ -35,8 +35,8 @@ pub use integration::{
 pub use interval::TimeInterval;
 pub use ledger::{
     Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Heartbeat,
-    Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page, PostedAlert, Pruned, Reader, Recorded, Replay,
-    ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
+    Incident, IncidentFilter, Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page, PostedAlert, Pruned,
+    Reader, Recorded, Replay, ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
 };
 pub use lettre::message::Mailbox;
 pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};

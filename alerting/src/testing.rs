@@ -44,6 +44,7 @@ pub(crate) fn anomaly(seq: u32) -> Anomaly {
         incident_id: None,
         runbook_url: None,
         forecast: None,
+        origin: None,
         explanation: format!("latency left its band ({seq})"),
     }
 }

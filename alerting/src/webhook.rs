@@ -53,11 +53,15 @@ impl Origin {
 
 /// An anomaly behind an alert, as a receiver is told of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Cause {
     pub(crate) id: String,
     /// The anomaly in one sentence, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) explanation: Option<String>,
+    /// The incident that it belongs to, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) incident_id: Option<String>,
 }
 
 /// One notification: alerts of a group, and what is behind each.
@@ -254,7 +258,7 @@ mod tests {
     #[test]
     fn a_firing_alert_is_a_version_4_group_of_one() {
         let firing = alert("e1").firing(at(100));
-        let causes = [Cause { id: "a 1".into(), explanation: Some("far above".into()) }];
+        let causes = [Cause { id: "a 1".into(), explanation: Some("far above".into()), incident_id: None }];
         let labels = json!({"alertname": "HighLatency", "service": "shop", "severity": "critical"});
         let annotations = json!({"runbook_url": "https://rb/1", "summary": "slow"});
         let expected = json!({

@@ -190,6 +190,9 @@ pub struct Anomaly {
     pub exemplars: Vec<String>,
     /// The incident that it belongs to.
     pub incident_id: Option<String>,
+    /// Where the incident probably began, as far as was known when this anomaly was first said.
+    #[serde(default)]
+    pub origin: Option<Box<Origin>>,
     /// What to do about it.
     pub runbook_url: Option<String>,
     /// When the limit is reached, where that is what it is about.
@@ -197,6 +200,20 @@ pub struct Anomaly {
     pub forecast: Option<Box<Forecast>>,
     /// The decision in one sentence, with its numbers.
     pub explanation: String,
+}
+
+/// Where an incident probably began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The service.
+    pub service: Arc<str>,
+    /// The metric of its first anomaly.
+    pub metric: Arc<str>,
+    /// The id of that anomaly.
+    pub anomaly_id: String,
+    /// Why it is taken for the origin.
+    pub because: String,
 }
 
 /// When a series reaches its limit, as of the greatest score.
@@ -251,6 +268,7 @@ impl Anomaly {
             points: 1,
             exemplars: Vec::new(),
             incident_id: None,
+            origin: None,
             runbook_url: None,
             forecast: None,
             explanation: String::new(),

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 
 use crate::{
-    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, Decision, DetectorKind, Entities, EntityConfig,
-    Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange, LevelConfig, LevelMachine, Owner,
-    Pin, SymptomConfig, Symptoms, exemplars,
+    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, CallGraph, Decision, DetectorKind, Entities,
+    EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange, LevelConfig,
+    LevelMachine, Owner, Pin, SymptomConfig, Symptoms, exemplars,
     rules::{Recorded, RuleGroup},
     symptoms::runbook_of,
     zscore::{Published, ZScoreConfig, ZScoreDetector},
@@ -133,6 +133,7 @@ pub struct Engine {
     #[serde(skip)]
     symptoms: Symptoms,
     incidents: Incidents,
+    graph: CallGraph,
     book: Book,
     scopes: BTreeMap<Option<Arc<str>>, Scope>,
     last_seq: u64,
@@ -176,6 +177,7 @@ impl Engine {
             feeds: Feeds::new(config.gap.clone()),
             symptoms: Symptoms::default(),
             incidents: Incidents::default(),
+            graph: CallGraph::default(),
             book: Book::default(),
             scopes: BTreeMap::new(),
             last_seq: 0,
@@ -228,11 +230,7 @@ impl Engine {
         }
         let open: BTreeSet<String> = self.open_anomalies().map(|anomaly| anomaly.id.clone()).collect();
         let anomalies: Vec<Anomaly> = memory.anomalies.into_iter().filter(|a| !open.contains(&a.id)).collect();
-        for anomaly in &anomalies {
-            if let Some(id) = &anomaly.incident_id {
-                self.incidents.restore(&anomaly.service, id, anomaly.starts_at);
-            }
-        }
+        anomalies.iter().for_each(|anomaly| self.incidents.restore(anomaly));
         let by = |kind| move |a: &Anomaly| a.detector == kind;
         let (joint, others): (Vec<_>, Vec<_>) = anomalies.into_iter().partition(by(DetectorKind::Entity));
         let (ahead, single): (Vec<_>, Vec<_>) = others.into_iter().partition(by(DetectorKind::Forecast));
@@ -309,7 +307,7 @@ impl Engine {
 
     /// Numbers a new anomaly, and adds what the detector does not know: incident, traces, runbook.
     fn announce(&mut self, mut event: AnomalyEvent, series: SeriesId) -> Decision {
-        self.incidents.note(&mut event);
+        self.incidents.note(&mut event, &self.graph);
         if let AnomalyEvent::Opened(anomaly) = &mut event {
             self.last_seq += 1;
             anomaly.seq = self.last_seq;
@@ -330,7 +328,7 @@ impl Engine {
         let ended = self.zscore.forget(expired).into_iter().chain(self.entities.forget(expired));
         let ended = ended.chain(self.forecasts.forget(expired));
         for mut event in ended {
-            self.incidents.note(&mut event);
+            self.incidents.note(&mut event, &self.graph);
             out.decisions.push(Decision::Anomaly(event));
         }
         out
@@ -387,6 +385,7 @@ impl Engine {
     /// Symptoms, gaps, health and levels at event time `at`.
     fn assess(&mut self, at: UnixNanos, out: &mut Output) {
         self.incidents.forget(at.minus(INCIDENT_MEMORY));
+        self.graph.look(&self.snapshot, at);
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));
         let healths = self.config.health.assess(
@@ -504,6 +503,12 @@ impl Engine {
     /// When a service was last heard, in event time, for every service.
     pub fn services(&self) -> impl Iterator<Item = (&Arc<str>, UnixNanos)> {
         self.feeds.services().filter_map(|s| Some((s, self.feeds.last_heard(s)?)))
+    }
+
+    /// Who calls whom.
+    #[must_use]
+    pub fn call_graph(&self) -> &CallGraph {
+        &self.graph
     }
 
     /// How many series have a verdict, and how many are still warming up.

@@ -1,50 +1,75 @@
-//! Incidents: anomalies of one service that overlap, or follow each other closely, belong together.
+//! Incidents: anomalies that have a common cause, as far as can be seen, and where it probably is.
+//!
+//! An anomaly belongs to the incident of its own service that is under way; or of a service that calls
+//! its own or is called by it; or of one on the same host. Trouble goes from a service to its callers, so the origin
+//! is the service that calls no other that is in trouble too, and of several the one that was first.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use window::UnixNanos;
 
-use crate::AnomalyEvent;
+use crate::{Anomaly, AnomalyEvent, CallGraph, Origin};
 
-/// An anomaly that opens this soon after the last one ended belongs to the same incident.
+/// An anomaly that opens this soon after the last one began or ended belongs to the same incident.
 const JOIN_WITHIN: Duration = Duration::from_mins(2);
+/// An incident with an open anomaly takes further ones for so long after the last one began.
+const OPEN_WITHIN: Duration = Duration::from_hours(1);
+/// Labels that name what services share.
+const SHARED: [&str; 2] = ["host_name", "k8s_node_name"];
+/// Services of one incident at most; anomalies of further ones belong to it all the same.
+const SERVICES: usize = 1_000;
 
-/// The current incident of each service.
+/// The incidents that are under way, or were lately.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Incidents(BTreeMap<Arc<str>, Incident>);
+pub struct Incidents(BTreeMap<String, Incident>);
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Incident {
-    id: String,
+    /// The first anomaly of each service.
+    services: BTreeMap<Arc<str>, First>,
+    hosts: BTreeSet<Arc<str>>,
     open: usize,
+    /// When the last anomaly began.
+    begun: UnixNanos,
+    /// When the last anomaly began or ended.
     last: UnixNanos,
+}
+
+/// The first anomaly of a service in an incident.
+#[derive(Debug, Serialize, Deserialize)]
+struct First {
+    id: String,
+    metric: Arc<str>,
+    at: UnixNanos,
 }
 
 impl Incidents {
     /// Takes back the incident of an anomaly that was open when the process ended.
-    pub fn restore(&mut self, service: &Arc<str>, id: &str, at: UnixNanos) {
-        let incident = self.0.entry(Arc::clone(service)).or_insert(Incident { id: id.to_owned(), open: 0, last: at });
-        incident.open += 1;
+    pub fn restore(&mut self, anomaly: &Anomaly) {
+        if let Some(id) = &anomaly.incident_id {
+            self.0.entry(id.clone()).or_default().take(anomaly);
+        }
     }
 
-    /// Gives the anomaly of `event` its incident, and notes that it opened or ended.
-    pub fn note(&mut self, event: &mut AnomalyEvent) {
+    /// Gives the anomaly of `event` its incident and what is probably its origin, and notes that it opened or ended.
+    pub fn note(&mut self, event: &mut AnomalyEvent, graph: &CallGraph) {
         match event {
             AnomalyEvent::Opened(a) => {
-                let at = a.starts_at;
-                let fresh = || Incident { id: format!("inc-{}", a.id), open: 0, last: at };
-                let incident = self.0.entry(Arc::clone(&a.service)).or_insert_with(fresh);
-                if incident.open == 0 && at.since(incident.last) > JOIN_WITHIN {
-                    *incident = fresh();
-                }
-                incident.open += 1;
-                incident.last = incident.last.max(at);
-                a.incident_id = Some(incident.id.clone());
+                let id = self.of(a, graph).unwrap_or_else(|| format!("inc-{}", a.id));
+                let incident = self.0.entry(id.clone()).or_default();
+                incident.take(a);
+                a.incident_id = Some(id);
+                a.origin = incident.origin(graph).map(Box::new);
             }
             AnomalyEvent::Updated(_) => {}
             AnomalyEvent::Ended(a) => {
-                if let Some(incident) = self.0.get_mut(&a.service) {
+                let incident = a.incident_id.as_ref().and_then(|id| self.0.get_mut(id));
+                if let Some(incident) = incident {
                     incident.open = incident.open.saturating_sub(1);
                     incident.last = incident.last.max(a.ends_at.unwrap_or(a.starts_at));
                 }
@@ -52,63 +77,84 @@ impl Incidents {
         }
     }
 
-    /// Forgets services whose last anomaly ended before `horizon`.
+    /// The incident under way to which `a` belongs, the one that began first.
+    fn of(&self, a: &Anomaly, graph: &CallGraph) -> Option<String> {
+        let under_way = || self.0.iter().filter(|(_, incident)| incident.is_under_way(a.starts_at));
+        let first = |belongs: &dyn Fn(&Incident) -> bool| {
+            let found = under_way().filter(|(_, incident)| belongs(incident));
+            found.min_by_key(|(_, incident)| incident.began()).map(|(id, _)| id.clone())
+        };
+        first(&|incident| incident.services.contains_key(&a.service))
+            .or_else(|| {
+                let is_near = |service: &Arc<str>| graph.are_neighbours(service, &a.service);
+                first(&|incident| incident.services.keys().any(is_near))
+            })
+            .or_else(|| first(&|incident| hosts(a).any(|host| incident.hosts.contains(host))))
+    }
+
+    /// Forgets incidents whose last anomaly ended before `horizon`.
     pub fn forget(&mut self, horizon: UnixNanos) {
         self.0.retain(|_, incident| incident.open > 0 || incident.last >= horizon);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use window::{Labels, Point, Series, SeriesId, SeriesKey, SeriesKind};
+fn hosts(a: &Anomaly) -> impl Iterator<Item = &str> {
+    SHARED.iter().filter_map(|name| a.labels.get(name))
+}
 
-    use super::*;
-    use crate::zscore::{ZScoreConfig, ZScoreDetector};
-
-    /// An anomaly of `service` that opens at `second` and ends ten seconds later.
-    fn opened(service: &str, second: i64) -> AnomalyEvent {
-        let series = Arc::new(Series {
-            key: SeriesKey(1),
-            name: "m".into(),
-            source_name: "m".into(),
-            unit: "".into(),
-            kind: SeriesKind::Gauge,
-            labels: Labels::default(),
-            service: service.into(),
-        });
-        let mut detector = ZScoreDetector::new(ZScoreConfig::default());
-        let mut observe = |second: i64, value: f64| {
-            let time = UnixNanos(second * 1_000_000_000);
-            detector.observe(&Point { series: SeriesId(0), time, value }, &series).event
-        };
-        for t in 0..60 {
-            observe(second - 600 + t * 10, if t % 2 == 0 { 10.0 } else { 11.0 });
-        }
-        observe(second, 1e6).expect("is far outside")
-    }
-
-    fn ended(event: &AnomalyEvent) -> AnomalyEvent {
-        let mut anomaly = event.anomaly().clone();
-        anomaly.ends_at = Some(anomaly.starts_at.plus(Duration::from_secs(10)));
-        AnomalyEvent::Ended(anomaly)
-    }
-
-    #[test]
-    fn anomalies_of_one_service_join_while_close_in_time() {
-        let mut incidents = Incidents::default();
-        let mut note = |service: &str, second: i64, end: bool| {
-            let mut event = opened(service, second);
-            incidents.note(&mut event);
-            if end {
-                incidents.note(&mut ended(&event));
+impl Incident {
+    fn take(&mut self, a: &Anomaly) {
+        self.open += 1;
+        self.begun = self.begun.max(a.starts_at);
+        self.last = self.last.max(a.starts_at);
+        if self.services.len() < SERVICES || self.services.contains_key(&a.service) {
+            let first = || First { id: a.id.clone(), metric: Arc::clone(&a.metric), at: a.starts_at };
+            let known = self.services.entry(Arc::clone(&a.service)).or_insert_with(first);
+            if a.starts_at < known.at {
+                *known = first();
             }
-            event.anomaly().incident_id.clone().expect("has an incident")
+        }
+        if self.hosts.len() < SERVICES {
+            self.hosts.extend(hosts(a).map(Arc::from));
+        }
+    }
+
+    fn is_under_way(&self, at: UnixNanos) -> bool {
+        at.since(self.last) <= JOIN_WITHIN || (self.open > 0 && at.since(self.begun) <= OPEN_WITHIN)
+    }
+
+    fn began(&self) -> Option<UnixNanos> {
+        self.services.values().map(|first| first.at).min()
+    }
+
+    /// Where it probably began.
+    fn origin(&self, graph: &CallGraph) -> Option<Origin> {
+        let calls_another = |service: &str| {
+            graph.callees(service).any(|callee| &**callee != service && self.services.contains_key(callee))
         };
-        let first = note("a", 1_000, true);
-        assert_eq!(note("a", 1_100, false), first, "within two minutes");
-        assert_ne!(note("b", 1_100, true), first, "another service");
-        assert_eq!(note("a", 9_000, false), first, "one is still open");
-        let other = note("b", 5_000, true);
-        assert_ne!(note("b", 6_000, true), other, "long after");
+        let (mut candidates, mut others): (Vec<_>, Vec<_>) =
+            self.services.iter().partition(|(service, _)| !calls_another(service));
+        if candidates.is_empty() {
+            // They call each other in a circle.
+            std::mem::swap(&mut candidates, &mut others);
+        }
+        let (service, first) = candidates.into_iter().min_by_key(|(service, first)| (first.at, Arc::clone(service)))?;
+        let callers = others.iter().filter(|(caller, _)| graph.callees(caller).any(|callee| callee == service));
+        let callers: Vec<&str> = callers.map(|(caller, _)| &***caller).take(5).collect();
+        let because = match (self.services.len(), callers.is_empty()) {
+            (1, _) => "it is the only service in trouble".to_owned(),
+            (_, true) => "it was the first in trouble, and calls no other that is".to_owned(),
+            (_, false) => format!("it calls no other service in trouble, and is called by {}", callers.join(", ")),
+        };
+        Some(Origin {
+            service: Arc::clone(service),
+            metric: Arc::clone(&first.metric),
+            anomaly_id: first.id.clone(),
+            because,
+        })
     }
 }
+
+#[cfg(test)]
+#[path = "incidents/tests.rs"]
+mod tests;

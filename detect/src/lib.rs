@@ -6,6 +6,7 @@
 //! itself.
 
 mod book;
+mod call_graph;
 mod decision;
 mod engine;
 mod entity;
@@ -24,9 +25,10 @@ pub mod yaml;
 pub mod zscore;
 
 pub use book::{Absence, Book, Condition, Owner};
+pub use call_graph::CallGraph;
 pub use decision::{
     Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Contributor, Decision, DetectorKind, Direction,
-    Forecast, Level, LevelChange, NoSuchLevel, Pattern, Severity,
+    Forecast, Level, LevelChange, NoSuchLevel, Origin, Pattern, Severity,
 };
 pub use engine::{Engine, EngineConfig, LevelStatus, Memory, Output};
 pub use entity::{Entities, EntityConfig};

@@ -1,7 +1,8 @@
 //! Windows for the tests of this crate.
 
 use window::{
-    Config, Labels, Point, Series, SeriesId, SeriesKey, SeriesKind, Snapshot, Temporality, UnixNanos, Window,
+    Config, Labels, Point, Series, SeriesId, SeriesKey, SeriesKind, Snapshot, SpanColumns, SpanKind, SpanRow,
+    Temporality, UnixNanos, Window,
 };
 
 /// A window that is filled by name.
@@ -45,6 +46,22 @@ impl Feed {
         let point = Point { series, time: UnixNanos(second * 1_000_000_000), value };
         self.window.push_point(point);
         point
+    }
+
+    /// Adds the two spans of one call between services at `second`.
+    pub(crate) fn call(&mut self, caller: &str, callee: &str, second: i64) {
+        let at = UnixNanos(second * 1_000_000_000);
+        let ids = |side: &str| xxhash_rust::xxh3::xxh3_64(format!("{caller}/{callee}/{second}/{side}").as_bytes());
+        let (client, server) = (ids("client").to_be_bytes(), ids("server").to_be_bytes());
+        let mut spans = SpanColumns::default();
+        for (service, kind, span_id, parent_span_id) in
+            [(callee, SpanKind::Server, server, client), (caller, SpanKind::Client, client, [0; 8])]
+        {
+            spans.set_origin(service, &[], &[]);
+            let row = SpanRow { start: at, end: at, name: "call", kind, span_id, parent_span_id, ..SpanRow::default() };
+            spans.push(&row).expect("is small");
+        }
+        self.window.push_spans(&spans);
     }
 
     /// Everything so far.

@@ -78,6 +78,7 @@ pub(crate) struct AnomalyJson {
     points: u64,
     exemplars: Vec<String>,
     incident_id: Option<String>,
+    origin: Option<Box<detect::Origin>>,
     runbook_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forecast: Option<ForecastJson>,
@@ -156,6 +157,7 @@ impl From<&Anomaly> for AnomalyJson {
             points: a.points,
             exemplars: a.exemplars.clone(),
             incident_id: a.incident_id.clone(),
+            origin: a.origin.clone(),
             runbook_url: a.runbook_url.clone(),
             forecast: a.forecast.as_deref().map(ForecastJson::from),
             explanation: a.explanation.clone(),

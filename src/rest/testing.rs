@@ -203,6 +203,7 @@ pub(super) fn anomaly(seq: u32) -> Anomaly {
         incident_id: Some("i1".into()),
         runbook_url: Some("http://127.0.0.1:4320/runbooks/high-latency".into()),
         forecast: None,
+        origin: None,
         explanation: format!("p95 of {SCRIPT} is 0.9 s where 0.1 s was expected"),
     }
 }

@@ -64,20 +64,20 @@ impl AnomalyFilter {
 }
 
 /// CROSS JOIN fixes the order: filter the narrow rows, then fetch the bodies of those that remain.
-const SELECT: &str = "SELECT a.seq AS cursor, a.id, a.seq, a.series_key, b.body \
+pub(super) const SELECT: &str = "SELECT a.seq AS cursor, a.id, a.seq, a.series_key, b.body \
     FROM anomalies a CROSS JOIN anomaly_bodies b ON b.row = a.row";
 
 /// Writes the anomaly unless a later state of it is already there. `seq` is set once.
 pub(super) fn save(transaction: &Transaction<'_>, anomaly: &Anomaly) -> Result<bool, LedgerError> {
     const UPSERT: &str = "
         INSERT INTO anomalies
-            (id, seq, service, metric, detector, severity, pattern, starts_at, ends_at, points, score, series_key)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            (id, seq, service, metric, detector, severity, pattern, starts_at, ends_at, points, score, series_key, incident)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (id) DO UPDATE SET
             service = excluded.service, metric = excluded.metric, detector = excluded.detector,
             severity = excluded.severity, pattern = excluded.pattern, starts_at = excluded.starts_at,
             ends_at = excluded.ends_at, points = excluded.points, score = excluded.score,
-            series_key = excluded.series_key
+            series_key = excluded.series_key, incident = excluded.incident
         WHERE (excluded.ends_at IS NOT NULL, excluded.points) >= (anomalies.ends_at IS NOT NULL, anomalies.points)
         RETURNING row";
     let columns = params_from_iter(anomaly_columns(anomaly));
@@ -90,11 +90,11 @@ pub(super) fn save(transaction: &Transaction<'_>, anomaly: &Anomaly) -> Result<b
     Ok(true)
 }
 
-/// The anomaly's explanation, if the anomaly is known.
-pub(super) fn explanation(transaction: &Transaction<'_>, id: &str) -> Result<Option<String>, LedgerError> {
-    let sql = "SELECT b.body ->> '$.explanation' FROM anomalies a CROSS JOIN anomaly_bodies b ON b.row = a.row \
+/// The anomaly's explanation and its incident, as far as they are known.
+pub(super) fn cause(transaction: &Transaction<'_>, id: &str) -> Result<(Option<String>, Option<String>), LedgerError> {
+    let sql = "SELECT b.body ->> '$.explanation', a.incident FROM anomalies a CROSS JOIN anomaly_bodies b ON b.row = a.row \
         WHERE a.id = ?";
-    Ok(transaction.query_row(sql, [id], |row| row.get(0)).optional()?.flatten())
+    Ok(transaction.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?.unwrap_or_default())
 }
 
 impl Reader {

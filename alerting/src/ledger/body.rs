@@ -90,7 +90,7 @@ pub(super) fn read_anomaly(row: &rusqlite::Row<'_>) -> Result<Anomaly, LedgerErr
 }
 
 /// The values of an anomaly's columns, in the order of the insert statement.
-pub(super) fn anomaly_columns(anomaly: &Anomaly) -> [Value; 12] {
+pub(super) fn anomaly_columns(anomaly: &Anomaly) -> [Value; 13] {
     let text = |text: &str| Value::Text(text.to_owned());
     [
         text(&anomaly.id),
@@ -105,5 +105,6 @@ pub(super) fn anomaly_columns(anomaly: &Anomaly) -> [Value; 12] {
         Value::Integer(integer(anomaly.points)),
         Value::Real(anomaly.score),
         anomaly.series_key.map_or(Value::Null, |key| text(&format!("{:032x}", key.0))),
+        anomaly.incident_id.as_deref().map_or(Value::Null, text),
     ]
 }

@@ -118,7 +118,16 @@ const MIGRATIONS: &[&str] = &[
 ",
     ENDPOINTS,
     GROUPS,
+    INCIDENTS,
 ];
+
+/// Anomalies are found by their incident.
+const INCIDENTS: &str = "
+    ALTER TABLE anomalies ADD COLUMN incident TEXT;
+    UPDATE anomalies SET incident =
+        (SELECT b.body ->> '$.incidentId' FROM anomaly_bodies b WHERE b.row = anomalies.row);
+    CREATE INDEX anomalies_by_incident ON anomalies (incident) WHERE incident IS NOT NULL;
+";
 
 /// Alerts are told in groups; people silence and acknowledge them.
 const GROUPS: &str = "
