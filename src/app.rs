@@ -111,6 +111,7 @@ impl App {
             is_guarded: !config.ingest.access.credentials.is_empty(),
             data_dir: config.data_dir.clone(),
             external_url,
+            detector: config.engine.zscore.clone(),
             rules,
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
             resolve_timeout: config.resolve_timeout,

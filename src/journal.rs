@@ -369,6 +369,10 @@ impl Journal {
             Work::Command(Command::Pin { tenant, service, pin, .. }) => {
                 Written::pin(now, tenant, service.clone(), pin.clone())
             }
+            Work::Command(Command::Correct { tenant, correction, .. }) => {
+                Written::correct(now, tenant, correction.clone())
+            }
+            Work::Command(Command::Undo { tenant, correction, .. }) => Written::undo(now, tenant, correction),
             Work::Start => Written::start(now),
             Work::ClockSet { by } => Written::clock_set(now, *by),
             Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref(), packer),

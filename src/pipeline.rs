@@ -17,7 +17,7 @@ use std::{
 };
 
 use alerting::Deliverer;
-use detect::{Pin, UnixNanos};
+use detect::{Correction, Pin, UnixNanos};
 use ingest::{Decoder, Refused, Submission, Tenant};
 use tokio::sync::oneshot;
 use window::Position;
@@ -49,6 +49,45 @@ pub(crate) enum Command {
         /// Answered when it is in force; the caller has written it to disk before.
         done: oneshot::Sender<()>,
     },
+    /// Makes a change to what is expected of a series.
+    Correct {
+        /// Whose series it is.
+        tenant: Tenant,
+        /// The change.
+        correction: Correction,
+        /// As for a pin.
+        done: oneshot::Sender<()>,
+    },
+    /// Takes such a change back.
+    Undo {
+        /// Whose series it is.
+        tenant: Tenant,
+        /// The id of the change.
+        correction: String,
+        /// As for a pin.
+        done: oneshot::Sender<()>,
+    },
+}
+
+impl Command {
+    /// Does it to the line of its tenant, and says so. The asker may have gone away.
+    fn run(self, now: UnixNanos, line: impl FnOnce(&Tenant, &mut dyn FnMut(&mut Line))) {
+        let done = match self {
+            Self::Pin { tenant, service, pin, done } => {
+                line(&tenant, &mut |line| line.pin(service.clone(), pin.clone(), now));
+                done
+            }
+            Self::Correct { tenant, correction, done } => {
+                line(&tenant, &mut |line| line.correct(correction.clone()));
+                done
+            }
+            Self::Undo { tenant, correction, done } => {
+                line(&tenant, &mut |line| line.undo(&correction));
+                done
+            }
+        };
+        let _ = done.send(());
+    }
 }
 
 /// The pipeline's state: a line for each tenant that is known.
@@ -118,16 +157,10 @@ impl Pipeline {
             Work::Tick { cleans } => self.each(position, |line| line.tick(now, cleans)),
             Work::Start => self.each(position, |line| line.starts(now)),
             Work::ClockSet { by } => self.each(position, |line| line.clock_was_set(by, now)),
-            Work::Command(Command::Pin { tenant, service, pin, done }) => {
-                if let Some(line) = self.lines.get_mut(&tenant) {
-                    let is_new = !self.replays || line.position() < position;
-                    if is_new {
-                        line.pin(service, pin, now);
-                    }
-                    // The asker may have gone away.
-                    let _ = done.send(());
-                }
-            }
+            Work::Command(command) => command.run(now, |tenant, work| {
+                let is_new = |line: &&mut Line| !self.replays || line.position() < position;
+                self.lines.get_mut(tenant).filter(is_new).into_iter().for_each(work);
+            }),
         }
     }
 

@@ -14,6 +14,7 @@ mod cors;
 mod degradation;
 mod deliveries;
 mod feed;
+mod feedback;
 mod incidents;
 mod json;
 mod ofrep;
@@ -107,6 +108,8 @@ pub(crate) struct Info {
     pub data_dir: PathBuf,
     /// How this service is reached from where its links are read.
     pub external_url: String,
+    /// How single series are judged.
+    pub detector: detect::zscore::ZScoreConfig,
     /// The rules in force.
     pub rules: Vec<RuleGroup>,
     /// Names of those who are told about alerts.
@@ -182,6 +185,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(prometheus::routes())
         .merge(alertmanager::routes())
         .merge(anomalies::routes())
+        .merge(feedback::routes())
         .merge(incidents::routes())
         .merge(services::routes())
         .merge(degradation::routes())

@@ -14,6 +14,7 @@ mod body;
 mod check;
 mod endpoints;
 mod external;
+mod feedback;
 mod groups;
 mod heartbeat;
 mod incidents;
@@ -40,6 +41,7 @@ pub use self::{
     anomalies::{AnomalyFilter, AnomalyState},
     endpoints::{Outbox, Replay},
     external::PostedAlert,
+    feedback::Feedback,
     groups::Muted,
     heartbeat::Heartbeat,
     incidents::{Incident, IncidentFilter},

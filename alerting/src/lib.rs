@@ -34,9 +34,10 @@ pub use integration::{
 };
 pub use interval::TimeInterval;
 pub use ledger::{
-    Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Heartbeat,
-    Incident, IncidentFilter, Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page, PostedAlert, Pruned,
-    Reader, Recorded, Replay, ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
+    Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Feedback,
+    Heartbeat, Incident, IncidentFilter, Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page,
+    PostedAlert, Pruned, Reader, Recorded, Replay, ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec,
+    SilenceState, Transition,
 };
 pub use lettre::message::Mailbox;
 pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 
 use crate::{
-    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, CallGraph, Decision, DetectorKind, Entities,
-    EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange, LevelConfig,
-    LevelMachine, Owner, Pin, SymptomConfig, Symptoms, exemplars,
+    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, CallGraph, Correction, Decision, DetectorKind,
+    Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange,
+    LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, exemplars,
     rules::{Recorded, RuleGroup},
     symptoms::runbook_of,
     zscore::{Published, ZScoreConfig, ZScoreDetector},
@@ -472,6 +472,28 @@ impl Engine {
         }
         scope.since = Some(at);
         Some(LevelChange { service, from, to, health: scope.health.health, at, because: reasons(scope) })
+    }
+
+    /// Makes a change that somebody asked for to what is expected of a series, unless it was made already. `id` is the
+    /// present number of the series, if it has one.
+    pub fn correct(&mut self, correction: Correction, id: Option<SeriesId>) -> Output {
+        let ended = self.zscore.correct(correction, id.unwrap_or(SeriesId(u32::MAX)));
+        let mut out = Output::default();
+        if let Some(mut event) = ended {
+            self.incidents.note(&mut event, &self.graph);
+            out.decisions.push(Decision::Anomaly(event));
+        }
+        out
+    }
+
+    /// Takes a change back, by its id.
+    pub fn undo_correction(&mut self, id: &str, registry: &Registry) {
+        self.zscore.undo(id, |key| registry.find(key));
+    }
+
+    /// The changes that are in force.
+    pub fn corrections(&self) -> impl Iterator<Item = &Correction> {
+        self.zscore.corrections()
     }
 
     /// The level of every scope, everything first, then services by name.

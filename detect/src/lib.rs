@@ -7,6 +7,7 @@
 
 mod book;
 mod call_graph;
+mod corrections;
 mod decision;
 mod engine;
 mod entity;
@@ -26,6 +27,7 @@ pub mod zscore;
 
 pub use book::{Absence, Book, Condition, Owner};
 pub use call_graph::CallGraph;
+pub use corrections::{Change, Correction, Trial, Verdict, try_out};
 pub use decision::{
     Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Contributor, Decision, DetectorKind, Direction,
     Forecast, Level, LevelChange, NoSuchLevel, Origin, Pattern, Severity,

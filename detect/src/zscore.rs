@@ -15,7 +15,10 @@ use self::{
     smooth::Smooth,
     verdict::{Numbers, Verdict, seconds},
 };
-use crate::{Anomaly, AnomalyEvent, DetectorKind, Direction, Limit, MetricSettings, Pattern, Settings, Severity};
+use crate::{
+    Anomaly, AnomalyEvent, Change, Correction, DetectorKind, Direction, Limit, MetricSettings, Pattern, Settings,
+    Severity, corrections::Corrections,
+};
 
 mod explain;
 mod smooth;
@@ -117,7 +120,22 @@ pub struct ZScoreDetector {
     restored: BTreeMap<SeriesKey, Anomaly>,
     /// Rates of calls, by the fingerprint of their labels.
     calls: BTreeMap<u64, SeriesId>,
+    corrections: Corrections,
+    /// What baselines were before they began anew, by the id of the correction; the newest [`UNDOABLE`].
+    before: Vec<(String, Baseline)>,
 }
+
+/// What is known of one series.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Baseline {
+    model: models::ZScore,
+    novelty: models::Novelty,
+    smooth: Option<Box<Smooth>>,
+    began: Option<UnixNanos>,
+}
+
+/// Baselines that are kept to be taken back.
+const UNDOABLE: usize = 100;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
@@ -161,7 +179,14 @@ impl ZScoreDetector {
     /// A detector that knows nothing.
     #[must_use]
     pub fn new(config: ZScoreConfig) -> Self {
-        Self { config, states: Vec::new(), restored: BTreeMap::new(), calls: BTreeMap::new() }
+        Self {
+            config,
+            states: Vec::new(),
+            restored: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            corrections: Corrections::default(),
+            before: Vec::new(),
+        }
     }
 
     /// The same, deciding by `config` from now on. `key_of` says which series has a number: what was
@@ -206,14 +231,16 @@ impl ZScoreDetector {
         }
         let place = *state.settings.get_or_insert_with(|| self.config.settings.place_of(series));
         let settings = self.config.settings.at(place);
-        if settings.is_some_and(|s| !s.enabled) {
+        let factor = self.corrections.factor(series.key, point.time);
+        let Some(factor) = factor.filter(|_| settings.is_none_or(|s| s.enabled)) else {
             return Observed { event: state.open.take().map(|open| open.ended(point.time)), published: Vec::new() };
-        }
+        };
         let began = *state.began.get_or_insert(point.time);
         let elapsed = if state.novelty.count() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
         (state.last, state.last_value) = (point.time, point.value);
         let floor = scale_floor(series, elapsed, calls, state.model.expected().unwrap_or(0.0));
-        let Some(verdict) = state.verdict(&self.config, settings, (floor, strictness), point) else {
+        let Some(verdict) = state.verdict(&self.config, settings, (floor, strictness), point).map(|v| v.times(factor))
+        else {
             state.learn(&self.config, floor, point, elapsed, None, false);
             return Observed::default();
         };
@@ -262,6 +289,37 @@ impl ZScoreDetector {
         }
     }
 
+    /// Makes a change to what is expected of a series, unless it was made already; `id` is its present number.
+    pub(crate) fn correct(&mut self, correction: Correction, id: SeriesId) -> Option<AnomalyEvent> {
+        let (name, change) = (correction.id.clone(), correction.change);
+        if !self.corrections.add(correction) || change != Change::Baseline {
+            return None;
+        }
+        let state = self.states.get_mut(id.index()).filter(|state| state.began.is_some())?;
+        let fresh = Baseline { smooth: state.smooth.as_ref().map(|_| Box::default()), ..Baseline::default() };
+        let before = state.replace(fresh);
+        if self.before.len() >= UNDOABLE {
+            self.before.remove(0);
+        }
+        self.before.push((name, before));
+        state.open.take().map(|open| open.ended(state.last))
+    }
+
+    /// Takes a change back, by its id. `id_of` says which number a series has now.
+    pub(crate) fn undo(&mut self, id: &str, id_of: impl Fn(SeriesKey) -> Option<SeriesId>) {
+        let Some(correction) = self.corrections.remove(id) else { return };
+        let Some(place) = self.before.iter().position(|(name, _)| name == id) else { return };
+        let (_, before) = self.before.remove(place);
+        if let Some(state) = id_of(correction.series).and_then(|id| self.states.get_mut(id.index())) {
+            state.replace(before);
+        }
+    }
+
+    /// The changes that are in force.
+    pub(crate) fn corrections(&self) -> impl Iterator<Item = &Correction> {
+        self.corrections.iter()
+    }
+
     /// Forgets series that are gone; their open anomalies end at their last point.
     pub fn forget(&mut self, expired: &[SeriesId]) -> Vec<AnomalyEvent> {
         let before = self.calls.len();
@@ -306,6 +364,17 @@ impl ZScoreDetector {
 }
 
 impl State {
+    /// Goes on from another baseline, and gives back the one before.
+    fn replace(&mut self, with: Baseline) -> Baseline {
+        Baseline {
+            model: std::mem::replace(&mut self.model, with.model),
+            novelty: std::mem::replace(&mut self.novelty, with.novelty),
+            smooth: std::mem::replace(&mut self.smooth, with.smooth),
+            // A series that was seen has begun, whatever is known of it.
+            began: std::mem::replace(&mut self.began, with.began.or(Some(self.last))),
+        }
+    }
+
     /// Takes the point into the models. What belongs to an anomaly does not move the baseline; that the
     /// series has been there is remembered all the same.
     fn learn(

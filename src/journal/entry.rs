@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use detect::{Pin, UnixNanos};
+use detect::{Correction, Pin, UnixNanos};
 use ingest::{Batch, Decoder, KnownSeries, Request, Submission, Tenant};
 use proto::otlp::{Encoding, Signal};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,8 @@ enum What<'a> {
     Pin { tenant: &'a str, service: Option<Arc<str>>, pin: Option<Pin> },
     Start,
     ClockSet { by: i64 },
+    Correct { tenant: &'a str, correction: Correction },
+    Undo { tenant: &'a str, correction: &'a str },
 }
 
 /// Compresses requests, with room that is used again: making it anew costs as much as a small request.
@@ -133,6 +135,14 @@ impl Written {
         Self::new(now, What::Pin { tenant: tenant.as_str(), service, pin }, Bytes::new())
     }
 
+    pub(crate) fn correct(now: UnixNanos, tenant: &Tenant, correction: Correction) -> Result<Self, EntryError> {
+        Self::new(now, What::Correct { tenant: tenant.as_str(), correction }, Bytes::new())
+    }
+
+    pub(crate) fn undo(now: UnixNanos, tenant: &Tenant, correction: &str) -> Result<Self, EntryError> {
+        Self::new(now, What::Undo { tenant: tenant.as_str(), correction }, Bytes::new())
+    }
+
     /// The rows of `batch`, or the `request` that they were read from.
     pub(crate) fn rows(
         now: UnixNanos,
@@ -168,6 +178,14 @@ impl Entry {
             What::Pin { tenant, service, pin } => {
                 let (done, _) = oneshot::channel();
                 Work::Command(Command::Pin { tenant: Tenant::new(tenant)?, service, pin, done })
+            }
+            What::Correct { tenant, correction } => {
+                let (done, _) = oneshot::channel();
+                Work::Command(Command::Correct { tenant: Tenant::new(tenant)?, correction, done })
+            }
+            What::Undo { tenant, correction } => {
+                let (done, _) = oneshot::channel();
+                Work::Command(Command::Undo { tenant: Tenant::new(tenant)?, correction: correction.to_owned(), done })
             }
             What::Numbers { tenant } => rows(tenant, postcard::from_bytes(body)?)?,
             What::Request { tenant, signal, unpacked } => {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use alerting::{Deliverer, Heartbeat, Ledger, Receiver};
-use detect::{AnomalyEvent, Decision, Engine, Output, Pin, UnixNanos};
+use detect::{AnomalyEvent, Correction, Decision, Engine, Output, Pin, UnixNanos};
 use ingest::{Applied, Intake, Outdated, Rejections, Tenant};
 use tokio::sync::{broadcast, watch};
 use window::{Labels, Point, Position, Series, SeriesKey, SeriesKind, Window};
@@ -171,6 +171,21 @@ impl Line {
         for (service, pin) in wanted {
             self.pin(service, Some(pin), at);
         }
+        self.reconcile_corrections();
+    }
+
+    /// Makes the changes that are on disk and not in force, and takes back those that are in force only.
+    fn reconcile_corrections(&mut self) {
+        let mut wanted = match self.parts.ledger.reader().corrections() {
+            Ok(wanted) => wanted,
+            Err(error) => return tracing::error!(%error, "the ledger cannot be read"),
+        };
+        let is_wanted = |id: &str| wanted.iter().any(|c| c.id == id);
+        let stale: Vec<String> =
+            self.parts.engine.corrections().map(|c| c.id.clone()).filter(|id| !is_wanted(id)).collect();
+        stale.iter().for_each(|id| self.undo(id));
+        wanted.retain(|c| self.parts.engine.corrections().all(|known| known.id != c.id));
+        wanted.into_iter().for_each(|correction| self.correct(correction));
     }
 
     /// Ends it: seals, shows all and writes what was not written. What is left are deliveries.
@@ -411,6 +426,19 @@ impl Line {
         let change = self.parts.engine.pin(service, pin, at);
         self.absorb(Output { decisions: change.into_iter().map(Decision::Level).collect(), ..Output::default() });
         self.show();
+    }
+
+    /// Makes a change to what is expected of a series.
+    pub(super) fn correct(&mut self, correction: Correction) {
+        let id = self.parts.window.registry().find(correction.series);
+        let output = self.parts.engine.correct(correction, id);
+        self.absorb(output);
+        self.show();
+    }
+
+    /// Takes such a change back.
+    pub(super) fn undo(&mut self, correction: &str) {
+        self.parts.engine.undo_correction(correction, self.parts.window.registry());
     }
 
     fn seal_and_show(&mut self) {

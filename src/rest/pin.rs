@@ -79,18 +79,30 @@ fn known(asked: &Asked, service: Option<&str>) -> Result<Option<Arc<str>>, Probl
 
 /// Tells the pipeline, waits for it, and answers with the level that results.
 async fn put_in_force(asked: &Asked, service: Option<Arc<str>>, pin: Option<Pin>) -> Result<Response, Problem> {
+    let (tenant, named) = (asked.face.tenant.clone(), service.clone());
+    tell(asked, "the pin", |done| Command::Pin { tenant, service: named, pin, done }).await?;
+    let level = LevelJson::of(&asked.view(), service.as_deref());
+    let level = level.ok_or_else(|| unknown_service(service.as_deref()))?;
+    Ok(json(StatusCode::OK, &level))
+}
+
+/// Sends a command to the pipeline and waits until it is in force; `what` is on disk already.
+pub(super) async fn tell(
+    asked: &Asked,
+    what: &str,
+    command: impl FnOnce(oneshot::Sender<()>) -> Command,
+) -> Result<(), Problem> {
     let (done, answered) = oneshot::channel();
-    let tenant = asked.face.tenant.clone();
-    let command = Command::Pin { tenant, service: service.clone(), pin, done };
+    let command = command(done);
     let told = async {
         asked.shared.api.commands.send(command).await.ok()?;
         answered.await.ok()
     };
-    let late = || Problem::busy("the pin is on disk but not yet in force: the service is busy or shutting down");
-    tokio::time::timeout(LONGEST_WAIT, told).await.ok().flatten().ok_or_else(late)?;
-    let level = LevelJson::of(&asked.view(), service.as_deref());
-    let level = level.ok_or_else(|| unknown_service(service.as_deref()))?;
-    Ok(json(StatusCode::OK, &level))
+    let late = || {
+        let detail = format!("{what} is on disk but not yet in force: the service is busy or shutting down");
+        Problem::busy(&detail)
+    };
+    tokio::time::timeout(LONGEST_WAIT, told).await.ok().flatten().ok_or_else(late)
 }
 
 /// The pin that `fields` ask for at wall time `at`, or everything that is wrong with them.

@@ -105,6 +105,7 @@ impl Fixture {
             is_guarded: !access.credentials.is_empty(),
             data_dir: PathBuf::from("data"),
             external_url: "http://127.0.0.1:4320".into(),
+            detector: detect::zscore::ZScoreConfig::default(),
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
             receivers: vec!["ops".into()],
             resolve_timeout: Duration::from_mins(5),

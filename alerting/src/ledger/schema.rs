@@ -119,7 +119,20 @@ const MIGRATIONS: &[&str] = &[
     ENDPOINTS,
     GROUPS,
     INCIDENTS,
+    FEEDBACK,
 ];
+
+/// What people said of anomalies, and what was changed for it.
+const FEEDBACK: &str = "
+    CREATE TABLE feedback (
+        row INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        anomaly TEXT NOT NULL,
+        undone_at INTEGER,
+        body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX feedback_in_force ON feedback (row) WHERE undone_at IS NULL;
+";
 
 /// Anomalies are found by their incident.
 const INCIDENTS: &str = "

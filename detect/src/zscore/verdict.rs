@@ -94,6 +94,15 @@ impl Verdict {
         self
     }
 
+    /// The same with scores multiplied by `factor`. What is not valid stays so.
+    pub(super) fn times(mut self, factor: f64) -> Self {
+        if self.detector != DetectorKind::Limit {
+            self.score *= factor;
+            self.factor *= factor;
+        }
+        self
+    }
+
     /// A score, seen that deviations may be too small to matter.
     fn score_at(&self, score: f64, deviation: f64) -> f64 {
         if self.min_deviation > 0.0 { score.min(deviation / self.min_deviation) } else { score }
