@@ -44,6 +44,10 @@ fn check(path: &Path) -> Result<String, Vec<Fault>> {
         let runbook = Runbook::read(&path.display().to_string(), &text)?;
         return Ok(format!("the runbook is valid; {} steps", runbook.steps.len()));
     }
+    if detect::health::openslo::is_openslo(&text) {
+        let objectives = config::read_openslo(&[path.to_owned()])?;
+        return Ok(format!("{} objectives are valid", objectives.len()));
+    }
     let config = config::read(path)?;
     if let Some(Err(error)) = config.ingest.tls.as_ref().map(ingest::TlsConfig::check) {
         let file = error.file.display().to_string();
@@ -51,7 +55,11 @@ fn check(path: &Path) -> Result<String, Vec<Fault>> {
     }
     Runbooks::load(config.runbooks_dir.as_deref())?;
     let rules: usize = config.rules(external_url)?.iter().map(|g| g.rules.len()).sum();
-    Ok(format!("the configuration is valid; {rules} rules, {} receivers", config.receivers.len()))
+    Ok(format!(
+        "the configuration is valid; {rules} rules, {} objectives, {} receivers",
+        config.engine.health.objectives.len(),
+        config.receivers.len()
+    ))
 }
 
 fn is_rule_file(text: &str) -> bool {

@@ -6,6 +6,7 @@
 mod doors;
 mod file;
 mod metrics;
+mod objectives;
 mod receivers;
 mod routing;
 mod secrets;
@@ -20,6 +21,7 @@ use query::Query;
 use crate::{journal::Durability, rest::Origins};
 
 pub(crate) use file::{read, read_rules, read_text};
+pub(crate) use objectives::read_openslo;
 
 /// The rules that are in force when the configuration names no rule files.
 pub(crate) const SHIPPED_RULES: (&str, &str) = ("rules/business.yaml", include_str!("../rules/business.yaml"));
@@ -130,7 +132,7 @@ impl Config {
     pub(crate) fn doors(&self, rules: &[RuleGroup]) -> ingest::Config {
         let mut doors = self.ingest.clone();
         if self.detect {
-            let objectives = self.engine.health.objectives.iter().map(|objective| &objective.query);
+            let objectives = self.engine.health.queries();
             let queries = rules.iter().flat_map(RuleGroup::queries).chain(objectives);
             doors.admission.used = UsedMetrics::new(queries.flat_map(Query::metrics));
         }

@@ -60,7 +60,7 @@ impl CallGraph {
         }
     }
 
-    fn note(&mut self, caller: &str, callee: &str, at: UnixNanos) {
+    pub(crate) fn note(&mut self, caller: &str, callee: &str, at: UnixNanos) {
         if let Some(seen) = self.callees.get_mut(caller).and_then(|callees| callees.get_mut(callee)) {
             *seen = at;
         } else if self.edges < EDGES {

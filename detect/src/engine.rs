@@ -16,7 +16,11 @@ use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 use crate::{
     Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, CallGraph, Correction, Decision, DetectorKind,
     Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange,
-    LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, exemplars,
+    LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms,
+    breakers::{Breakers, Effects},
+    exemplars,
+    health::{Assessed, Burns, Evidence},
+    peers::Peers,
     rules::{Recorded, RuleGroup},
     symptoms::runbook_of,
     zscore::{Published, ZScoreConfig, ZScoreDetector},
@@ -140,6 +144,13 @@ pub struct Engine {
     /// Next evaluation of each rule group, in event time, in the order of the configuration.
     next_group: Vec<(GroupName, Option<UnixNanos>)>,
     next_assessment: Option<UnixNanos>,
+    /// What long windows said about the budgets of objectives.
+    burns: Burns,
+    breakers: Breakers,
+    peers: Peers,
+    /// What breakers meant in the last assessment.
+    #[serde(skip)]
+    effects: Effects,
     /// Whether the process was away for so long that senders get time to come back once one is heard.
     settles: bool,
     #[serde(skip)]
@@ -183,6 +194,10 @@ impl Engine {
             last_seq: 0,
             next_group: never_evaluated(&config.rules),
             next_assessment: None,
+            burns: Burns::default(),
+            breakers: Breakers::default(),
+            peers: Peers::default(),
+            effects: Effects::default(),
             settles: false,
             snapshot: Snapshot::default(),
             config,
@@ -385,16 +400,18 @@ impl Engine {
     /// Symptoms, gaps, health and levels at event time `at`.
     fn assess(&mut self, at: UnixNanos, out: &mut Output) {
         self.incidents.forget(at.minus(INCIDENT_MEMORY));
+        self.breakers.update(&self.snapshot, at);
         self.graph.look(&self.snapshot, at);
+        self.peers.look(&self.snapshot, at);
+        self.effects = Effects::of(&self.breakers, &self.graph, &self.peers);
+        out.recorded.extend(self.breakers.published(at));
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));
-        let healths = self.config.health.assess(
-            &self.snapshot,
-            at,
-            self.book.active(),
-            self.feeds.services(),
-            &self.config.query,
-        );
+        let (options, caps) = (&self.config.query, &self.effects.caps[..]);
+        let evidence = Evidence { snapshot: &self.snapshot, at, options, caps };
+        let (alerts, known) = (self.book.active(), self.feeds.services());
+        let Assessed { healths, published } = self.config.health.assess(&evidence, alerts, known, &mut self.burns);
+        out.recorded.extend(published);
         let all_silent = self.feeds.all_silent(at);
         self.forget_scopes(&healths);
         for health in healths {
@@ -422,7 +439,13 @@ impl Engine {
         let alerting =
             |service: &str, name: &str| book.active().any(|a| a.name() == name && a.labels.get("job") == Some(service));
         let open = self.zscore.open().filter(|a| a.starts_at <= at);
-        let conditions = self.symptoms.conditions(open, config, alerting);
+        let mut conditions = self.symptoms.conditions(open, config, alerting);
+        // What follows from an open breaker does not begin to fire; what fires already goes on.
+        conditions.retain(|condition| {
+            let job = condition.labels.get("job").unwrap_or_default();
+            let fires = || book.active().any(|a| a.labels == condition.labels && a.state.is_firing());
+            !self.effects.holds_back(job) || fires()
+        });
         // A symptom is over when the anomaly behind it has ended, which takes data. While the service
         // is silent nothing ends.
         let feeds = &self.feeds;

@@ -1,29 +1,24 @@
 //! Health in [0, 1] per service and overall: the lowest of what objectives and alerts say.
 //!
-//! An objective maps a measured value to [0, 1] linearly between a good and a bad end. Alerts take
+//! An objective maps a measured value to [0, 1] linearly between a good and a bad end, see [`Objective`]. Alerts take
 //! their share by severity, each on what the others left. The lowest counts, not a mean: a service
 //! that fails half its calls is not healthy because it fails them quickly.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod burns;
+mod objective;
+pub mod openslo;
 
-use query::{Options, Query, Value};
+use std::{borrow::Borrow, collections::BTreeMap, sync::Arc, time::Duration};
+
+use query::{InstantSample, Options, Query, Value};
 use serde::{Deserialize, Serialize};
-use window::{Snapshot, UnixNanos};
+use window::{Labels, Snapshot, UnixNanos};
 
-use crate::{Alert, Severity, zscore::number};
-
-/// Something that is good at one value and bad at another.
-#[derive(Clone, Debug)]
-pub struct Objective {
-    /// Name for people, as in "error ratio".
-    pub name: String,
-    /// Its values, by the label `job`.
-    pub query: Query,
-    /// Up to here health is 1.
-    pub good: f64,
-    /// From here on health is 0.
-    pub bad: f64,
-}
+pub use self::{
+    burns::Burns,
+    objective::{Budget, Burn, Objective, Pair, Source},
+};
+use crate::{Alert, Severity, breakers::Cap, rules::Recorded};
 
 /// How health is made.
 #[derive(Clone, Debug)]
@@ -53,29 +48,25 @@ impl HealthConfig {
     /// Never: the objectives are valid PromQL for every range.
     #[must_use]
     pub fn from_spans(range: Duration) -> Self {
-        let range = range.as_millis().max(1);
-        let calls = |status: &str| {
-            let kinds = "span_kind=~\"SPAN_KIND_(SERVER|CONSUMER)\"";
-            format!("sum by (job) (rate(traces_span_metrics_calls_total{{{kinds}{status}}}[{range}ms]))")
-        };
-        let errors = format!("{} / {}", calls(",status_code=\"STATUS_CODE_ERROR\""), calls(""));
         let p95 = "traces_span_metrics_duration_seconds:p95";
-        let latency = format!("max by (job) ({p95} / {p95}:expected)");
-        let objective = |name: &str, text: &str, good, bad| Objective {
-            name: name.into(),
-            query: Query::parse(text).expect("the default objectives are valid PromQL"),
-            good,
-            bad,
+        let latency = Source::Expression(format!("max by (job) ({p95} / {p95}:expected)"));
+        let objective = |name: &str, source: &Source, good, bad| {
+            Objective::new(name, source, range, good, bad).expect("the default objectives are valid PromQL")
         };
         Self {
             objectives: vec![
-                objective("error ratio", &errors, 0.01, 0.5),
+                objective("error ratio", &Source::Calls(String::new()), 0.01, 0.5),
                 objective("p95 latency over its expectation", &latency, 1.5, 10.0),
             ],
             warning_share: 0.15,
             critical_share: 0.35,
             weights: BTreeMap::new(),
         }
+    }
+
+    /// Everything that its objectives ask.
+    pub fn queries(&self) -> impl Iterator<Item = &Query> {
+        self.objectives.iter().flat_map(Objective::queries)
     }
 }
 
@@ -117,38 +108,115 @@ impl Tally {
     }
 }
 
+/// What there is to assess health from.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// The window.
+    pub snapshot: &'a Snapshot,
+    /// Event time.
+    pub at: UnixNanos,
+    /// Limits of PromQL.
+    pub options: &'a Options,
+    /// What circuit breakers limit health to.
+    pub caps: &'a [Cap],
+}
+
+/// Health of everything first, then of each service by name; and what is published of the objectives.
+#[derive(Debug, Default)]
+pub struct Assessed {
+    /// Health.
+    pub healths: Vec<Health>,
+    /// Values of objectives.
+    pub published: Vec<Recorded>,
+}
+
+/// Services by name, and everything.
+#[derive(Debug)]
+struct Tallies {
+    services: BTreeMap<Arc<str>, Tally>,
+    overall: Tally,
+}
+
+impl Tallies {
+    fn of(&mut self, service: Option<&str>) -> &mut Tally {
+        match service {
+            Some(name) if self.services.contains_key(name) => self.services.get_mut(name).expect("was found"),
+            Some(name) => self.services.entry(name.into()).or_insert_with(Tally::full),
+            None => &mut self.overall,
+        }
+    }
+
+    /// Which service a sample is of; `None` for everything.
+    fn whose(&self, objective: &Objective, sample: &InstantSample) -> Option<Arc<str>> {
+        if let Some(job) = sample.labels.get("job") {
+            return Some(self.services.get_key_value(job).map_or_else(|| job.into(), |(known, _)| Arc::clone(known)));
+        }
+        let named = objective.service.as_ref()?;
+        let known = self.services.keys().find(|known| objective::is_named(known, named));
+        Some(Arc::clone(known.unwrap_or(named)))
+    }
+}
+
 impl HealthConfig {
     /// Health at event time `at`: everything first, then each service with data, an alert, or a name
-    /// among `known`, by name.
+    /// among `known`, by name. `burns` remembers what long windows said.
     #[must_use]
     pub fn assess<'a>(
         &self,
-        snapshot: &Snapshot,
-        at: UnixNanos,
+        evidence: &Evidence<'_>,
         alerts: impl Iterator<Item = &'a Alert>,
         known: impl Iterator<Item = &'a Arc<str>>,
-        options: &Options,
-    ) -> Vec<Health> {
-        let mut services: BTreeMap<Arc<str>, Tally> = known.map(|s| (Arc::clone(s), Tally::full())).collect();
-        let mut overall = Tally::full();
+        burns: &mut Burns,
+    ) -> Assessed {
+        let services = known.map(|s| (Arc::clone(s), Tally::full())).collect();
+        let mut tallies = Tallies { services, overall: Tally::full() };
+        let mut published = Vec::new();
+        burns.update(&self.objectives, evidence);
         for objective in &self.objectives {
-            let Ok(Value::Vector(samples)) = objective.query.instant(snapshot, at, options) else { continue };
-            for sample in samples {
-                let health = objective.health(sample.value);
-                let Some(job) = sample.labels.get("job") else { continue };
-                let tally = services.entry(job.into()).or_insert_with(Tally::full);
-                tally.lower(health, || objective.explain(job, sample.value));
-            }
+            self.tally(objective, evidence, burns, &mut tallies, &mut published);
+        }
+        for cap in evidence.caps {
+            tallies.of(Some(&cap.service)).lower(cap.health, || cap.because.clone());
         }
         for alert in alerts.filter(|a| a.state.is_firing() && a.argued_level.number() > 0) {
-            let tally = match alert.service() {
-                Some(service) => services.entry(service.into()).or_insert_with(Tally::full),
-                None => &mut overall,
-            };
-            tally.after_alerts *= 1.0 - self.share(alert.severity());
+            let share = self.share(alert.severity());
+            let tally = tallies.of(alert.service());
+            tally.after_alerts *= 1.0 - share;
             let after = tally.after_alerts;
             tally.causes.push((after, explain_alert(alert)));
         }
+        Assessed { healths: self.finish(tallies), published }
+    }
+
+    fn tally(
+        &self,
+        objective: &Objective,
+        evidence: &Evidence<'_>,
+        burns: &Burns,
+        tallies: &mut Tallies,
+        published: &mut Vec<Recorded>,
+    ) {
+        let Evidence { snapshot, at, options, .. } = *evidence;
+        let Ok(Value::Vector(samples)) = objective.query.instant(snapshot, at, options) else { return };
+        let is_published = objective.is_published && burns.is_told_at(at);
+        for sample in samples {
+            let job = sample.labels.get("job");
+            if job.is_some_and(|job| !objective.is_about(job)) || sample.value.is_nan() {
+                continue;
+            }
+            let whose = tallies.whose(objective, &sample);
+            let shares = |burn: &Burn| burns.share(objective, burn, job);
+            let health = 1.0 - objective.weight * (1.0 - objective.health(sample.value, shares));
+            let explain = || objective.explain(whose.as_deref(), sample.value, shares);
+            tallies.of(whose.as_deref()).lower(health, explain);
+            if is_published {
+                published.extend(values_of(objective, job, at, sample.value));
+            }
+        }
+    }
+
+    fn finish(&self, tallies: Tallies) -> Vec<Health> {
+        let Tallies { services, mut overall } = tallies;
         let services: Vec<Health> = services.into_iter().map(|(name, tally)| tally.finish(Some(name))).collect();
         for health in &services {
             let name = health.service.as_deref().unwrap_or_default();
@@ -172,15 +240,13 @@ impl HealthConfig {
     }
 }
 
-impl Objective {
-    fn health(&self, value: f64) -> f64 {
-        let health = (self.bad - value) / (self.bad - self.good);
-        if health.is_nan() { 1.0 } else { health.clamp(0.0, 1.0) }
-    }
-
-    fn explain(&self, service: &str, value: f64) -> String {
-        format!("{} of {service} is {}; healthy up to {}", self.name, number(value), number(self.good))
-    }
+/// The value as a series, and whether it missed its target.
+fn values_of(objective: &Objective, job: Option<&str>, at: UnixNanos, value: f64) -> [Recorded; 2] {
+    let labels = [("objective", objective.name.borrow())].into_iter().chain(job.map(|job| ("job", job)));
+    let labels = Labels::from_pairs(labels);
+    let missed = if objective.is_missed(value) { 1.0 } else { 0.0 };
+    let series = |name: &str, value| Recorded { name: name.into(), labels: labels.clone(), time: at, value };
+    [series(objective::VALUE, value), series(objective::MISSED, missed)]
 }
 
 fn explain_alert(alert: &Alert) -> String {
@@ -190,85 +256,5 @@ fn explain_alert(alert: &Alert) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{AlertState, Level, testing::Feed};
-
-    fn alert(job: &str, severity: &str, state: AlertState) -> Alert {
-        let labels = window::Labels::from_pairs([("alertname", "A"), ("job", job), ("severity", severity)]);
-        Alert {
-            episode: "e".into(),
-            fingerprint: "f".into(),
-            labels,
-            annotations: window::Labels::default(),
-            state,
-            active_at: UnixNanos(0),
-            fired_at: None,
-            last_true_at: UnixNanos(0),
-            resolved_at: None,
-            value: 1.0,
-            source: String::new(),
-            anomalies: Vec::new(),
-            argued_level: Level::NonCriticalOff,
-        }
-    }
-
-    fn near(a: f64, b: f64) -> bool {
-        (a - b).abs() < 1e-9
-    }
-
-    /// Health by service, everything under the empty name.
-    fn assess(config: &HealthConfig, feed: &mut Feed, alerts: &[Alert]) -> BTreeMap<String, Health> {
-        let snapshot = feed.snapshot();
-        let known: [Arc<str>; 1] = ["known".into()];
-        let all = config.assess(&snapshot, UnixNanos(60_000_000_000), alerts.iter(), known.iter(), &Options::default());
-        all.into_iter().map(|h| (h.service.as_deref().unwrap_or_default().to_owned(), h)).collect()
-    }
-
-    fn calls(feed: &mut Feed, job: &str, status: &str, per_second: f64) {
-        let labels = [("job", job), ("span_kind", "SPAN_KIND_SERVER"), ("status_code", status)];
-        for t in [10, 20, 30, 40, 50, 60] {
-            feed.counter("traces_span_metrics_calls_total", &labels, t, per_second * t as f64);
-        }
-    }
-
-    #[test]
-    fn without_trouble_health_is_full_and_has_no_reasons() {
-        let healths = assess(&HealthConfig::default(), &mut Feed::default(), &[]);
-        assert!(healths.values().all(|h| near(h.health, 1.0) && h.because.is_empty()));
-        assert!(healths.contains_key("known"));
-    }
-
-    #[test]
-    fn the_error_ratio_lowers_a_service_and_everything() {
-        let mut feed = Feed::default();
-        calls(&mut feed, "a", "STATUS_CODE_UNSET", 7.0);
-        calls(&mut feed, "a", "STATUS_CODE_ERROR", 3.0);
-        calls(&mut feed, "b", "STATUS_CODE_UNSET", 7.0);
-        let healths = assess(&HealthConfig::default(), &mut feed, &[]);
-        let want = (0.5 - 0.3) / (0.5 - 0.01);
-        assert!(near(healths["a"].health, want) && near(healths[""].health, want), "{healths:?}");
-        assert_eq!(healths[""].because, ["error ratio of a is 0.3; healthy up to 0.01"]);
-        assert!(!healths.contains_key("b"), "no errors is no value of the ratio");
-    }
-
-    #[test]
-    fn firing_alerts_take_their_share_and_pending_ones_none() {
-        let alerts = [
-            alert("a", "critical", AlertState::Firing),
-            alert("a", "warning", AlertState::Stale),
-            alert("b", "critical", AlertState::Pending),
-        ];
-        let healths = assess(&HealthConfig::default(), &mut Feed::default(), &alerts);
-        assert!(near(healths["a"].health, 0.65 * 0.85) && near(healths[""].health, 0.65 * 0.85));
-        assert!(!healths.contains_key("b"));
-    }
-
-    #[test]
-    fn a_weight_limits_what_a_service_does_to_everything() {
-        let weights = BTreeMap::from([("a".to_owned(), 0.2)]);
-        let config = HealthConfig { weights, ..HealthConfig::default() };
-        let healths = assess(&config, &mut Feed::default(), &[alert("a", "critical", AlertState::Firing)]);
-        assert!(near(healths["a"].health, 0.65) && near(healths[""].health, 1.0 - 0.2 * 0.35));
-    }
-}
+#[path = "health/tests.rs"]
+mod tests;

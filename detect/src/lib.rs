@@ -6,6 +6,7 @@
 //! itself.
 
 mod book;
+pub mod breakers;
 mod call_graph;
 mod corrections;
 mod decision;
@@ -14,9 +15,10 @@ mod entity;
 mod exemplars;
 mod forecast;
 mod gap;
-mod health;
+pub mod health;
 mod incidents;
 mod level;
+mod peers;
 pub mod rules;
 mod settings;
 mod symptoms;

@@ -80,6 +80,19 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Parses all documents of `text`; none after a syntax error, which is noted in `faults`.
+    #[must_use]
+    pub fn all(text: &'a str, faults: &mut Faults) -> Vec<Self> {
+        match MarkedYaml::load_from_str(text) {
+            Ok(documents) => documents.into_iter().map(|document| Self(Some(document))).collect(),
+            Err(error) => {
+                let line = error.marker().line();
+                faults.add(line, format!("not valid YAML: {}{}", error.info(), key_at(text, line)));
+                Vec::new()
+            }
+        }
+    }
+
     /// The top of the file as a mapping.
     #[must_use]
     pub fn mapping<'d>(&'d self, faults: &mut Faults) -> Mapping<'d, 'a> {

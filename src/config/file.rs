@@ -12,7 +12,7 @@ use detect::{
 };
 use ingest::Idle;
 
-use super::{Config, doors, metrics, receivers, routing};
+use super::{Config, doors, metrics, objectives, receivers, routing};
 use crate::{journal::Durability, rest::Origins};
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
@@ -73,7 +73,8 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
     section(&mut top, "window", &mut faults, |m, f| window(m, &mut config, f));
     section(&mut top, "history", &mut faults, |m, f| history(m, &mut config, f));
     section(&mut top, "detect", &mut faults, |m, f| detect(m, &mut config, f));
-    section(&mut top, "level", &mut faults, |m, f| level(m, &mut config, f));
+    let mut others = Vec::new();
+    section(&mut top, "level", &mut faults, |m, f| others = level(m, &mut config, directory, f));
     if let Some(value) = top.get("rule_files") {
         let texts = value.list(&mut faults);
         config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
@@ -81,12 +82,11 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
     receivers::delivery(&mut top, &mut config, &mut faults);
     receivers::receivers(&mut top, &mut config, directory, &mut faults);
     routing::routing(&mut top, &mut config, &mut faults);
-    let mut others = Vec::new();
     if let Some(value) = top.get("alertmanager_config")
         && let Some(path) = value.text(&mut faults)
     {
         if config.receivers.is_empty() && config.routing.is_none() {
-            others = routing::alertmanager(&directory.join(path), &mut config).err().unwrap_or_default();
+            others.extend(routing::alertmanager(&directory.join(path), &mut config).err().unwrap_or_default());
         } else {
             faults.add(value.line(), "alertmanager_config: expected neither `receivers` nor `route` beside it");
         }
@@ -175,7 +175,8 @@ fn detect(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "metrics", faults, |v, f| Some(metrics::read(v, f)), &mut engine.zscore.settings);
 }
 
-fn level(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+/// Reads the section; what is wrong with files that it names is returned.
+fn level(m: &mut Mapping<'_, '_>, config: &mut Config, directory: &Path, faults: &mut Faults) -> Vec<Fault> {
     let engine = &mut config.engine;
     set(m, "assess_every", faults, positive, &mut engine.assess_every);
     set(m, "hold_up", faults, |v, f| v.duration(f), &mut engine.level.hold_up);
@@ -184,6 +185,7 @@ fn level(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "thresholds", faults, thresholds, &mut engine.level.thresholds);
     set(m, "warning_share", faults, |v, f| number(v, f, 0.0, 1.0), &mut engine.health.warning_share);
     set(m, "critical_share", faults, |v, f| number(v, f, 0.0, 1.0), &mut engine.health.critical_share);
+    objectives::read(m, &mut engine.health, directory, faults)
 }
 
 /// Reads the section `key`, if it is there, and notes the keys in it that nobody asked for.

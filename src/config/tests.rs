@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-fn parse(text: &str) -> Result<Config, Vec<String>> {
+pub(super) fn parse(text: &str) -> Result<Config, Vec<String>> {
     file::parse("b.yaml", text, Path::new("/etc/bellwether"))
         .map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }
@@ -70,6 +70,9 @@ fn every_key_that_the_example_shows_behind_a_mark_is_read() {
     let directory = tempfile::tempdir().expect("there is a place");
     std::fs::write(directory.path().join("password"), "a-long-password\n").expect("can be written");
     let mut text = text.replacen("${BELLWETHER_PASSWORD}", "file:password", 1);
+    let slo = directory.path().join("slo");
+    std::fs::create_dir(&slo).expect("can be made");
+    std::fs::write(slo.join("targets.yaml"), include_str!("../../slo/targets.yaml")).expect("can be written");
     let signing = format!("whsec_{}", "QUJD".repeat(8));
     for (name, secret) in [
         ("WEBHOOK_KEY_BEFORE", signing.as_str()),

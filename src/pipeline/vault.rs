@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub(crate) const STATE: &str = "state";
 const CHUNKS: &str = "chunks";
 /// The last byte is the version of everything behind it.
-const MAGIC: [u8; 8] = *b"BWSTATE\x02";
+const MAGIC: [u8; 8] = *b"BWSTATE\x03";
 const HEAD: usize = 40;
 /// Nearly as fast as the disk, for a half or a third of the bytes.
 const PACK_LEVEL: i32 = 1;
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(fault_of_state(&path), None);
         bytes[7] = 9;
         std::fs::write(&path, &bytes).expect("can be written");
-        assert_eq!(fault_of_state(&path).as_deref(), Some("it has version 9; expected 2"));
+        assert_eq!(fault_of_state(&path).as_deref(), Some("it has version 9; expected 3"));
         let (mut vault, kept) = Vault::open(directory.path()).expect("can be opened");
         assert!(kept.is_none() && !path.exists() && directory.path().join("state.damaged").exists());
         vault.write(checkpoint(4)).expect("goes on");

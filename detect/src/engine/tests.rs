@@ -288,3 +288,25 @@ fn a_jump_in_event_time_is_caught_up_in_bounded_work() {
     assert_eq!(grid(None, Duration::from_secs(10), secs(25)).0, [secs(20)]);
     assert_eq!(grid(Some(secs(30)), Duration::from_secs(10), secs(25)), (vec![], secs(30)));
 }
+
+#[test]
+fn symptoms_of_those_behind_an_open_breaker_raise_no_alert() {
+    let run = |breaker: f64| {
+        let mut config = quick();
+        config.rules.clear();
+        let mut shop = Shop::new(config, Memory::default());
+        for t in (0..1_600).step_by(10) {
+            let labels = [("job", "shop/pricing"), ("breaker", "tax")];
+            shop.feed.gauge("circuit_breaker_state", &labels, t, if t < 1_000 { 0.0 } else { breaker });
+            shop.step(t, if t < 1_000 { 0.1 } else { 0.4 }, 1.0, true);
+        }
+        let because = shop.engine.levels().iter().find(|l| l.service.as_deref() == Some("shop/pricing")).cloned();
+        (shop.alerts(), because.expect("is known").because.join("\n"))
+    };
+    let (alerts, because) = run(1.0);
+    assert_eq!(alerts, []);
+    assert!(because.contains("circuit breaker tax of shop/pricing is open"), "{because}");
+    let (alerts, because) = run(0.0);
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert!(!because.contains("breaker"), "{because}");
+}

@@ -298,8 +298,10 @@ pub struct SpanView<'a> {
     pub trace_id: &'a [u8],
     /// Span id, 8 bytes.
     pub span_id: &'a [u8],
-    /// Id of the parent span, 8 bytes; all zero for none.
+    /// The parent's span id, 8 bytes; all zero for a root.
     pub parent_span_id: &'a [u8],
+    /// Attributes as an encoded `common.v1.KeyValueList`.
+    pub attributes: &'a [u8],
 }
 
 impl SpanChunk {
@@ -363,8 +365,10 @@ impl SpanChunk {
         let names = Texts::of(&self.batch, 3);
         let kinds: &UInt8Array = column(&self.batch, 4);
         let statuses: &UInt8Array = column(&self.batch, 5);
-        let ids = |place| -> &FixedSizeBinaryArray { column(&self.batch, place) };
-        let (traces, spans, parents) = (ids(6), ids(7), ids(8));
+        let traces: &FixedSizeBinaryArray = column(&self.batch, 6);
+        let ids: &FixedSizeBinaryArray = column(&self.batch, 7);
+        let parents: &FixedSizeBinaryArray = column(&self.batch, 8);
+        let attributes: &BinaryArray = column(&self.batch, 10);
         (0..self.batch.num_rows()).map(move |i| SpanView {
             start: UnixNanos(starts.value(i)),
             end: UnixNanos(ends.value(i)),
@@ -373,8 +377,9 @@ impl SpanChunk {
             kind: SpanKind::from_wire(i32::from(kinds.value(i))),
             failed: statuses.value(i) == SpanStatus::Error as u8,
             trace_id: traces.value(i),
-            span_id: spans.value(i),
+            span_id: ids.value(i),
             parent_span_id: parents.value(i),
+            attributes: attributes.value(i),
         })
     }
 }

@@ -1,0 +1,368 @@
+//! Objectives from OpenSLO v1 files. What cannot be followed is a fault by file and line, never left out in silence.
+//!
+//! Kinds `SLO` and `SLI` are read. `Service` and `DataSource` name things and change nothing here. `AlertPolicy`,
+//! `AlertCondition` and `AlertNotificationTarget` say who is told of what, which rules and receivers do.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use query::Query;
+
+use super::objective::{Objective, Source};
+use crate::yaml::{Document, Fault, Faults, Mapping, Value};
+
+/// The version that is read.
+const VERSION: &str = "openslo/v1";
+/// Over which time values are taken.
+const RANGE: Duration = Duration::from_mins(5);
+/// From this share of failures on health is 0.
+const WORST_SHARE: f64 = 0.5;
+/// How many times its target a value is from which on health is 0.
+const WORST_TIMES: f64 = 10.0;
+
+/// Whether `text` holds objectives as OpenSLO writes them.
+#[must_use]
+pub fn is_openslo(text: &str) -> bool {
+    let mut faults = Faults::of("");
+    let version = |document: &Document<'_>| {
+        let version = document.mapping(&mut Faults::of("")).get("apiVersion")?.text(&mut Faults::of(""))?;
+        Some(version.starts_with("openslo/"))
+    };
+    Document::all(text, &mut faults).iter().any(|document| version(document) == Some(true))
+}
+
+/// Reads files, given by name and text. An indicator may stand in another file than the objectives that use it.
+///
+/// # Errors
+/// Every fault of every file.
+pub fn read(files: &[(String, String)]) -> Result<Vec<Objective>, Vec<Fault>> {
+    let mut indicators = BTreeMap::new();
+    let mut all = Vec::new();
+    for (file, text) in files {
+        let mut faults = Faults::of(file);
+        let documents = Document::all(text, &mut faults);
+        for document in &documents {
+            if let Some((name, indicator)) = indicator_document(document, &mut faults) {
+                indicators.insert(name, indicator);
+            }
+        }
+        all.extend(faults.into_result(()).err().into_iter().flatten());
+    }
+    let mut objectives: Vec<Objective> = Vec::new();
+    for (file, text) in files {
+        // What is wrong with the text has been said.
+        let documents = Document::all(text, &mut Faults::of(file));
+        let mut faults = Faults::of(file);
+        for document in &documents {
+            objectives.extend(objective_document(document, &indicators, &mut faults));
+        }
+        all.extend(faults.into_result(()).err().into_iter().flatten());
+    }
+    all.sort();
+    all.dedup();
+    if all.is_empty() { Ok(objectives) } else { Err(all) }
+}
+
+/// What is measured.
+#[derive(Clone, Debug)]
+enum Indicator {
+    /// The share of bad events.
+    Ratio(Source),
+    /// A value that is compared with a threshold.
+    Threshold(Source),
+}
+
+/// The parts that all kinds have: kind, name, and the rest.
+fn head<'d, 'a>(document: &'d Document<'a>, faults: &mut Faults) -> Option<(String, String, Mapping<'d, 'a>)> {
+    let mut top = document.mapping(faults);
+    let version = top.required("apiVersion", faults)?;
+    if version.text(faults)? != VERSION {
+        version.expected(VERSION, faults);
+        return None;
+    }
+    let kind = top.required("kind", faults)?;
+    let kind_text = kind.text(faults)?;
+    let mut metadata = top.required("metadata", faults)?.mapping(faults)?;
+    let name = metadata.required("name", faults)?.text(faults)?;
+    match kind_text.as_str() {
+        "SLO" | "SLI" | "Service" | "DataSource" => Some((kind_text, name, top)),
+        "AlertPolicy" | "AlertCondition" | "AlertNotificationTarget" => {
+            let line = kind.line();
+            faults.add(line, format!("kind {kind_text}: not done; alerts are raised by rules and go to receivers"));
+            None
+        }
+        _ => {
+            kind.expected("SLO, SLI, Service or DataSource", faults);
+            None
+        }
+    }
+}
+
+fn indicator_document(document: &Document<'_>, faults: &mut Faults) -> Option<(String, Indicator)> {
+    let (kind, name, mut top) = head(document, faults)?;
+    if kind != "SLI" {
+        return None;
+    }
+    let spec = top.required("spec", faults)?.mapping(faults)?;
+    Some((name, indicator(spec, faults)?))
+}
+
+/// The `spec` of an SLI.
+fn indicator(mut spec: Mapping<'_, '_>, faults: &mut Faults) -> Option<Indicator> {
+    spec.get("description");
+    let line = spec.line();
+    let ratio = spec.get("ratioMetric");
+    let threshold = spec.get("thresholdMetric");
+    spec.finish(faults);
+    match (ratio, threshold) {
+        (Some(ratio), None) => Some(Indicator::Ratio(ratio_metric(ratio.mapping(faults)?, faults)?)),
+        (None, Some(threshold)) => Some(Indicator::Threshold(Source::Expression(query_of(&threshold, faults)?.0))),
+        _ => {
+            faults.add(line, "expected either `ratioMetric` or `thresholdMetric`");
+            None
+        }
+    }
+}
+
+fn ratio_metric(mut ratio: Mapping<'_, '_>, faults: &mut Faults) -> Option<Source> {
+    let line = ratio.line();
+    // Rates are made of both kinds of counters alike: rising ones, and those whose queries are rates already.
+    ratio.get("counter").and_then(|counter| counter.boolean(faults));
+    for key in ["raw", "rawType"] {
+        if let Some(raw) = ratio.get(key) {
+            faults.add(raw.line(), format!("{key}: not done; expected `good` or `bad`, and `total`"));
+        }
+    }
+    let mut counter = |key: &'static str, faults: &mut Faults| {
+        let value = ratio.get(key)?;
+        let (text, line) = query_of(&value, faults)?;
+        let selector = counter_of(&text);
+        if selector.is_none() {
+            faults.add(line, format!("{key}: not done; expected a selector of a counter, or a sum or rate of one"));
+        }
+        selector
+    };
+    let (good, bad, total) = (counter("good", faults), counter("bad", faults), counter("total", faults));
+    ratio.finish(faults);
+    match (good, bad, total) {
+        (Some(good), None, Some(total)) => Some(Source::GoodCounters { good, total }),
+        (None, Some(bad), Some(total)) => Some(Source::Counters { bad, total }),
+        _ => {
+            faults.add(line, "ratioMetric: expected `total` and either `good` or `bad`");
+            None
+        }
+    }
+}
+
+/// The PromQL of a `metricSource`, and its line.
+fn query_of(value: &Value<'_, '_>, faults: &mut Faults) -> Option<(String, usize)> {
+    let mut outer = value.mapping(faults)?;
+    let mut source = outer.required("metricSource", faults)?.mapping(faults)?;
+    outer.finish(faults);
+    source.get("metricSourceRef").and_then(|name| name.text(faults));
+    if let Some(kind) = source.get("type")
+        && kind.text(faults)? != "Prometheus"
+    {
+        kind.expected("Prometheus: others are not done", faults);
+        return None;
+    }
+    let mut spec = source.required("spec", faults)?.mapping(faults)?;
+    source.finish(faults);
+    let query = spec.required("query", faults)?;
+    spec.finish(faults);
+    let text = query.text(faults)?.trim().to_owned();
+    if let Err(error) = Query::parse(&text) {
+        faults.add(query.line(), format!("query: {error}"));
+        return None;
+    }
+    Some((text, query.line()))
+}
+
+/// The selector of the counter in `text`: alone, or in sums and rates, which are made anew for each window.
+fn counter_of(text: &str) -> Option<String> {
+    let text = text.trim();
+    if Query::parse(text).is_ok_and(|query| query.selector().is_some()) {
+        return Some(text.to_owned());
+    }
+    let inner = |function: &str| {
+        let rest = text.strip_prefix(function)?.trim_start();
+        // `sum by (job) (x)`, `sum(x) by (job)`, `sum(x)`, `rate(x[5m])`.
+        let rest = match rest.strip_prefix("by") {
+            Some(rest) => rest.split_once(')')?.1.trim_start(),
+            None => rest,
+        };
+        let (body, after) = rest.strip_prefix('(')?.rsplit_once(')')?;
+        let grouped = body.rsplit_once(')').filter(|(_, by)| by.trim_start().starts_with("by"));
+        after.trim().is_empty().then(|| grouped.map_or(body, |(body, _)| body).to_owned())
+    };
+    if let Some(body) = inner("sum") {
+        return counter_of(&body);
+    }
+    let body = inner("rate").or_else(|| inner("increase"))?;
+    counter_of(body.rsplit_once('[')?.0)
+}
+
+fn objective_document(
+    document: &Document<'_>,
+    indicators: &BTreeMap<String, Indicator>,
+    faults: &mut Faults,
+) -> Vec<Objective> {
+    // What is wrong with the head has been said.
+    match head(document, &mut Faults::of("")) {
+        Some((kind, name, top)) if kind == "SLO" => slo(&name, top, indicators, faults).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+fn slo(
+    name: &str,
+    mut top: Mapping<'_, '_>,
+    indicators: &BTreeMap<String, Indicator>,
+    faults: &mut Faults,
+) -> Option<Vec<Objective>> {
+    let mut spec = top.required("spec", faults)?.mapping(faults)?;
+    spec.get("description");
+    let service = spec.required("service", faults)?.text(faults)?;
+    let inline = spec.get("indicator");
+    let named = spec.get("indicatorRef");
+    let indicator = match (&inline, &named) {
+        (Some(inline), None) => {
+            let mut inline = inline.mapping(faults)?;
+            inline.get("metadata");
+            let spec = inline.required("spec", faults)?.mapping(faults)?;
+            inline.finish(faults);
+            indicator(spec, faults)
+        }
+        (None, Some(named)) => {
+            let found = indicators.get(&named.text(faults)?);
+            if found.is_none() {
+                named.expected("the name of an SLI in one of the files", faults);
+            }
+            found.cloned()
+        }
+        _ => {
+            faults.add(spec.line(), "expected either `indicator` or `indicatorRef`");
+            None
+        }
+    };
+    if let Some(method) = spec.get("budgetingMethod")
+        && method.text(faults)? != "Occurrences"
+    {
+        method.expected("Occurrences: others are not done", faults);
+    }
+    time_window(&mut spec, faults);
+    if let Some(policies) = spec.get("alertPolicies")
+        && !policies.list(faults).is_empty()
+    {
+        faults.add(policies.line(), "alertPolicies: not done; alerts are raised by rules and go to receivers");
+    }
+    let objectives = spec.required("objectives", faults)?.list(faults);
+    spec.finish(faults);
+    let indicator = indicator?;
+    let read = objectives.iter().enumerate().filter_map(|(i, value)| {
+        let name = if objectives.len() == 1 { name.to_owned() } else { format!("{name}/{}", i + 1) };
+        let mut objective = objective(&name, value, &indicator, faults)?;
+        objective.service = Some(service.as_str().into());
+        objective.is_published = true;
+        Some(objective)
+    });
+    Some(read.collect())
+}
+
+/// Burn rates are those of any window: its length decides nothing here, but that it rolls does.
+fn time_window(spec: &mut Mapping<'_, '_>, faults: &mut Faults) {
+    let Some(value) = spec.get("timeWindow") else { return };
+    for window in value.list(faults) {
+        let Some(mut window) = window.mapping(faults) else { continue };
+        window.get("duration").and_then(|duration| duration.text(faults));
+        if let Some(calendar) = window.get("calendar") {
+            faults.add(calendar.line(), "calendar: not done; expected `isRolling: true`");
+        }
+        if let Some(rolling) = window.get("isRolling")
+            && rolling.boolean(faults) == Some(false)
+        {
+            rolling.expected("true: windows of the calendar are not done", faults);
+        }
+        window.finish(faults);
+    }
+}
+
+fn objective(name: &str, value: &Value<'_, '_>, indicator: &Indicator, faults: &mut Faults) -> Option<Objective> {
+    let mut m = value.mapping(faults)?;
+    let title = m.get("displayName").and_then(|title| title.text(faults));
+    let weight = m.get("compositeWeight");
+    let (target, percent) = (m.get("target"), m.get("targetPercent"));
+    for key in ["timeSliceTarget", "timeSliceWindow", "indicator", "indicatorRef"] {
+        if let Some(value) = m.get(key) {
+            faults.add(value.line(), format!("{key}: not done in an objective"));
+        }
+    }
+    let (op, limit) = (m.get("op"), m.get("value"));
+    let line = m.line();
+    m.finish(faults);
+    let share = match (&target, &percent) {
+        (Some(target), None) => target.number(faults).map(|share| (share, target)),
+        (None, Some(percent)) => percent.number(faults).map(|share| (share / 100.0, percent)),
+        _ => {
+            faults.add(line, "expected either `target` or `targetPercent`");
+            None
+        }
+    };
+    let (share, written) = share?;
+    if !(share > 0.0 && share < 1.0) {
+        written.expected("more than 0 and less than 1 (100 as a percentage)", faults);
+        return None;
+    }
+    let name = title.unwrap_or_else(|| name.to_owned());
+    let made = match indicator {
+        Indicator::Ratio(source) => {
+            if let Some(extra) = op.or(limit) {
+                faults.add(extra.line(), "`op` and `value` are of a thresholdMetric");
+            }
+            let good = 1.0 - share;
+            Objective::new(&name, source, RANGE, good, WORST_SHARE.max(2.0 * good))
+                .and_then(|o| o.with_budget(source, good))
+        }
+        Indicator::Threshold(source) => {
+            let (good, bad) = limits(op, limit, line, faults)?;
+            Objective::new(&name, source, RANGE, good, bad).and_then(|o| o.with_budget(source, 1.0 - share))
+        }
+    };
+    let mut objective = made.map_err(|error| faults.add(line, error)).ok()?;
+    if let Some(weight) = weight {
+        objective.weight = weight.number(faults)?;
+        if !(0.0..=1.0).contains(&objective.weight) {
+            weight.expected("a weight from 0 to 1", faults);
+        }
+    }
+    Some(objective)
+}
+
+/// Where a value is good and where health is 0: ten times as far, or nothing at all.
+fn limits(
+    op: Option<Value<'_, '_>>,
+    limit: Option<Value<'_, '_>>,
+    line: usize,
+    faults: &mut Faults,
+) -> Option<(f64, f64)> {
+    let (Some(op), Some(limit)) = (op, limit) else {
+        faults.add(line, "expected `op` and `value` for a thresholdMetric");
+        return None;
+    };
+    let good = limit.number(faults)?;
+    if good <= 0.0 {
+        limit.expected("a value greater than 0", faults);
+        return None;
+    }
+    match op.text(faults)?.as_str() {
+        "lt" | "lte" => Some((good, good * WORST_TIMES)),
+        "gt" | "gte" => Some((good, 0.0)),
+        _ => {
+            op.expected("lt, lte, gt or gte", faults);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "openslo/tests.rs"]
+mod tests;

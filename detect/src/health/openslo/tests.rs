@@ -1,0 +1,110 @@
+use super::*;
+
+fn faults(text: &str) -> Vec<String> {
+    let read = read(&[("s.yaml".to_owned(), text.to_owned())]);
+    read.err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_shipped_targets_are_read() {
+    let text = include_str!("../../../../slo/targets.yaml");
+    assert!(is_openslo(text) && !is_openslo("groups: []"));
+    let objectives = read(&[("slo/targets.yaml".to_owned(), text.to_owned())]).expect("are valid");
+    let shown: Vec<_> = objectives.iter().map(|o| (&*o.name, o.good, o.bad)).collect();
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+    let expected = [
+        ("availability", 0.0001, 0.5),
+        ("errors", 0.001, 0.5),
+        ("latency p50", 0.1, 1.0),
+        ("latency p95", 0.4, 4.0),
+        ("latency p99", 1.0, 10.0),
+        ("cache hits", 0.8, 0.0),
+    ];
+    assert_eq!(shown.len(), expected.len());
+    for (got, want) in shown.iter().zip(expected) {
+        assert!(got.0 == want.0 && close(got.1, want.1) && close(got.2, want.2), "{got:?} {want:?}");
+    }
+    assert!(objectives.iter().all(|o| o.service.as_deref() == Some("quote-api") && o.budget.is_some()));
+    let metrics: Vec<_> = objectives[0].queries().flat_map(Query::metrics).flatten().collect();
+    assert!(metrics.iter().all(|name| *name == "traces_span_metrics_calls_total"), "{metrics:?}");
+}
+
+#[test]
+fn a_counter_is_found_in_sums_and_rates() {
+    for (text, want) in [
+        ("x", Some("x")),
+        ("x{a=\"b)\"}", Some("x{a=\"b)\"}")),
+        ("sum(x)", Some("x")),
+        ("sum by (job) (rate(x{a=\"b\"}[5m]))", Some("x{a=\"b\"}")),
+        ("increase(x[1h])", Some("x")),
+        ("sum(x) / 2", None),
+        ("avg(x)", None),
+    ] {
+        assert_eq!(counter_of(text).as_deref(), want, "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_done_is_said_by_line() {
+    let text = "\
+apiVersion: openslo/v1
+kind: AlertPolicy
+metadata: {name: p}
+---
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: a}
+spec:
+  service: shop
+  indicator:
+    spec:
+      ratioMetric:
+        counter: true
+        good: {metricSource: {type: Datadog, spec: {query: x}}}
+        total: {metricSource: {spec: {query: avg(x)}}}
+  budgetingMethod: Timeslices
+  timeWindow:
+    - {duration: 1M, calendar: {}}
+  alertPolicies: [p]
+  objectives: [{target: 0.9, timeSliceWindow: 1m}]
+---
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: b}
+spec:
+  service: shop
+  indicatorRef: nobody
+  objectives: [{target: 99}]
+---
+apiVersion: openslo/v2
+kind: SLO
+metadata: {name: c}
+";
+    let got = faults(text);
+    let has = |line: usize, word: &str| {
+        let place = format!("s.yaml:{line}:");
+        assert!(got.iter().any(|f| f.starts_with(&place) && f.contains(word)), "{line} {word} in {got:#?}");
+    };
+    has(2, "kind AlertPolicy: not done");
+    has(14, "expected Prometheus");
+    has(15, "total: not done");
+    has(16, "budgetingMethod: expected Occurrences");
+    has(18, "calendar: not done");
+    has(19, "alertPolicies: not done");
+    has(27, "indicatorRef: expected the name of an SLI");
+    has(30, "apiVersion: expected openslo/v1");
+}
+
+#[test]
+fn thresholds_need_an_operator_and_a_target() {
+    let slo = |objective: &str| {
+        let metric = "{thresholdMetric: {metricSource: {spec: {query: latency}}}}";
+        let head = "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\n";
+        format!("{head}spec: {{service: s, indicator: {{spec: {metric}}}, objectives: [{objective}]}}\n")
+    };
+    assert!(faults(&slo("{op: lte, value: 2, targetPercent: 99.5}")).is_empty());
+    assert!(faults(&slo("{target: 0.9}"))[0].contains("expected `op` and `value`"));
+    assert!(faults(&slo("{op: eq, value: 2, target: 0.9}"))[0].contains("expected lt, lte, gt or gte"));
+    assert!(faults(&slo("{op: lt, value: 2, target: 1}"))[0].contains("target: expected more than 0"));
+    assert!(faults(&slo("{op: lt, value: 2}"))[0].contains("either `target` or `targetPercent`"));
+}

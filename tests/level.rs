@@ -1,0 +1,194 @@
+//! The level from outside: what lowers health, and who is told of a change.
+
+use std::{
+    ffi::OsStr,
+    path::Path,
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Api, encoded, eventually},
+    binary::Binary,
+};
+
+#[path = "support/api.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod api;
+#[path = "support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod binary;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const HEAD: &str = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}\n";
+
+struct Service {
+    binary: Binary,
+    api: Api,
+    _directory: tempfile::TempDir,
+}
+
+/// A service whose configuration goes on with `text`.
+fn start(text: &str) -> Service {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    start_in(directory, text)
+}
+
+fn start_in(directory: tempfile::TempDir, text: &str) -> Service {
+    let config = directory.path().join("bellwether.yaml");
+    std::fs::write(&config, format!("{HEAD}{text}")).expect("the directory is writable");
+    let data = directory.path().join("data");
+    let binary =
+        Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()]);
+    let api = Api::new(&binary.api);
+    Service { binary, api, _directory: directory }
+}
+
+impl Service {
+    async fn send(&self, signal: &str, body: &Value) {
+        let answer = reqwest::Client::new()
+            .post(format!("{}/v1/{signal}", self.binary.http))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("the door is open");
+        assert_eq!(answer.status().as_u16(), 200);
+    }
+
+    /// Gauges of `service` now.
+    async fn gauges(&self, service: &str, gauges: &[(&str, Value, f64)]) {
+        let time = now_nanos(0);
+        let metrics: Vec<Value> = gauges
+            .iter()
+            .map(|(name, attributes, value)| {
+                let point = json!({"timeUnixNano": time, "asDouble": value, "attributes": attributes});
+                json!({"name": name, "gauge": {"dataPoints": [point]}})
+            })
+            .collect();
+        let scope = json!({"metrics": metrics});
+        self.send("metrics", &json!({"resourceMetrics": [{"resource": resource(service), "scopeMetrics": [scope]}]}))
+            .await;
+    }
+
+    /// The level of `service` once `is_it` holds for it.
+    async fn level(&self, service: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/api/v1/degradation?service={}", encoded(service));
+        let url = format!("{}{path}", self.binary.api);
+        let found = eventually(PATIENCE, async || {
+            let answer = reqwest::get(&url).await.ok()?;
+            let level: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+            is_it(&level).then_some(level)
+        })
+        .await;
+        assert!(found.is_some(), "{}\n{}", self.api.text("/api/v1/degradation").await, self.binary.log());
+        found.unwrap_or_default()
+    }
+}
+
+fn now_nanos(back: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    (now.as_nanos() - u128::from(back) * 1_000_000_000).to_string()
+}
+
+fn resource(service: &str) -> Value {
+    json!({"attributes": [{"key": "service.name", "value": {"stringValue": service}}]})
+}
+
+fn is_level(number: u64) -> impl Fn(&Value) -> bool {
+    move |level| level["level"] == number
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_objective_of_the_configuration_lowers_the_level_and_says_so() {
+    let service = start(
+        "level:
+  assess_every: 1s
+  hold_up: 0s
+  objectives:
+  - {name: cache hits, kind: cache_hit_ratio, service: shop, expr: cache_hits, target: 0.8}
+  - {name: pool, kind: saturation, expr: pool_usage, target: 0.5, weight: 0.5}
+",
+    );
+    service.gauges("shop", &[("cache.hits", json!([]), 0.48), ("pool.usage", json!([]), 0.1)]).await;
+    service.gauges("other", &[("cache.hits", json!([]), 0.1), ("pool.usage", json!([]), 1.0)]).await;
+    let shop = service.level("shop", is_level(2)).await;
+    assert_eq!(shop["because"], json!(["cache hits of shop is 0.48; target: at least 0.8"]));
+    let other = service.level("other", is_level(2)).await;
+    assert_eq!(other["because"], json!(["pool of other is 1; target: at most 0.5"]), "{other}");
+    assert_eq!(other["health"], 0.5, "half of what it takes counts, and cache hits are shop's");
+    let published = "bellwether_objective_missed{objective=\"cache hits\"}";
+    let value = eventually(PATIENCE, async || {
+        let value = service.api.value_of(published).await;
+        (!value.is_nan()).then_some(value)
+    });
+    assert_eq!(value.await, Some(1.0));
+}
+
+/// A call of `caller` that `callee` answers.
+fn call(caller: &str, callee: &str) -> Value {
+    let span = |id: &str, parent: &str, kind: u8| {
+        let (start, end) = (now_nanos(1), now_nanos(0));
+        json!({"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "parentSpanId": parent, "name": "call",
+            "kind": kind, "startTimeUnixNano": start, "endTimeUnixNano": end})
+    };
+    let of = |service: &str, span: Value| json!({"resource": resource(service), "scopeSpans": [{"spans": [span]}]});
+    let outer = of(caller, span("b7ad6b7169203331", "", 3));
+    let inner = of(callee, span("00f067aa0ba902b7", "b7ad6b7169203331", 2));
+    json!({"resourceSpans": [outer, inner]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_raises_the_level_of_callers_and_a_closed_one_lets_it_fall() {
+    let service = start("level: {assess_every: 1s, hold_up: 0s, hold_down: 1s}\n");
+    service.send("traces", &call("front", "checkout")).await;
+    let state = |name: &str| json!([{"key": "name", "value": {"stringValue": "tax"}}, {"key": "state", "value": {"stringValue": name}}]);
+    let breaker = "resilience4j.circuitbreaker.state";
+    let is_open = |open: f64| [(breaker, state("open"), open), (breaker, state("closed"), 1.0 - open)];
+    service.gauges("checkout", &is_open(1.0)).await;
+    let checkout = service.level("checkout", is_level(1)).await;
+    assert_eq!(checkout["because"][0], "circuit breaker tax of checkout is open; target: closed");
+    // Each look at spans is half a minute of event time after the last.
+    let front = service.level("front", is_level(1));
+    let heard = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            service.send("traces", &call("front", "checkout")).await;
+            service.gauges("checkout", &is_open(1.0)).await;
+        }
+    };
+    let front = tokio::select! { level = front => level, () = heard => Value::Null };
+    assert_eq!(
+        front["because"][0],
+        "checkout, which it calls, has opened its circuit breaker tax; its own symptoms raise no alerts meanwhile"
+    );
+    let published = service.api.value_of("bellwether_breaker_state{breaker=\"tax\",library=\"resilience4j\"}").await;
+    assert!((published - 1.0).abs() < f64::EPSILON);
+    service.gauges("checkout", &is_open(0.0)).await;
+    let falls = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            service.gauges("checkout", &is_open(0.0)).await;
+        }
+    };
+    tokio::select! { _ = service.level("front", is_level(0)) => {}, () = falls => {} }
+}
+
+#[test]
+fn check_reads_openslo_files_and_names_what_is_not_done() {
+    let check = |path: &Path| {
+        let output = Command::new(env!("CARGO_BIN_EXE_bellwether")).arg("check").arg(path).output().expect("it runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("slo/targets.yaml");
+    let (is_valid, said) = check(&shipped);
+    assert!(is_valid && said.contains("6 objectives are valid"), "{said}");
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let wrong = directory.path().join("slo.yaml");
+    let text = std::fs::read_to_string(&shipped).expect("is there").replacen("Occurrences", "Timeslices", 1);
+    std::fs::write(&wrong, text).expect("the directory is writable");
+    let (is_valid, said) = check(&wrong);
+    assert!(!is_valid && said.contains("slo.yaml:35: spec.budgetingMethod: expected Occurrences"), "{said}");
+}
