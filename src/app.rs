@@ -261,6 +261,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
         receivers: config.receivers.clone(),
         routing: config.routing.clone(),
         delivery: config.delivery.clone(),
+        level_hooks: config.level_hooks.clone(),
         heartbeat: config.heartbeat.clone(),
         keep: config.keep,
         data_dir: config.data_dir.clone(),

@@ -13,7 +13,7 @@ mod secrets;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use alerting::{DeliveryConfig, Heartbeat, Receiver, Routing};
+use alerting::{DeliveryConfig, Heartbeat, LevelHook, Receiver, Routing};
 use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::{IntakeConfig, UsedMetrics};
 use query::Query;
@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub resolve_timeout: Duration,
     /// How persistently they are told, and where they may be.
     pub delivery: DeliveryConfig,
+    /// Who is told of changes of the level; nobody by default.
+    pub level_hooks: Vec<LevelHook>,
     /// Who is told that the service is alive; nobody by default.
     pub heartbeat: Option<Heartbeat>,
     /// Where runbooks are besides the shipped ones.
@@ -94,6 +96,7 @@ impl Default for Config {
             routing: None,
             resolve_timeout: routing::RESOLVE_TIMEOUT,
             delivery: DeliveryConfig::default(),
+            level_hooks: Vec::new(),
             heartbeat: None,
             runbooks_dir: None,
             origins: Origins::None,

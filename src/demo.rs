@@ -4,6 +4,7 @@
 //! HTTP receiver, and the report is made of decisions and deliveries.
 
 mod diary;
+mod drill;
 mod fast;
 mod report;
 mod script;
@@ -26,6 +27,7 @@ use tokio::sync::{broadcast, watch};
 
 use self::{
     diary::Diary,
+    drill::Drill,
     report::Report,
     script::Script,
     shop::{Heard, Shop},
@@ -55,6 +57,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let (stop, stopped) = watch::channel(false);
     let grpc = format!("http://{}", app.info().grpc_address);
+    let base = format!("http://{}", app.info().api_address);
     let (decisions, view) = (app.decisions(), app.view());
     let mut report = Report::new(script.clone(), begin);
     if diary.before.is_some() {
@@ -76,8 +79,9 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let sent = follow.sent.sent();
     report.take_deliveries(&sink.received());
-    let passed = !interrupted && report.passed() && sent.failures == 0;
     print(&report.table(&sent));
+    let drilled = !interrupted && drill(&base).await;
+    let passed = drilled && report.passed() && sent.failures == 0;
     if args.stay && !interrupted {
         print("The page stays up until Ctrl-C.\n");
         let _ = tokio::signal::ctrl_c().await;
@@ -86,6 +90,20 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let _ = service.await;
     telemetry.stop().await;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lets an application follow the level, and says how it did; whether it did as it should.
+async fn drill(base: &str) -> bool {
+    match Drill::run(base).await {
+        Ok(drill) => {
+            print(&drill.table());
+            drill.passed()
+        }
+        Err(error) => {
+            print(&format!("\nThe drill with an application that follows the level failed: {error:#}\n"));
+            false
+        }
+    }
 }
 
 /// Tells what an earlier process found, and that this one goes on.

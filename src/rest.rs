@@ -31,6 +31,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -190,6 +191,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(services::routes())
         .merge(degradation::routes())
         .merge(ofrep::routes())
+        .merge(watch::routes())
         .merge(openapi::routes())
         .merge(sql::routes())
         .merge(status::routes())

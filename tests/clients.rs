@@ -128,6 +128,23 @@ async fn the_node_and_web_providers_of_flags_follow_the_level() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_generated_client_of_the_contract_watches_the_level() {
+    let Some([interpreter, _]) = python() else { return };
+    flags::follow([interpreter, clients().join("python/watch.py")], "watch-python").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_express_example_refuses_and_restores_with_the_level() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/express");
+    let probe = "import 'express'; import '@openfeature/ofrep-provider'";
+    if works(Command::new("node").args(["--input-type=module", "-e", probe]).current_dir(&folder)) {
+        flags::follow(["node".into(), folder.join("check.mjs")], "express").await;
+    } else {
+        skipped("Express: run `npm ci` in clients/express");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_entry_of_the_python_sdk_is_there_once() {
     let Some(command) = python() else { return };
     check_ledger(both(&command, ["python-grpc", "python-http"])).await;
@@ -184,7 +201,7 @@ fn python() -> Option<[PathBuf; 2]> {
     let folder = clients().join("python");
     let interpreter = folder.join(".venv/bin/python");
     let probe = "import opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http, \
-                 openfeature.contrib.provider.ofrep";
+                 openfeature.contrib.provider.ofrep, grpc_tools.protoc";
     if works(Command::new(&interpreter).args(["-c", probe])) {
         return Some([interpreter, folder.join("send.py")]);
     }

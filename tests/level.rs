@@ -4,10 +4,13 @@ use std::{
     ffi::OsStr,
     path::Path,
     process::Command,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::{
     api::{Api, encoded, eventually},
@@ -174,6 +177,62 @@ async fn an_open_breaker_raises_the_level_of_callers_and_a_closed_one_lets_it_fa
         }
     };
     tokio::select! { _ = service.level("front", is_level(0)) => {}, () = falls => {} }
+}
+
+/// What a receiver of webhooks was sent: headers that matter, and the body.
+type Sent = Arc<Mutex<Vec<([String; 3], Value)>>>;
+
+async fn receive(listener: TcpListener) -> Sent {
+    let sent = Sent::default();
+    let take = async |State(sent): State<Sent>, headers: HeaderMap, body: Bytes| {
+        let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let headers = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(header);
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        sent.lock().unwrap_or_else(PoisonError::into_inner).push((headers, body));
+    };
+    let router = Router::new().route("/levels", post(take)).with_state(Arc::clone(&sent));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_level_is_told_signed_and_survives_a_kill() {
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    let address = free.local_addr().expect("a bound socket has an address");
+    drop(free);
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    std::fs::write(directory.path().join("key"), format!("whsec_{}", "QUJD".repeat(8))).expect("can be written");
+    let config = format!(
+        "level: {{assess_every: 1s, webhooks: [{{receiver: followers, service: shop}}]}}
+receivers:
+- name: followers
+  webhook_configs: [{{url: 'http://{address}/levels', signing_secrets: ['file:key']}}]
+"
+    );
+    let service = start_in(directory, &config);
+    service.gauges("shop", &[("queue", json!([]), 1.0)]).await;
+    service.level("shop", is_level(0)).await;
+    let in_an_hour = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs() + 3_600;
+    let pin = json!({"level": 3, "author": "me", "reason": "a drill", "service": "shop", "expiresAt": in_an_hour});
+    let url = format!("{}/api/v1/degradation/pin", service.binary.api);
+    let put = reqwest::Client::new().put(url).header("content-type", "application/json").body(pin.to_string());
+    let answer = put.send().await.expect("answers");
+    let status = answer.status();
+    assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap_or_default());
+    service.level("shop", is_level(3)).await;
+    // Nobody listens yet.
+    let Service { binary, _directory: directory, .. } = service;
+    binary.kill();
+    let sent = receive(TcpListener::bind(address).await.expect("the port is still free")).await;
+    let service = start_in(directory, &config);
+    let told = eventually(PATIENCE, async || sent.lock().unwrap_or_else(PoisonError::into_inner).first().cloned());
+    let ([id, timestamp, signature], body) = told.await.unwrap_or_default();
+    assert!(id.starts_with("msg_") && signature.starts_with("v1,"), "{id} {signature}\n{}", service.binary.log());
+    assert!(timestamp.parse::<u64>().is_ok(), "{timestamp}");
+    assert_eq!(body["type"], "bellwether.degradation.changed");
+    let data = &body["data"];
+    assert_eq!((&data["service"], &data["from"], &data["level"]), (&json!("shop"), &json!(0), &json!(3)));
+    assert_eq!(data["because"][0], "pinned to 3 (read-only) by me: a drill");
 }
 
 #[test]

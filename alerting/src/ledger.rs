@@ -17,6 +17,7 @@ mod external;
 mod feedback;
 mod groups;
 mod heartbeat;
+mod hooks;
 mod incidents;
 mod levels;
 mod outbox;
@@ -44,6 +45,7 @@ pub use self::{
     feedback::Feedback,
     groups::Muted,
     heartbeat::Heartbeat,
+    hooks::LevelHook,
     incidents::{Incident, IncidentFilter},
     levels::LevelFilter,
     outbox::{Delivery, DeliveryFilter, DeliveryState},
@@ -61,6 +63,8 @@ pub struct Ledger {
     origin: Origin,
     /// `None` tells everybody everything.
     routing: Option<Routing>,
+    /// Who is told of levels.
+    hooks: Vec<LevelHook>,
 }
 
 /// What [`Ledger::record`] wrote. Decisions that were recorded before do not count.
@@ -105,7 +109,7 @@ impl Ledger {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let store = Arc::new(Store::open(path.as_ref())?);
         let origin = Origin { external_url: "http://127.0.0.1:4320".to_owned(), tenant: None };
-        Ok(Self { store, origin, routing: None })
+        Ok(Self { store, origin, routing: None, hooks: Vec::new() })
     }
 
     /// What is wrong with the ledger at `path`, in SQLite's words; `None` for a sound one, or where there
@@ -131,6 +135,11 @@ impl Ledger {
     pub fn with_tenant(mut self, tenant: &str) -> Self {
         self.origin.tenant = Some(tenant.to_owned());
         self
+    }
+
+    /// From now on `hooks` are told of each change of a level.
+    pub fn follow_levels(&mut self, hooks: Vec<LevelHook>) {
+        self.hooks = hooks;
     }
 
     /// From now on alerts go to `receivers` as `routing` says; those that fire are placed anew. Without it every
@@ -200,7 +209,13 @@ impl Ledger {
         for decision in decisions {
             match decision {
                 Decision::Anomaly(_) => {}
-                Decision::Level(change) => recorded.levels += usize::from(levels::save(transaction, change)?),
+                Decision::Level(change) => {
+                    if levels::save(transaction, change)? {
+                        recorded.levels += 1;
+                        let to = (&self.hooks[..], receivers);
+                        recorded.notifications += hooks::tell(transaction, change, to, &self.origin, desk.now)?;
+                    }
+                }
                 Decision::Alert(transition) => {
                     let is_new = alerts::save(transaction, transition)?;
                     recorded.transitions += usize::from(is_new);

@@ -35,7 +35,7 @@ pub use integration::{
 pub use interval::TimeInterval;
 pub use ledger::{
     Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Feedback,
-    Heartbeat, Incident, IncidentFilter, Ledger, LevelFilter, Listed, Muted, Operator, Order, Outbox, Page,
+    Heartbeat, Incident, IncidentFilter, Ledger, LevelFilter, LevelHook, Listed, Muted, Operator, Order, Outbox, Page,
     PostedAlert, Pruned, Reader, Recorded, Replay, ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec,
     SilenceState, Transition,
 };

@@ -10,6 +10,7 @@ mod fill;
 mod floor;
 mod followers;
 mod kernel;
+mod level;
 mod payload;
 mod receiver;
 mod report;
@@ -45,6 +46,15 @@ enum Command {
     Kernel(Kernel),
     /// Fills the windows of the real binary, and prints what that takes and how long restarts last.
     Fill(Fill),
+    /// Decides the level of many services in this process, and prints what an assessment takes.
+    Level {
+        /// How many services.
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+        services: u32,
+        /// Assessments to measure.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=600))]
+        rounds: u16,
+    },
     /// Connects followers to the level's stream of the real binary, and prints how long a change takes to reach all.
     Followers {
         /// The program under test.
@@ -183,6 +193,7 @@ async fn main() -> Result<()> {
             };
             table::measure(&plan).await
         }
+        Command::Level { services, rounds } => level::run(services, rounds),
         Command::Followers { bellwether, followers } => followers::tell(&bellwether, followers).await,
         Command::Flags { bellwether, core, connections, seconds } => {
             let time = Duration::from_secs(seconds.max(1));

@@ -4,6 +4,7 @@
 //! they allocate it ([`otlp::DecodeError::TooCostly`]), never panic, and say what they expected.
 
 pub mod base64;
+pub mod degradation;
 pub mod json;
 pub mod otlp;
 pub mod rpc;

@@ -81,6 +81,7 @@ impl Replay {
             receivers: Vec::new(),
             routing: None,
             delivery: alerting::DeliveryConfig::default(),
+            level_hooks: Vec::new(),
             heartbeat: None,
             keep: FOREVER,
             data_dir: config.data_dir.clone(),

@@ -92,6 +92,7 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
         }
     }
     receivers::heartbeat(&mut top, &mut config, &mut faults);
+    objectives::check_hooks(&config, &mut faults);
     set(&mut top, "runbooks_dir", &mut faults, |v, f| Some(Some(directory.join(v.text(f)?))), &mut config.runbooks_dir);
     top.finish(&mut faults);
     match faults.into_result(config) {
@@ -185,7 +186,8 @@ fn level(m: &mut Mapping<'_, '_>, config: &mut Config, directory: &Path, faults:
     set(m, "thresholds", faults, thresholds, &mut engine.level.thresholds);
     set(m, "warning_share", faults, |v, f| number(v, f, 0.0, 1.0), &mut engine.health.warning_share);
     set(m, "critical_share", faults, |v, f| number(v, f, 0.0, 1.0), &mut engine.health.critical_share);
-    objectives::read(m, &mut engine.health, directory, faults)
+    objectives::hooks(m, &mut config.level_hooks, faults);
+    objectives::read(m, &mut config.engine.health, directory, faults)
 }
 
 /// Reads the section `key`, if it is there, and notes the keys in it that nobody asked for.

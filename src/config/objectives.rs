@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use alerting::{LevelHook, Receiver, Target};
 use detect::{
     HealthConfig, Objective,
     health::{Source, openslo},
@@ -14,7 +15,10 @@ use detect::{
 };
 use query::Query;
 
-use super::file::{number, positive, read_text, set};
+use super::{
+    Config,
+    file::{number, positive, read_text, set},
+};
 
 /// Objectives that are read at most, each of which asks up to seven questions.
 const MOST: usize = 200;
@@ -87,6 +91,36 @@ pub(crate) fn read_openslo(files: &[PathBuf]) -> Result<Vec<Objective>, Vec<Faul
         Ok(objectives) if faults.is_empty() => Ok(objectives),
         Ok(_) => Err(faults),
         Err(others) => Err(faults.into_iter().chain(others).collect()),
+    }
+}
+
+/// `level.webhooks`: who is told of changes.
+pub(super) fn hooks(m: &mut Mapping<'_, '_>, hooks: &mut Vec<LevelHook>, faults: &mut Faults) {
+    let Some(value) = m.get("webhooks") else { return };
+    for entry in value.list(faults) {
+        let Some(mut entry) = entry.mapping(faults) else { continue };
+        let receiver = entry.required("receiver", faults).and_then(|v| v.text(faults));
+        let service = entry.get("service").and_then(|v| v.text(faults));
+        entry.finish(faults);
+        hooks.extend(receiver.map(|receiver| LevelHook { receiver, service }));
+    }
+}
+
+/// Whether those who are told can be: receivers come after the section `level`.
+pub(super) fn check_hooks(config: &Config, faults: &mut Faults) {
+    for hook in &config.level_hooks {
+        let name = &hook.receiver;
+        let receiver = config.receivers.iter().find(|receiver| receiver.name() == name);
+        let has_webhook = |receiver: &Receiver| {
+            receiver.integrations().iter().any(|integration| matches!(integration.target(), Target::Webhook(_)))
+        };
+        match receiver {
+            None => faults.add(0, format!("level.webhooks: there is no receiver `{name}`")),
+            Some(receiver) if !has_webhook(receiver) => {
+                faults.add(0, format!("level.webhooks: receiver `{name}` has no webhook_configs"));
+            }
+            Some(_) => {}
+        }
     }
 }
 

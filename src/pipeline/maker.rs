@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use alerting::{Deliverer, DeliveryConfig, Heartbeat, Ledger, Receiver, Routing};
+use alerting::{Deliverer, DeliveryConfig, Heartbeat, Ledger, LevelHook, Receiver, Routing};
 use detect::{Engine, EngineConfig, Memory};
 use ingest::{Intake, IntakeConfig, KnownSeries, KnownTenants, Tenant};
 use tokio::{
@@ -81,6 +81,8 @@ pub(crate) struct Maker {
     pub delivery: DeliveryConfig,
     /// Who is told that the service is alive, by the default tenant's line.
     pub heartbeat: Option<Heartbeat>,
+    /// Who is told of levels.
+    pub(crate) level_hooks: Vec<LevelHook>,
     /// How long what is over is kept.
     pub keep: Duration,
     /// Where ledgers are.
@@ -144,6 +146,7 @@ impl Maker {
         if *tenant != Tenant::default() {
             ledger = ledger.with_tenant(tenant.as_str());
         }
+        ledger.follow_levels(self.level_hooks.clone());
         let reader = ledger.reader();
         let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&self.receivers));
         ledger.route(routing, &self.receivers)?;

@@ -36,6 +36,7 @@ fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender
         receivers: Vec::new(),
         routing: None,
         delivery: alerting::DeliveryConfig::default(),
+        level_hooks: Vec::new(),
         heartbeat: None,
         keep: Duration::from_hours(1),
         data_dir: data_dir.to_owned(),

@@ -21,7 +21,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use detect::{Decision, Level, LevelChange, LevelStatus, UnixNanos};
+use futures_util::Stream;
 use ingest::Tenant;
+use proto::degradation::{self, DegradationLevel};
 use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::{self, error::TryRecvError},
@@ -86,6 +88,23 @@ pub(super) fn level_event(id: &str, level: &LevelJson) -> Bytes {
     format!("event: level\nid: {id}\ndata: {data}\n\n").into()
 }
 
+/// The same as a message of gRPC.
+fn level_frame(said: &Said, level: &LevelJson) -> Bytes {
+    let message = DegradationLevel {
+        service: level.service.as_deref().unwrap_or_default().to_owned(),
+        level: u32::from(level.level.number()),
+        name: level.name.to_owned(),
+        health: level.health,
+        since_unix_nano: said.since.map_or(0, |at| at.0),
+        frozen: level.frozen,
+        pinned: level.pin.is_some(),
+        because: level.because.clone(),
+        disabled_features: level.disabled_features.iter().map(ToString::to_string).collect(),
+        id: said.id(),
+    };
+    degradation::frame(&message).into()
+}
+
 /// One thing that happened to a scope.
 #[derive(Debug)]
 struct News {
@@ -93,6 +112,7 @@ struct News {
     number: u64,
     id: String,
     level: Bytes,
+    frame: Bytes,
     flags: ofrep::Refetch,
 }
 
@@ -215,16 +235,17 @@ impl Maker {
     fn tell(&mut self, view: &View, passed: Vec<LevelChange>) {
         let Some(level) = LevelJson::of(view, self.key.1.as_deref()) else { return };
         let flags = ofrep::refetch(view, self.key.1.as_ref());
-        let mut add = |id: String, level: &LevelJson| {
+        let mut add = |said: Said, level: &LevelJson| {
             self.number += 1;
+            let (id, frame) = (said.id(), level_frame(&said, level));
             let level = level_event(&id, level);
-            Arc::new(News { number: self.number, id, level, flags: flags.clone() })
+            Arc::new(News { number: self.number, id, level, frame, flags: flags.clone() })
         };
         let mut news = Vec::new();
         for change in passed {
-            news.push(add(self.said.changed(&change).id(), &level.clone().changed(&change)));
+            news.push(add(self.said.changed(&change), &level.clone().changed(&change)));
         }
-        news.push(add(self.said.id(), &level));
+        news.push(add(self.said, &level));
         self.recent.send_modify(|recent| {
             recent.extend(news);
             let surplus = recent.len().saturating_sub(KEPT);
@@ -260,6 +281,8 @@ enum Told {
     Level(Option<String>),
     /// That flags have changed: their entity tag.
     Flags(String),
+    /// The level, as messages of gRPC.
+    Frames,
 }
 
 /// One who follows.
@@ -298,6 +321,13 @@ impl Follower {
         self.response()
     }
 
+    /// What stands, and then each change, as messages of gRPC.
+    pub(super) fn frames(mut self) -> impl Stream<Item = Bytes> {
+        self.told = Told::Frames;
+        self.ahead.extend(self.recent.borrow().back().map(|news| news.frame.clone()));
+        futures_util::stream::unfold(self, |mut follower| async move { Some((follower.next().await?, follower)) })
+    }
+
     fn response(self) -> Response {
         let events = futures_util::stream::unfold(self, |mut follower| async move {
             let event = follower.next().await?;
@@ -320,11 +350,17 @@ impl Follower {
             }
             match tokio::time::timeout(KEEP_ALIVE, self.recent.changed()).await {
                 Ok(changed) => changed.ok()?,
+                // A connection of HTTP/2 is kept alive by itself.
+                Err(_) if matches!(self.told, Told::Frames) => continue,
                 Err(_) => return Some(Bytes::from_static(b":\n\n")),
             }
             let recent = self.recent.borrow_and_update();
             match &mut self.told {
                 Told::Nothing => {}
+                Told::Frames => {
+                    let news = recent.iter().filter(|news| news.number > self.seen);
+                    self.ahead.extend(news.map(|news| news.frame.clone()));
+                }
                 Told::Level(first) => {
                     let mut news: Vec<&Arc<News>> = recent.iter().filter(|news| news.number > self.seen).collect();
                     let first = first.take();

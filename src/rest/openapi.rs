@@ -40,7 +40,9 @@ mod tests {
     use crate::rest::testing::Fixture;
 
     /// What begins so is described elsewhere, or is for people.
-    const LEFT_OUT: [&str; 4] = [
+    const LEFT_OUT: [&str; 5] = [
+        // gRPC, by `proto/bellwether/v1/degradation.proto`.
+        "/bellwether.v1.",
         // Alertmanager's API, by Alertmanager's own document.
         "/api/v2/",
         "/anomalies/",

@@ -92,3 +92,14 @@ fn the_shipped_targets_can_be_named() {
     let config = super::super::file::parse("b.yaml", text, directory).expect("is valid");
     assert_eq!(config.engine.health.objectives.len(), 2 + 6);
 }
+
+#[test]
+fn webhooks_of_levels_are_receivers_with_webhooks() {
+    let receivers = "receivers:\n- {name: a, webhook_configs: [{url: 'http://127.0.0.1:1/'}]}\n- {name: b}\n";
+    let read = |hooks: &str| parse(&format!("level: {{webhooks: [{hooks}]}}\n{receivers}"));
+    let hooks = read("{receiver: a}, {receiver: a, service: shop}").expect("is valid").level_hooks;
+    assert_eq!(hooks[1].service.as_deref(), Some("shop"));
+    assert!(read("{receiver: c}").is_err_and(|f| f[0].contains("level.webhooks: there is no receiver `c`")));
+    assert!(read("{receiver: b}").is_err_and(|f| f[0].contains("has no webhook_configs")));
+    assert!(read("{service: b}").is_err_and(|f| f[0].contains("`receiver` is missing")));
+}
