@@ -137,7 +137,8 @@ impl Config {
         if self.detect {
             let objectives = self.engine.health.queries();
             let queries = rules.iter().flat_map(RuleGroup::queries).chain(objectives);
-            doors.admission.used = UsedMetrics::new(queries.flat_map(Query::metrics));
+            let breakers = detect::breakers::METRICS.into_iter().map(Some);
+            doors.admission.used = UsedMetrics::new(queries.flat_map(Query::metrics).chain(breakers));
         }
         doors
     }

@@ -63,6 +63,10 @@ fn every_incident_is_found_and_a_kill_in_the_middle_of_one_changes_nothing() {
         assert!(story.contains(" 0 false alarms"), "{story}");
         assert!(story.contains("0 exports failed"), "{story}");
         assert!(!story.contains("MISSED"), "{story}");
+        for row in ["3 read-only", "4 emergency-mode"] {
+            let refused = |line: &str| line.starts_with(row) && line.ends_with("503");
+            assert!(story.lines().any(refused), "the application follows the level: {story}");
+        }
         for level in ["LEVEL     0 ->", "(full-service)"] {
             assert!(story.contains(level), "the level rises and returns: {story}");
         }

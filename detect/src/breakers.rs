@@ -10,8 +10,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use window::{Labels, Sample, Series, SeriesId, SeriesKey, Snapshot, UnixNanos};
 
-pub use self::effects::{Cap, Effects};
 use self::sources::{Reading, Told};
+pub use self::{
+    effects::{Cap, Effects},
+    sources::METRICS,
+};
 use crate::rules::Recorded;
 
 /// Breakers that are followed at most; further ones are not.

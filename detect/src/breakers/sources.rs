@@ -33,6 +33,17 @@ pub(super) enum Told {
 /// Labels that name what a breaker stands before.
 const DEPENDENCIES: [&str; 5] = ["dependency", "peer_service", "service_peer_name", "server_address", "upstream"];
 
+/// Metrics of breakers as PromQL usually knows them: what the level reads beside what objectives ask.
+pub const METRICS: [&str; 7] = [
+    "circuit_breaker_state",
+    "resilience4j_circuitbreaker_state",
+    "ft_circuitbreaker_state_current",
+    "ft_circuitbreaker_state_nanoseconds_total",
+    "circuit",
+    "circuit_total",
+    "resilience_polly_strategy_events_total",
+];
+
 /// Whether series of this name are worth a look.
 pub(super) fn may_tell(name: &str) -> bool {
     let is_polly = name.contains("polly");
