@@ -129,3 +129,11 @@ fn series(
         || Series { key, name: Arc::clone(&name), source_name: name, unit: "1".into(), kind, labels, service };
     Ok(window.registry_mut().find_or_add(key, describe)?)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_service_is_assessed_and_trouble_is_seen() {
+        super::run(100, 2).expect("every service has a level");
+    }
+}
