@@ -5,6 +5,7 @@
 
 mod doors;
 mod file;
+mod fixed;
 mod metrics;
 mod receivers;
 mod routing;
@@ -21,12 +22,17 @@ use crate::{journal::Durability, rest::Origins};
 
 pub(crate) use file::{read, read_rules, read_text};
 
+/// The JSON Schema of the configuration. Written by hand; tests compare it with what is read.
+pub(crate) const SCHEMA: &str = include_str!("config/schema.json");
+
 /// The rules that are in force when the configuration names no rule files.
 pub(crate) const SHIPPED_RULES: (&str, &str) = ("rules/business.yaml", include_str!("../rules/business.yaml"));
 
 /// A checked configuration: what exists here can run.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// The file that it was read from, if there was one.
+    pub file: Option<PathBuf>,
     /// The OTLP doors.
     pub ingest: ingest::Config,
     /// Bytes of decoded rows that may wait for the pipeline. Default 256 MiB.
@@ -77,6 +83,7 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             ingest: ingest::Config::default(),
             queue_bytes: 256 << 20,
             intake: IntakeConfig::default(),

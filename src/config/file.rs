@@ -25,7 +25,8 @@ const MAX_FILE: u64 = 16 << 20;
 pub(crate) fn read(path: &Path) -> Result<Config, Vec<Fault>> {
     let text = read_text(path)?;
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    parse(&path.display().to_string(), &text, directory)
+    let config = parse(&path.display().to_string(), &text, directory)?;
+    Ok(Config { file: Some(path.to_owned()), ..config })
 }
 
 /// Reads a rule file.
