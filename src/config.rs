@@ -13,7 +13,7 @@ mod secrets;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use alerting::{DeliveryConfig, Heartbeat, Receiver, Routing};
+use alerting::{Damping, DeliveryConfig, Heartbeat, Receiver, Routing};
 use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::{IntakeConfig, UsedMetrics};
 use query::Query;
@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub receivers: Vec<Receiver>,
     /// Which of them are told of which alerts; `None` for all of all, at once.
     pub routing: Option<Routing>,
+    /// When an alert flaps, and is told only once; `None` for never. Default more than 10 changes in 10 min.
+    pub damping: Option<Damping>,
     /// How long an alert of others lasts that nobody posts again. Default 5 min.
     pub resolve_timeout: Duration,
     /// How persistently they are told, and where they may be.
@@ -97,6 +99,7 @@ impl Default for Config {
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
             routing: None,
+            damping: Some(Damping::default()),
             resolve_timeout: routing::RESOLVE_TIMEOUT,
             delivery: DeliveryConfig::default(),
             heartbeat: None,

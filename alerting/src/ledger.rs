@@ -15,6 +15,7 @@ mod check;
 mod endpoints;
 mod external;
 mod feedback;
+mod flapping;
 mod groups;
 mod heartbeat;
 mod incidents;
@@ -33,6 +34,7 @@ use detect::{Decision, UnixNanos};
 use rusqlite::Transaction;
 
 pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verdict};
+pub(crate) use self::flapping::is_marked;
 pub(crate) use self::groups::Desk;
 pub(crate) use self::store::Store;
 pub use self::{
@@ -42,6 +44,7 @@ pub use self::{
     endpoints::{Outbox, Replay},
     external::PostedAlert,
     feedback::Feedback,
+    flapping::Damping,
     groups::Muted,
     heartbeat::Heartbeat,
     incidents::{Incident, IncidentFilter},

@@ -79,6 +79,7 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
         let texts = value.list(&mut faults);
         config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
     }
+    section(&mut top, "flapping", &mut faults, |m, f| routing::flapping(m, &mut config, f));
     receivers::delivery(&mut top, &mut config, &mut faults);
     receivers::receivers(&mut top, &mut config, directory, &mut faults);
     routing::routing(&mut top, &mut config, &mut faults);

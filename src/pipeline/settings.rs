@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alerting::{DeliveryConfig, Heartbeat, Receiver, Routing};
+use alerting::{Damping, DeliveryConfig, Heartbeat, Receiver, Routing};
 use detect::{EngineConfig, rules::RuleGroup};
 use ingest::{IntakeConfig, Tenant};
 
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub receivers: Vec<Receiver>,
     /// Which of them are told of which alerts; `None` for all of all, at once.
     pub routing: Option<Routing>,
+    /// When an alert flaps, and is told only once.
+    pub damping: Option<Damping>,
     /// How persistently, and where they may be.
     pub delivery: DeliveryConfig,
     /// Who is told that the service is alive, by the default tenant's line.
@@ -42,6 +44,7 @@ impl Settings {
             detect: config.detect,
             receivers: config.receivers.clone(),
             routing: config.routing.clone(),
+            damping: config.damping,
             delivery: config.delivery.clone(),
             heartbeat: config.heartbeat.clone(),
             keep: config.keep,
@@ -50,7 +53,8 @@ impl Settings {
 
     /// Who is told of what.
     pub(super) fn routing(&self) -> Routing {
-        self.routing.clone().unwrap_or_else(|| Routing::to_all(&self.receivers))
+        let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&self.receivers));
+        routing.damped(self.damping)
     }
 
     /// What is made of the service's heartbeat is the default tenant's: there is one, and it is always there.
