@@ -314,8 +314,13 @@ fn properties(schema: &serde_json::Value, found: &mut std::collections::BTreeSet
 fn the_schema_has_the_keys_that_are_read_and_no_others() {
     let mut described = std::collections::BTreeSet::new();
     properties(&serde_json::from_str(SCHEMA).expect("is JSON"), &mut described);
-    let sources =
-        [include_str!("file.rs"), include_str!("doors.rs"), include_str!("receivers.rs"), include_str!("routing.rs")];
+    let sources = [
+        include_str!("file.rs"),
+        include_str!("doors.rs"),
+        include_str!("metrics.rs"),
+        include_str!("receivers.rs"),
+        include_str!("routing.rs"),
+    ];
     let served = |source: &'static str| source.split("#[cfg(test)]").next().unwrap_or_default();
     let sources: String = sources.into_iter().map(served).collect();
     // Whatever is asked of a mapping by name, and lists of such names.
@@ -329,8 +334,16 @@ fn the_schema_has_the_keys_that_are_read_and_no_others() {
 
 /// Names that stand where keys are asked for.
 fn keys_asked_for(sources: &str) -> std::collections::BTreeSet<String> {
-    let places =
-        [".get(\"", ".required(\"", "set(m, \"", "set(&mut m, \"", "set(&mut top, \"", "section(m, \"", "(top, \""];
+    let places = [
+        ".get(\"",
+        ".required(\"",
+        "set(m, \"",
+        "set(&mut m, \"",
+        "set(&mut top, \"",
+        "section(m, \"",
+        "section(&mut m, \"",
+        "(top, \"",
+    ];
     let after = |place: &'static str| sources.split(place).skip(1).filter_map(|rest| rest.split('"').next());
     places.into_iter().flat_map(after).map(str::to_owned).collect()
 }

@@ -101,7 +101,8 @@ impl Problem {
     /// A configuration that is not taken up, with every fault.
     pub(crate) fn bad_configuration(faults: Vec<detect::yaml::Fault>) -> Self {
         let count = faults.len();
-        let detail = format!("the configuration was not reloaded, and the old one stays in force: {count} faults");
+        let s = if count == 1 { "" } else { "s" };
+        let detail = format!("the configuration was not reloaded, and the old one stays in force: {count} fault{s}");
         let place = |detect::yaml::Fault { file, line, message }| Place { file, line, detail: message };
         let places = faults.into_iter().map(place).collect();
         Self { places, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }

@@ -284,8 +284,11 @@ impl Running {
                 && named(fault["detail"].as_str().unwrap_or_default())
         });
         let place = format!("{}:{line}: ", self.file.display());
-        let log = self.binary.log();
-        let is_logged = log[said_before..].lines().any(|said| said.contains(&place));
+        // What it says comes through a pipe.
+        let logged = eventually(PATIENCE_FOR_ROWS, || async {
+            self.binary.log()[said_before..].lines().any(|said| said.contains(&place)).then_some(())
+        });
+        let is_logged = logged.await.is_some();
         let is_right = answer.status == 422
             && answer.header("content-type") == "application/problem+json"
             && names
