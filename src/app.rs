@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -23,8 +24,9 @@ use crate::{
     config::Config,
     faces::Faces,
     journal::{Durability, Inlets, Journal, LogStatus, Step, Work},
-    pipeline::{self, Keeper, LineError, Maker, Pipeline},
-    rest::{self, Api, Info},
+    pipeline::{self, Keeper, LineError, Maker, Pipeline, Settings},
+    reload::{Hearers, ReloadStatus, Reloader, Source},
+    rest::{self, Api, Info, Present},
     runbooks::Runbooks,
     view::View,
 };
@@ -53,7 +55,7 @@ pub(crate) enum StartError {
     #[error("cannot listen on {address} (listen.api): {source}")]
     BindApi {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
     },
@@ -82,15 +84,17 @@ pub(crate) struct App {
     inlets: Inlets,
     pipeline_stop: watch::Sender<bool>,
     faces: Arc<Faces>,
-    info: Arc<Info>,
+    info: Present,
+    reloader: Arc<Reloader>,
 }
 
 impl App {
-    /// Binds all sockets, reads rules, opens the ledger and takes up what it remembers.
+    /// Binds all sockets, reads rules, opens the ledger and takes up what it remembers. A reload reads the
+    /// configuration from `source`.
     ///
     /// # Errors
     /// [`StartError`]; nothing has been started then.
-    pub(crate) async fn build(config: Config) -> Result<Self, StartError> {
+    pub(crate) async fn build(config: Config, source: Source) -> Result<Self, StartError> {
         let api_listener = TcpListener::bind(config.api_listen)
             .await
             .map_err(|source| StartError::BindApi { address: config.api_listen, source })?;
@@ -99,43 +103,44 @@ impl App {
         let rules = config.rules(&external_url).map_err(StartError::Faults)?;
         let runbooks = Runbooks::load(config.runbooks_dir.as_deref()).map_err(StartError::Faults)?;
         let doors = Receivers::bind(&config.doors(&rules)).await?;
-        let Line { journal, pipeline, queue, submissions, faces, log } = line(&config, rules.clone(), &external_url)?;
-        let info = Arc::new(Info {
-            version: env!("CARGO_PKG_VERSION"),
-            started_at: pipeline::now(),
-            grpc_address: doors.grpc_address(),
-            http_address: doors.http_address(),
-            api_address,
-            is_encrypted: config.ingest.tls.is_some(),
-            wants_certificates: config.ingest.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
-            is_guarded: !config.ingest.access.credentials.is_empty(),
-            data_dir: config.data_dir.clone(),
-            external_url,
-            detector: config.engine.zscore.clone(),
-            rules,
-            receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
-            resolve_timeout: config.resolve_timeout,
-            runbooks: Arc::new(runbooks),
-            origins: config.origins.clone(),
-        });
+        let Line { journal, pipeline, queue, submissions, faces, log, known } =
+            line(&config, rules.clone(), &external_url)?;
+        let info = Present::new(info(&config, &doors, api_address, external_url, rules, runbooks));
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (pipeline_stop, stop) = watch::channel(false);
+        let reloads = Arc::new(ReloadStatus::taken_up(pipeline::now()));
+        let hearers = Hearers {
+            commands: command_sender.clone(),
+            keeper: doors.keeper(),
+            known,
+            info: info.clone(),
+            status: Arc::clone(&reloads),
+        };
+        let reloader = Arc::new(Reloader::new(source, config, hearers));
         let api = Api {
             faces: Arc::clone(&faces),
             commands: command_sender,
-            info: Arc::clone(&info),
-            access: doors.access(),
+            info: info.clone(),
+            access: doors.keeper().access(),
             ingest: doors.counters(),
             log,
+            reloads,
+            reloader: Some(Arc::clone(&reloader)),
         };
         let inlets = Inlets { submissions, commands, stop };
-        Ok(Self { doors, api_listener, api, queue, journal, pipeline, inlets, pipeline_stop, faces, info })
+        Ok(Self { doors, api_listener, api, queue, journal, pipeline, inlets, pipeline_stop, faces, info, reloader })
+    }
+
+    /// What takes up changes of the configuration.
+    #[must_use]
+    pub(crate) fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
     }
 
     /// Where it listens and what it has loaded.
     #[must_use]
-    pub(crate) fn info(&self) -> &Info {
-        &self.info
+    pub(crate) fn info(&self) -> Arc<Info> {
+        self.info.get()
     }
 
     /// Every decision about the default tenant from now on, as it is made.
@@ -184,6 +189,35 @@ impl App {
         // A stream of server-sent events never ends by itself.
         let _ = tokio::time::timeout(API_DRAIN, api).await;
         tracing::info!("stopped");
+    }
+}
+
+/// What is settled at the start.
+fn info(
+    config: &Config,
+    doors: &Receivers,
+    api_address: SocketAddr,
+    external_url: String,
+    rules: Vec<RuleGroup>,
+    runbooks: Runbooks,
+) -> Info {
+    Info {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: pipeline::now(),
+        grpc_address: doors.grpc_address(),
+        http_address: doors.http_address(),
+        api_address,
+        is_encrypted: config.ingest.tls.is_some(),
+        wants_certificates: config.ingest.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+        is_guarded: !config.ingest.access.credentials.is_empty(),
+        data_dir: config.data_dir.clone(),
+        external_url,
+        detector: config.engine.zscore.clone(),
+        rules,
+        receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
+        resolve_timeout: config.resolve_timeout,
+        runbooks: Arc::new(runbooks),
+        origins: config.origins.clone(),
     }
 }
 
@@ -242,6 +276,7 @@ struct Line {
     pipeline: Pipeline,
     faces: Arc<Faces>,
     log: Arc<LogStatus>,
+    known: KnownTenants,
 }
 
 /// The pipeline as it was when it was written down last and with what the log says since, the queue in
@@ -252,21 +287,12 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
     let (faces, nothing) = Faces::new()?;
     let faces = Arc::new(faces);
     let maker = Maker {
-        intake: config.intake.clone(),
-        window: config.window.clone(),
+        settings: Settings::of(config, rules, external_url),
         history: config.history.clone(),
         budget: window::Budget::new(config.window.max_bytes_total),
-        engine: config.engine(rules, external_url),
-        detect: config.detect,
-        receivers: config.receivers.clone(),
-        routing: config.routing.clone(),
-        delivery: config.delivery.clone(),
-        level_hooks: config.level_hooks.clone(),
-        heartbeat: config.heartbeat.clone(),
-        keep: config.keep,
         data_dir: config.data_dir.clone(),
         external_url: external_url.to_owned(),
-        known,
+        known: known.clone(),
         faces: Arc::clone(&faces),
         _nothing: nothing,
         runtime: Handle::current(),
@@ -280,7 +306,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
     let mut pipeline = Pipeline::new(maker, with_credential, keeper)?;
     pipeline.recover(&mut journal, &Decoder::new(config.ingest.limits.clone()));
     let queue = if is_durable { queue.with_requests() } else { queue };
-    Ok(Line { queue, submissions, journal, pipeline, faces, log })
+    Ok(Line { queue, submissions, journal, pipeline, faces, log, known })
 }
 
 fn journal(config: &Config, status: &Arc<LogStatus>) -> Result<Journal, StartError> {

@@ -1,11 +1,17 @@
 //! `bellwether check`: every fault of the named files at once.
 
-use std::{path::Path, process::ExitCode};
+use std::{io::Write as _, path::Path, process::ExitCode};
 
 use alerting::runbook::{self, Runbook};
 use detect::yaml::{Document, Fault, Faults};
 
 use crate::{USAGE, config, runbooks::Runbooks};
+
+/// Prints the JSON Schema of the configuration. Nothing is wrong if nobody reads it to its end.
+pub(crate) fn print_schema() -> ExitCode {
+    let _ = std::io::stdout().write_all(config::SCHEMA.as_bytes());
+    ExitCode::SUCCESS
+}
 
 /// Checks `files` and prints what is wrong, or that nothing is.
 #[expect(clippy::print_stdout, reason = "the findings are what this command prints")]

@@ -61,8 +61,11 @@ pub(crate) enum Command {
     /// configurations; what a configuration names is checked with it. Exits with 2 if there is a fault.
     Check {
         /// Files to check.
-        #[arg(required = true)]
+        #[arg(required_unless_present = "schema")]
         files: Vec<PathBuf>,
+        /// Print the JSON Schema of the configuration, for editors and validators.
+        #[arg(long, conflicts_with = "files")]
+        schema: bool,
     },
     /// Check the files in the data directory, and put right what is damaged.
     ///

@@ -5,6 +5,7 @@
 
 mod doors;
 mod file;
+mod fixed;
 mod metrics;
 mod objectives;
 mod receivers;
@@ -13,7 +14,7 @@ mod secrets;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use alerting::{DeliveryConfig, Heartbeat, LevelHook, Receiver, Routing};
+use alerting::{Damping, DeliveryConfig, Heartbeat, LevelHook, Receiver, Routing};
 use detect::{EngineConfig, rules::RuleGroup, yaml::Fault};
 use ingest::{IntakeConfig, UsedMetrics};
 use query::Query;
@@ -23,12 +24,17 @@ use crate::{journal::Durability, rest::Origins};
 pub(crate) use file::{read, read_rules, read_text};
 pub(crate) use objectives::read_openslo;
 
+/// The JSON Schema of the configuration. Written by hand; tests compare it with what is read.
+pub(crate) const SCHEMA: &str = include_str!("config/schema.json");
+
 /// The rules that are in force when the configuration names no rule files.
 pub(crate) const SHIPPED_RULES: (&str, &str) = ("rules/business.yaml", include_str!("../rules/business.yaml"));
 
 /// A checked configuration: what exists here can run.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// The file that it was read from, if there was one.
+    pub file: Option<PathBuf>,
     /// The OTLP doors.
     pub ingest: ingest::Config,
     /// Bytes of decoded rows that may wait for the pipeline. Default 256 MiB.
@@ -55,6 +61,8 @@ pub(crate) struct Config {
     pub receivers: Vec<Receiver>,
     /// Which of them are told of which alerts; `None` for all of all, at once.
     pub routing: Option<Routing>,
+    /// When an alert flaps, and is told only once; `None` for never. Default more than 10 changes in 10 min.
+    pub damping: Option<Damping>,
     /// How long an alert of others lasts that nobody posts again. Default 5 min.
     pub resolve_timeout: Duration,
     /// How persistently they are told, and where they may be.
@@ -81,6 +89,7 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             ingest: ingest::Config::default(),
             queue_bytes: 256 << 20,
             intake: IntakeConfig::default(),
@@ -94,6 +103,7 @@ impl Default for Config {
             keep: Duration::from_hours(30 * 24),
             receivers: Vec::new(),
             routing: None,
+            damping: Some(Damping::default()),
             resolve_timeout: routing::RESOLVE_TIMEOUT,
             delivery: DeliveryConfig::default(),
             level_hooks: Vec::new(),

@@ -48,7 +48,8 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let diary = Diary::open(directory.path(), args.seed, args.duration)?;
     let sink = sink::Sink::open(&diary).await.context("cannot open the webhook receiver")?;
     let config = fast::config(&script, args.port, &sink.url(), directory.path())?;
-    let app = App::build(config).await?;
+    let same = config.clone();
+    let app = App::build(config, Arc::new(move || Ok(same.clone()))).await?;
     telemetry.observe(&app.faces());
     introduce(&app, &script, args);
     let begin = diary.before.map_or_else(SystemTime::now, |before| before.begin());
@@ -135,7 +136,7 @@ fn print(text: &str) {
 }
 
 fn introduce(app: &App, script: &Script, args: &DemoArgs) {
-    announce(app.info());
+    announce(&app.info());
     print(&format!(
         "\nA quoting shop of five services opens for {} s (seed {}). Everything is {:.0} times as fast as the defaults.\n\
          Warm-up until {} s; then six incidents, each with a recovery. Open {} to watch.\n\n",

@@ -349,7 +349,7 @@ impl Journal {
                 continue;
             }
             let Submission { tenant, batch, request, .. } = &submission;
-            let record = |packer: &mut Packer| Written::rows(now, tenant, batch, request.as_ref(), packer);
+            let record = |packer: &mut Packer| Some(Written::rows(now, tenant, batch, request.as_ref(), packer));
             match self.append(record) {
                 Ok(position) => written.push((position, submission)),
                 Err(Unwritten::Alone) => submission.answer(Err(Refused::Storage)),
@@ -364,18 +364,23 @@ impl Journal {
 
     /// Writes the one record of `work`, if there can be one, and makes the step of it.
     fn write_one(&mut self, now: UnixNanos, work: Work) -> Step {
-        let record = |packer: &mut Packer| match &work {
-            Work::Tick { cleans } => Written::tick(now, *cleans),
-            Work::Command(Command::Pin { tenant, service, pin, .. }) => {
-                Written::pin(now, tenant, service.clone(), pin.clone())
-            }
-            Work::Command(Command::Correct { tenant, correction, .. }) => {
-                Written::correct(now, tenant, correction.clone())
-            }
-            Work::Command(Command::Undo { tenant, correction, .. }) => Written::undo(now, tenant, correction),
-            Work::Start => Written::start(now),
-            Work::ClockSet { by } => Written::clock_set(now, *by),
-            Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref(), packer),
+        let record = |packer: &mut Packer| {
+            Some(match &work {
+                Work::Tick { cleans } => Written::tick(now, *cleans),
+                Work::Command(Command::Pin { tenant, service, pin, .. }) => {
+                    Written::pin(now, tenant, service.clone(), pin.clone())
+                }
+                Work::Command(Command::Correct { tenant, correction, .. }) => {
+                    Written::correct(now, tenant, correction.clone())
+                }
+                Work::Command(Command::Undo { tenant, correction, .. }) => Written::undo(now, tenant, correction),
+                // How things stand is written down before other settings come into force, so that no record that came
+                // before is ever read again.
+                Work::Command(Command::Reload { .. }) => return None,
+                Work::Start => Written::start(now),
+                Work::ClockSet { by } => Written::clock_set(now, *by),
+                Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref(), packer),
+            })
         };
         if let Ok(position) = self.append(record)
             && self.sync()
@@ -385,16 +390,17 @@ impl Journal {
         Step { position: self.position, now, work }
     }
 
-    /// Appends a record; it counts once [`Self::sync`] has succeeded.
+    /// Appends a record, if there is one; it counts once [`Self::sync`] has succeeded.
     fn append(
         &mut self,
-        record: impl FnOnce(&mut Packer) -> Result<Written, EntryError>,
+        record: impl FnOnce(&mut Packer) -> Option<Result<Written, EntryError>>,
     ) -> Result<Position, Unwritten> {
         let Some(writer) = &mut self.writer else { return Ok(Position(0)) };
         if !writer.may_try(&self.status) {
             return Err(Unwritten::All);
         }
-        let record = record(&mut self.packer).map_err(|error| {
+        let Some(record) = record(&mut self.packer) else { return Ok(self.position) };
+        let record = record.map_err(|error| {
             tracing::error!(%error, "a request cannot be written down");
             Unwritten::Alone
         })?;

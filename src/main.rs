@@ -14,6 +14,7 @@ mod journal;
 mod metrics;
 mod notify_test;
 mod pipeline;
+mod reload;
 mod repair;
 mod rest;
 mod runbooks;
@@ -41,8 +42,8 @@ const WITHOUT_ANALYSIS: &str = "this binary was built without SQL and exports: b
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Check { files }) = &cli.command {
-        return check::run(files);
+    if let Some(Command::Check { files, schema }) = &cli.command {
+        return if *schema { check::print_schema() } else { check::run(files) };
     }
     if let Some(Command::Repair(args)) = &cli.command {
         return repair::run(args).unwrap_or_else(|error| fail(&format!("{error:#}")));

@@ -62,7 +62,7 @@ async fn metrics(asked: Asked, headers: HeaderMap) -> Result<Response, Problem> 
         event_time(&mut text, &view);
         levels(&mut text, &view);
         notifications(&mut text, &faces, pending);
-        process::write(&mut text, shared.api.info.started_at);
+        process::write(&mut text, shared.api.info().started_at);
         text.finish()
     };
     let mut response = asked.compute(work).await?.into_response();
@@ -72,7 +72,12 @@ async fn metrics(asked: Asked, headers: HeaderMap) -> Result<Response, Problem> 
 
 fn build(text: &mut Text, shared: &Shared) {
     text.gauge("bellwether_build_info", "The version that is running; always 1.");
-    text.sample(&[("version", shared.api.info.version)], 1.0);
+    text.sample(&[("version", shared.api.info().version)], 1.0);
+    let reloads = &shared.api.reloads;
+    text.gauge("bellwether_config_last_reload_successful", "Whether the configuration that was read last is in force.");
+    text.count(&[], u64::from(reloads.is_successful()));
+    text.gauge("bellwether_config_last_reload_success_timestamp_seconds", "When a configuration was taken up last.");
+    text.sample(&[], reloads.succeeded_at().as_secs_f64());
 }
 
 fn doors(text: &mut Text, counters: &ingest::Counters) {
@@ -103,6 +108,11 @@ fn doors(text: &mut Text, counters: &ingest::Counters) {
         text.gauge(name, help);
         text.count(&[], value);
     }
+    let heaviest = counters.sources().heaviest(20);
+    text.gauge("bellwether_ingest_source_score_max", "What the heaviest source address sends over what one may send.");
+    text.sample(&[], heaviest.iter().map(|source| source.score).fold(0.0, f64::max));
+    text.gauge("bellwether_ingest_sources_above_limit", "Of the twenty heaviest source addresses, those above 1.");
+    text.size(&[], heaviest.iter().filter(|source| source.score > 1.0).count());
     text.counter("bellwether_ingest_items_total", "Data points, spans and log records of requests that were taken.");
     for signal in Signal::ALL {
         for (outcome, count) in

@@ -8,6 +8,7 @@ mod keeper;
 mod line;
 mod maker;
 mod place;
+mod settings;
 mod vault;
 
 use std::{
@@ -25,6 +26,7 @@ use window::Position;
 pub(crate) use self::{
     keeper::Keeper,
     maker::{LineError, Maker},
+    settings::Settings,
     vault::{STATE, fault_of_state},
 };
 use self::{line::Line, maker::Made};
@@ -67,10 +69,17 @@ pub(crate) enum Command {
         /// As for a pin.
         done: oneshot::Sender<()>,
     },
+    /// Goes by other settings from now on.
+    Reload {
+        /// These.
+        settings: Box<Settings>,
+        /// Answered when they are in force, or why they are not.
+        done: oneshot::Sender<Result<(), String>>,
+    },
 }
 
 impl Command {
-    /// Does it to the line of its tenant, and says so. The asker may have gone away.
+    /// Does what is asked of one tenant to its line, and says so. The asker may have gone away.
     fn run(self, now: UnixNanos, line: impl FnOnce(&Tenant, &mut dyn FnMut(&mut Line))) {
         let done = match self {
             Self::Pin { tenant, service, pin, done } => {
@@ -85,6 +94,8 @@ impl Command {
                 line(&tenant, &mut |line| line.undo(&correction));
                 done
             }
+            // Asked of all lines: see [`Pipeline::reload`].
+            Self::Reload { .. } => return,
         };
         let _ = done.send(());
     }
@@ -157,11 +168,36 @@ impl Pipeline {
             Work::Tick { cleans } => self.each(position, |line| line.tick(now, cleans)),
             Work::Start => self.each(position, |line| line.starts(now)),
             Work::ClockSet { by } => self.each(position, |line| line.clock_was_set(by, now)),
+            Work::Command(Command::Reload { settings, done }) => {
+                let _ = done.send(self.reload(*settings, position));
+            }
             Work::Command(command) => command.run(now, |tenant, work| {
                 let is_new = |line: &&mut Line| !self.replays || line.position() < position;
                 self.lines.get_mut(tenant).filter(is_new).into_iter().for_each(work);
             }),
         }
+    }
+
+    /// Goes by `settings` from the step at `position` on. How things stand is on disk before, so that a restart reads
+    /// nothing of the log that was decided by others; and lines go on as they would after a restart.
+    ///
+    /// # Errors
+    /// Why it could not be written down; nothing has changed then.
+    fn reload(&mut self, settings: Settings, position: Position) -> Result<(), String> {
+        if let Some(keeper) = &mut self.keeper {
+            let mut all = Vec::with_capacity(self.lines.len());
+            for (tenant, line) in &mut self.lines {
+                line.done(position, None);
+                all.push((tenant.clone(), line.checkpoint().map_err(|error| error.to_string())?));
+            }
+            keeper.keep_now(all)?;
+        }
+        self.maker.settings = settings;
+        let _runtime = self.maker.runtime.enter();
+        for line in self.lines.values_mut() {
+            line.reconfigure(&self.maker.settings);
+        }
+        Ok(())
     }
 
     /// Ends it: seals and shows all, and writes down how things stand. Deliveries are left to the caller to

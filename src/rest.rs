@@ -24,6 +24,7 @@ mod pin;
 mod problem;
 mod prometheus;
 mod red;
+mod reload;
 mod series;
 mod services;
 mod sql;
@@ -33,7 +34,12 @@ mod stream;
 mod testing;
 mod watch;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -45,7 +51,15 @@ use axum::{
 use detect::{UnixNanos, rules::RuleGroup};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::{faces::Faces, journal::LogStatus, metrics, pipeline::Command, runbooks::Runbooks, ui};
+use crate::{
+    faces::Faces,
+    journal::LogStatus,
+    metrics,
+    pipeline::Command,
+    reload::{ReloadStatus, Reloader},
+    runbooks::Runbooks,
+    ui,
+};
 
 pub(crate) use self::{
     anomalies::find as anomaly,
@@ -76,17 +90,49 @@ pub(crate) struct Api {
     pub faces: Arc<Faces>,
     /// To the pipeline.
     pub commands: mpsc::Sender<Command>,
-    /// What was settled at the start.
-    pub info: Arc<Info>,
+    /// What is settled.
+    pub info: Present,
     /// Who may ask, and who may not.
     pub access: Arc<ingest::Access>,
     /// Counts of the doors.
     pub ingest: Arc<ingest::Counters>,
     /// Counts of the log; all zero without one.
     pub log: Arc<LogStatus>,
+    /// How the configuration was taken up last.
+    pub reloads: Arc<ReloadStatus>,
+    /// Takes it up; `None` where nobody can.
+    pub reloader: Option<Arc<Reloader>>,
 }
 
-/// What was settled when the service started.
+impl Api {
+    /// What is settled.
+    pub(crate) fn info(&self) -> Arc<Info> {
+        self.info.get()
+    }
+}
+
+/// What is settled, until the configuration is reloaded. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Present(Arc<RwLock<Arc<Info>>>);
+
+impl Present {
+    /// At first `info`.
+    pub(crate) fn new(info: Info) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(info))))
+    }
+
+    /// As it is now.
+    pub(crate) fn get(&self) -> Arc<Info> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on `info`.
+    pub(crate) fn replace(&self, info: Arc<Info>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = info;
+    }
+}
+
+/// What was settled when the service started, or the configuration was reloaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Info {
     /// Version of this binary.
@@ -194,6 +240,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(watch::routes())
         .merge(openapi::routes())
         .merge(sql::routes())
+        .merge(reload::routes())
         .merge(status::routes())
         .merge(deliveries::routes())
         .merge(metrics::routes())

@@ -1,15 +1,17 @@
 //! `bellwether serve`: from arguments to a running service and back.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use alerting::Receiver;
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use detect::yaml::Fault;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     app::{App, StartError},
     cli::ServeArgs,
     config::{self, Config},
+    reload::Reloader,
     rest::Info,
     telemetry::Telemetry,
 };
@@ -19,13 +21,18 @@ use crate::{
 /// # Errors
 /// What kept the service from starting.
 pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let config = configuration(args)?;
+    let config = configuration(args).map_err(StartError::Faults)?;
     let telemetry = Telemetry::start("info");
-    let app = App::build(config).await?;
+    let again = args.clone();
+    let source = Arc::new(move || configuration(&again));
+    let app = App::build(config, source).await?;
     telemetry.observe(&app.faces());
     // Whoever reads where we listen may ask us to stop at once.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    announce(app.info());
+    // Without a listener this signal ends the process.
+    let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    tokio::spawn(reload_at(hangups, app.reloader()));
+    announce(&app.info());
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -37,10 +44,17 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Takes up the configuration at each signal. Never ends; why something was not taken up, the log says.
+async fn reload_at(mut signals: Signal, reloader: Arc<Reloader>) {
+    while signals.recv().await.is_some() {
+        let _ = reloader.reload().await;
+    }
+}
+
 /// The configuration file, if one is named, with the arguments on top.
-fn configuration(args: &ServeArgs) -> Result<Config, StartError> {
+fn configuration(args: &ServeArgs) -> Result<Config, Vec<Fault>> {
     let mut config = match &args.config {
-        Some(path) => config::read(path).map_err(StartError::Faults)?,
+        Some(path) => config::read(path)?,
         None => Config::default(),
     };
     if let Some(directory) = &args.data_dir {
@@ -48,8 +62,7 @@ fn configuration(args: &ServeArgs) -> Result<Config, StartError> {
     }
     for (i, url) in args.webhook.iter().enumerate() {
         let name = if i == 0 { "webhook".to_owned() } else { format!("webhook-{}", i + 1) };
-        let fault =
-            |message| StartError::Faults(vec![detect::yaml::Fault { file: "--webhook".into(), line: 0, message }]);
+        let fault = |message| vec![Fault { file: "--webhook".into(), line: 0, message }];
         let receiver = Receiver::webhook(&name, url).map_err(|error| fault(error.to_string()))?;
         let places = receiver.integrations().iter().filter_map(|integration| integration.target().url());
         for place in places {

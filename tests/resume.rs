@@ -41,16 +41,38 @@ fn kills() -> u64 {
     if std::env::var("BELLWETHER_TORTURE").is_ok_and(|v| v == "full") { 200 } else { 12 }
 }
 
-fn start(directory: &Path, webhook: &str, checkpoint_every: &str) -> Binary {
+/// The step before which the rules and the detectors are told otherwise, where that is done.
+const CHANGE: u64 = 180;
+
+/// What happens to a run.
+#[derive(Clone, Copy)]
+struct Fate {
+    kills: u64,
+    checkpoint_every: &'static str,
+    /// Whether the configuration is read again in place of each second kill.
+    reloads: bool,
+    /// Whether it is another one from [`CHANGE`] on.
+    changes: bool,
+}
+
+/// Writes the configuration as it is at `step`.
+fn configure(directory: &Path, webhook: &str, fate: Fate, step: u64) {
+    let is_changed = fate.changes && step >= CHANGE;
+    let (score, symptoms) = if is_changed { (3, "10s") } else { (2, "20s") };
+    let checkpoint_every = fate.checkpoint_every;
     let config = format!(
         "listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n\
          rule_files: [rules.yaml]\n\
          checkpoint_every: {checkpoint_every}\n\
-         detect: {{symptoms: {{for: 20s, keep_firing_for: 20s}}}}\n\
+         detect: {{critical_score: {score}, symptoms: {{for: {symptoms}, keep_firing_for: 20s}}}}\n\
          receivers: [{{name: test, webhook_configs: [{{url: '{webhook}'}}]}}]\n"
     );
-    std::fs::write(directory.join("rules.yaml"), RULES).expect("the directory is writable");
+    let rules = if is_changed { RULES.replace("for: 30s", "for: 60s") } else { RULES.to_owned() };
+    std::fs::write(directory.join("rules.yaml"), rules).expect("the directory is writable");
     std::fs::write(directory.join("bellwether.yaml"), config).expect("the directory is writable");
+}
+
+fn start(directory: &Path) -> Binary {
     let (config, data) = (directory.join("bellwether.yaml"), directory.join("data"));
     Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()])
 }
@@ -114,7 +136,13 @@ struct Outcome {
     rows: Vec<Value>,
 }
 
-async fn run(kills: u64, checkpoint_every: &str) -> Outcome {
+async fn reload(client: &reqwest::Client, binary: &Binary) {
+    let answer = client.post(format!("{}/-/reload", binary.api)).send().await.expect("is answered");
+    assert_eq!(answer.status().as_u16(), 200, "{}", binary.log());
+}
+
+async fn run(fate: Fate) -> Outcome {
+    let Fate { kills, checkpoint_every, reloads, changes } = fate;
     let directory = tempfile::tempdir().expect("there is a temporary directory");
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
     let url = format!("http://{}/", listener.local_addr().expect("is bound"));
@@ -122,9 +150,14 @@ async fn run(kills: u64, checkpoint_every: &str) -> Outcome {
     // An error says that another test has installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("the defaults are valid");
-    let mut binary = start(directory.path(), &url, checkpoint_every);
+    configure(directory.path(), &url, fate, 0);
+    let mut binary = start(directory.path());
     let mut killed = 0;
     for step in 0..STEPS {
+        if changes && step == CHANGE {
+            configure(directory.path(), &url, fate, step);
+            reload(&client, &binary).await;
+        }
         let requests = [("/v1/metrics", metrics(step)), ("/v1/traces", spans(step))];
         for (path, body) in &requests {
             // In one half of the cases while the request is on its way, whose fate is open then.
@@ -135,8 +168,12 @@ async fn run(kills: u64, checkpoint_every: &str) -> Outcome {
                     let sending = send(&client, &binary.http, path, body);
                     let _ = tokio::time::timeout(Duration::from_millis(killed % 5), sending).await;
                 }
-                binary.kill();
-                binary = start(directory.path(), &url, checkpoint_every);
+                if reloads && killed % 2 == 1 {
+                    reload(&client, &binary).await;
+                } else {
+                    binary.kill();
+                    binary = start(directory.path());
+                }
             }
             let mut tries = 0;
             while !send(&client, &binary.http, path, body).await {
@@ -147,7 +184,8 @@ async fn run(kills: u64, checkpoint_every: &str) -> Outcome {
         }
     }
     assert_eq!(killed, (STEPS - 1) * kills / STEPS);
-    assert_eq!(directory.path().join("data/state").exists(), checkpoint_every == "100ms", "checkpoints were taken");
+    let has_checkpoints = checkpoint_every == "100ms" || reloads || changes;
+    assert_eq!(directory.path().join("data/state").exists(), has_checkpoints, "checkpoints were taken");
     let api = Api::new(&binary.api);
     let outcome = Outcome { anomalies: anomalies(&api).await, alerts: BTreeSet::new(), rows: rows(&api).await };
     let delivered = || async { api.items("/api/v1/deliveries?state=pending").await.is_empty().then_some(()) };
@@ -211,7 +249,14 @@ async fn rows(api: &Api) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_again_and_again_decides_as_one_that_is_not() {
-    let (whole, cut, kept) = tokio::join!(run(0, "1h"), run(kills(), "1h"), run(kills(), "100ms"));
+    let left_alone = Fate { kills: 0, checkpoint_every: "1h", reloads: false, changes: false };
+    let often = Fate { kills: kills(), ..left_alone };
+    let (whole, cut, kept, read_again) = tokio::join!(
+        run(left_alone),
+        run(often),
+        run(Fate { checkpoint_every: "100ms", ..often }),
+        run(Fate { reloads: true, ..often }),
+    );
     assert!(whole.anomalies.len() >= 2, "{:#?}", whole.anomalies);
     assert!(whole.alerts.len() >= 4, "{:#?}", whole.alerts);
     assert!(
@@ -221,6 +266,16 @@ async fn a_run_that_is_killed_again_and_again_decides_as_one_that_is_not() {
     );
     same(&whole, &cut, "read again from the log");
     same(&whole, &kept, "read from checkpoints");
+    same(&whole, &read_again, "with the same configuration read again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_by_another_configuration_is_not_decided_again() {
+    let changed = Fate { kills: 0, checkpoint_every: "1h", reloads: false, changes: true };
+    let (whole, cut, same_all_along) =
+        tokio::join!(run(changed), run(Fate { kills: kills(), ..changed }), run(Fate { changes: false, ..changed }),);
+    same(&whole, &cut, "read again from the log, behind a change of the configuration");
+    assert_ne!(whole.alerts, same_all_along.alerts, "the change makes a difference");
 }
 
 fn same(whole: &Outcome, cut: &Outcome, how: &str) {

@@ -122,9 +122,61 @@ impl Counters {
 /// Running delivery. Dropping it cuts requests in flight off; they are repeated after a restart.
 #[derive(Debug)]
 pub struct Deliverer {
-    workers: JoinSet<()>,
+    outbox: Outbox,
+    config: DeliveryConfig,
+    sender: Sender,
+    settler: Settler,
+    served: HashMap<Endpoint, Served>,
+    /// What serves all endpoints, and workers of those that are no longer served, until they have ended.
+    common: JoinSet<()>,
+    sweeper: JoinSet<()>,
     stop: watch::Sender<bool>,
     counters: Arc<Counters>,
+}
+
+/// A worker with what it was made of.
+#[derive(Debug)]
+struct Served {
+    integration: Arc<Integration>,
+    stand_in: Option<Arc<StandIn>>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Served {
+    /// Begins nothing more, and waits for what is in flight.
+    async fn end(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// An endpoint as it is to be served.
+type Wanted = (Endpoint, Integration, Option<Arc<StandIn>>);
+
+/// Every integration of `receivers`, with who is told instead.
+fn wanted(receivers: &[Receiver]) -> Result<Vec<Wanted>, DeliveryError> {
+    let mut by_name = HashMap::new();
+    for receiver in receivers {
+        if by_name.insert(receiver.name(), receiver).is_some() {
+            return Err(DeliveryError::DuplicateReceiver { name: receiver.name().to_owned() });
+        }
+    }
+    let mut all = Vec::new();
+    for receiver in receivers {
+        let stand_in = receiver.fallback().map(|fallback| {
+            let unknown = || DeliveryError::Fallback { receiver: receiver.name().to_owned() };
+            let other = by_name.get(fallback.receiver.as_str()).filter(|other| other.name() != receiver.name());
+            Ok::<_, DeliveryError>(Arc::new(StandIn::new(other.ok_or_else(unknown)?, fallback.after)))
+        });
+        let stand_in = stand_in.transpose()?;
+        for integration in receiver.integrations() {
+            let key = integration.key().to_owned();
+            let endpoint = Endpoint { receiver: receiver.name().to_owned(), integration: key };
+            all.push((endpoint, integration.clone(), stand_in.clone()));
+        }
+    }
+    Ok(all)
 }
 
 impl Deliverer {
@@ -142,53 +194,109 @@ impl Deliverer {
     /// Outside of a tokio runtime.
     pub fn start(outbox: &Outbox, receivers: &[Receiver], config: &DeliveryConfig) -> Result<Self, DeliveryError> {
         config.check()?;
-        let mut by_name = HashMap::new();
-        for receiver in receivers {
-            if by_name.insert(receiver.name(), receiver).is_some() {
-                return Err(DeliveryError::DuplicateReceiver { name: receiver.name().to_owned() });
-            }
-        }
+        let wanted = wanted(receivers)?;
         let sender = Sender::new(&config.destinations)?;
-        let counters = Arc::new(Counters::default());
         let (stop, stopped) = watch::channel(false);
-        let (settler, settling) = Settler::new(outbox.clone(), stopped.clone());
-        let mut workers = JoinSet::new();
-        workers.spawn(settling);
-        let mut known = Vec::new();
-        for receiver in receivers {
-            let stand_in = receiver.fallback().map(|fallback| {
-                let unknown = || DeliveryError::Fallback { receiver: receiver.name().to_owned() };
-                let other = by_name.get(fallback.receiver.as_str()).filter(|other| other.name() != receiver.name());
-                Ok::<_, DeliveryError>(Arc::new(StandIn::new(other.ok_or_else(unknown)?, fallback.after)))
-            });
-            let stand_in = stand_in.transpose()?;
-            for integration in receiver.integrations() {
-                let integration_key = integration.key().to_owned();
-                let endpoint = Endpoint { receiver: receiver.name().to_owned(), integration: integration_key };
-                known.push(endpoint.clone());
-                let worker = Worker {
-                    outbox: outbox.clone(),
-                    endpoint: Arc::new(endpoint),
-                    integration: Arc::new(integration.clone()),
-                    stand_in: stand_in.clone(),
-                    sender: sender.clone(),
-                    settler: settler.clone(),
-                    config: config.clone(),
-                    counters: Arc::clone(&counters),
-                    bell: outbox.bell(),
-                    stop: stopped.clone(),
-                };
-                resend(&worker, integration, &mut workers);
-                workers.spawn(worker.run());
+        let (settler, settling) = Settler::new(outbox.clone(), stopped);
+        let mut common = JoinSet::new();
+        common.spawn(settling);
+        let mut deliverer = Self {
+            outbox: outbox.clone(),
+            config: config.clone(),
+            sender,
+            settler,
+            served: HashMap::new(),
+            common,
+            sweeper: JoinSet::new(),
+            stop,
+            counters: Arc::default(),
+        };
+        deliverer.serve(wanted);
+        Ok(deliverer)
+    }
+
+    /// Tells `receivers` from now on, as `config` says. Workers of endpoints that are as they were go on; others end
+    /// what they have in flight, and only then begin those that take their places.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn reconfigure(&mut self, receivers: &[Receiver], config: &DeliveryConfig) -> Result<(), DeliveryError> {
+        config.check()?;
+        let wanted = wanted(receivers)?;
+        if *config != self.config {
+            self.sender = Sender::new(&config.destinations)?;
+            self.config = config.clone();
+            // They know the old configuration.
+            for served in self.served.values() {
+                served.stop.send_replace(true);
             }
         }
-        workers.spawn(sweep_orphans(outbox.clone(), known, config.give_up_after, Arc::clone(&counters), stopped));
-        Ok(Self { workers, stop, counters })
+        self.serve(wanted);
+        Ok(())
+    }
+
+    fn serve(&mut self, wanted: Vec<Wanted>) {
+        let mut before = std::mem::take(&mut self.served);
+        let endpoints = wanted.iter().map(|(endpoint, ..)| endpoint.clone()).collect();
+        for (endpoint, integration, stand_in) in wanted {
+            let former = before.remove(&endpoint);
+            let is_same = |served: &Served| {
+                !*served.stop.borrow() && *served.integration == integration && served.stand_in == stand_in
+            };
+            let served = match former {
+                Some(served) if is_same(&served) => served,
+                former => self.begin(&endpoint, integration, stand_in, former),
+            };
+            self.served.insert(endpoint, served);
+        }
+        for gone in before.into_values() {
+            self.common.spawn(gone.end());
+        }
+        let (outbox, counters) = (self.outbox.clone(), Arc::clone(&self.counters));
+        let sweep = sweep_orphans(outbox, endpoints, self.config.give_up_after, counters, self.stop.subscribe());
+        self.sweeper = JoinSet::new();
+        self.sweeper.spawn(sweep);
+    }
+
+    /// A worker that begins when `former` has ended.
+    fn begin(
+        &self,
+        endpoint: &Endpoint,
+        integration: Integration,
+        stand_in: Option<Arc<StandIn>>,
+        former: Option<Served>,
+    ) -> Served {
+        let (stop, stopped) = watch::channel(false);
+        let integration = Arc::new(integration);
+        let worker = Worker {
+            outbox: self.outbox.clone(),
+            endpoint: Arc::new(endpoint.clone()),
+            integration: Arc::clone(&integration),
+            stand_in: stand_in.clone(),
+            sender: self.sender.clone(),
+            settler: self.settler.clone(),
+            config: self.config.clone(),
+            counters: Arc::clone(&self.counters),
+            bell: self.outbox.bell(),
+            stop: stopped,
+        };
+        let mut tasks = JoinSet::new();
+        resend(&worker, &integration, &mut tasks);
+        tasks.spawn(async move {
+            if let Some(former) = former {
+                former.end().await;
+            }
+            worker.run().await;
+        });
+        Served { integration, stand_in, stop, tasks }
     }
 
     /// Lets `dispatcher` tell groups when their time has come, for as long as delivery runs.
     pub fn dispatch(&mut self, dispatcher: Arc<Dispatcher>) {
-        self.workers.spawn(dispatcher.run(self.stop.subscribe()));
+        self.common.spawn(dispatcher.run(self.stop.subscribe()));
     }
 
     /// What delivery has done so far; stays readable after a shutdown.
@@ -199,9 +307,17 @@ impl Deliverer {
 
     /// Starts no further attempt and waits for those in flight, at most `deadline` long; what is not
     /// finished by then is cut off and repeated after a restart. Returns whether all finished.
-    pub async fn shutdown(mut self, deadline: Duration) -> bool {
-        self.stop.send_replace(true);
-        let all = async { while self.workers.join_next().await.is_some() {} };
+    pub async fn shutdown(self, deadline: Duration) -> bool {
+        let Self { served, mut common, mut sweeper, stop, settler, .. } = self;
+        stop.send_replace(true);
+        let all = async {
+            let workers: JoinSet<()> = served.into_values().map(Served::end).collect();
+            workers.join_all().await;
+            // The task behind it ends when nobody can hand anything in any more.
+            drop(settler);
+            while common.join_next().await.is_some() {}
+            while sweeper.join_next().await.is_some() {}
+        };
         timeout(deadline, all).await.is_ok()
     }
 }

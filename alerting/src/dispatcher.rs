@@ -1,6 +1,9 @@
 //! Tells groups of alerts when their time has come.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
 
 use detect::UnixNanos;
 use tokio::sync::watch;
@@ -17,14 +20,42 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Time until another attempt when the ledger cannot be written.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Who is told of what, at present. Held for as long as something is told or placed by it, so that no group is told
+/// by one configuration that was placed by another.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan(Arc<RwLock<Planned>>);
+
+/// The routing, and whom it leads to.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) routing: Routing,
+    pub(crate) receivers: Vec<Receiver>,
+}
+
+impl Plan {
+    /// Nobody is told of anything.
+    pub(crate) fn of_nobody() -> Self {
+        Self(Arc::new(RwLock::new(Planned { routing: Routing::to_all(&[]), receivers: Vec::new() })))
+    }
+
+    /// The present one, which stays it until it is let go.
+    pub(crate) fn hold(&self) -> RwLockReadGuard<'_, Planned> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To replace it.
+    pub(crate) fn replace(&self) -> RwLockWriteGuard<'_, Planned> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The part of alerting that waits and groups, of one ledger: see [`crate::Ledger::dispatcher`].
 #[derive(Debug)]
 pub struct Dispatcher {
     pub(crate) store: Arc<Store>,
     pub(crate) reader: Reader,
     pub(crate) origin: Origin,
-    pub(crate) routing: Routing,
-    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) plan: Plan,
 }
 
 impl Dispatcher {
@@ -57,7 +88,9 @@ impl Dispatcher {
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`]; nothing was told then.
     pub fn flush(&self) -> Result<Option<UnixNanos>, LedgerError> {
-        let (told, next) = self.store.flush(&self.desk())?;
+        let plan = self.plan.hold();
+        let (told, next) = self.store.flush(&self.desk(&plan))?;
+        drop(plan);
         if told > 0 {
             self.store.ring();
         }
@@ -70,8 +103,10 @@ impl Dispatcher {
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`]; none was taken then.
     pub fn post(&self, posted: &[PostedAlert], resolve_timeout: Duration) -> Result<Vec<LedgerError>, LedgerError> {
-        let desk = self.desk();
+        let plan = self.plan.hold();
+        let desk = self.desk(&plan);
         let (told, faults) = self.store.post(&desk, posted, desk.now.plus(resolve_timeout))?;
+        drop(plan);
         if told > 0 {
             self.store.ring();
         }
@@ -84,7 +119,7 @@ impl Dispatcher {
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
     pub fn alerts(&self) -> Result<Vec<ShownAlert>, LedgerError> {
-        self.reader.shown_alerts(&self.routing, &self.origin)
+        self.reader.shown_alerts(&self.plan.hold().routing.clone(), &self.origin)
     }
 
     /// The same by groups, ordered by their labels and receivers. Blocks on the disk.
@@ -92,16 +127,17 @@ impl Dispatcher {
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
     pub fn groups(&self) -> Result<Vec<ShownGroup>, LedgerError> {
-        self.reader.shown_groups(&self.routing, &self.origin)
+        self.reader.shown_groups(&self.plan.hold().routing.clone(), &self.origin)
     }
 
     /// Names of all receivers.
-    pub fn receivers(&self) -> impl Iterator<Item = &str> {
-        self.receivers.iter().map(Receiver::name)
+    #[must_use]
+    pub fn receivers(&self) -> Vec<String> {
+        self.plan.hold().receivers.iter().map(|receiver| receiver.name().to_owned()).collect()
     }
 
-    fn desk(&self) -> Desk<'_> {
-        let Self { store, routing, receivers, origin, .. } = self;
-        Desk { store, routing, receivers, origin, now: clock::now() }
+    fn desk<'a>(&'a self, plan: &'a Planned) -> Desk<'a> {
+        let Self { store, origin, .. } = self;
+        Desk { store, routing: &plan.routing, receivers: &plan.receivers, origin, now: clock::now() }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike, Local, NaiveDateTime, Timelike, Utc};
+use chrono_tz::Tz;
 use detect::UnixNanos;
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
@@ -34,16 +35,49 @@ pub struct TimeInterval {
     pub months: Vec<RangeInclusive<u32>>,
     /// Years.
     pub years: Vec<RangeInclusive<i32>>,
-    /// Whether the times are those of this machine's time zone, instead of UTC.
-    pub is_local: bool,
+    /// Whose times they are.
+    pub zone: Zone,
+}
+
+/// A time zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Zone {
+    /// Coordinated universal time.
+    #[default]
+    Utc,
+    /// That of this machine (`TZ`).
+    Local,
+    /// One of the IANA database, with its daylight-saving times of all years.
+    Named(Tz),
+}
+
+impl Zone {
+    /// `UTC`, `Local`, or a name of the IANA database such as `Europe/Zurich`. Names are read exactly.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "UTC" => Ok(Self::Utc),
+            "Local" => Ok(Self::Local),
+            name => name.parse().map(Self::Named).map_err(|_| "UTC, Local, or a time zone such as Europe/Zurich"),
+        }
+    }
+
+    fn wall_time(self, at: DateTime<Utc>) -> NaiveDateTime {
+        match self {
+            Self::Utc => at.naive_utc(),
+            Self::Local => at.with_timezone(&Local).naive_local(),
+            Self::Named(zone) => at.with_timezone(&zone).naive_local(),
+        }
+    }
 }
 
 impl TimeInterval {
     /// Whether the interval holds this wall time.
     #[must_use]
     pub fn contains(&self, at: UnixNanos) -> bool {
-        let utc: DateTime<Utc> = DateTime::from_timestamp_nanos(at.0);
-        if self.is_local { self.holds(utc.with_timezone(&Local).naive_local()) } else { self.holds(utc.naive_utc()) }
+        self.holds(self.zone.wall_time(DateTime::from_timestamp_nanos(at.0)))
     }
 
     fn holds(&self, at: NaiveDateTime) -> bool {
@@ -179,6 +213,20 @@ mod tests {
         let held = ["2026-11-26T09:00", "2026-11-26T16:59", "2026-11-26T08:59", "2026-11-26T17:00", "2026-11-28T12:00"];
         assert_eq!(held.map(|text| office.contains(at(text))), [true, true, false, false, false]);
         assert!(TimeInterval::default().contains(at("2026-11-28T12:00")));
+    }
+
+    #[test]
+    fn a_zone_has_its_own_hours_in_summer_and_in_winter() {
+        let office = |zone: &str| TimeInterval {
+            times: vec![TimeInterval::time_range("09:00", "17:00").expect("is a range")],
+            zone: Zone::parse(zone).expect("is a zone"),
+            ..TimeInterval::default()
+        };
+        let zurich = office("Europe/Zurich");
+        assert!(zurich.contains(at("2026-07-01T07:00")) && !zurich.contains(at("2026-07-01T15:00")), "UTC+2");
+        assert!(zurich.contains(at("2026-12-01T08:00")) && !zurich.contains(at("2026-12-01T07:30")), "UTC+1");
+        assert!(office("Asia/Kolkata").contains(at("2026-07-01T03:30")), "half hours");
+        assert!(office("UTC").contains(at("2026-07-01T09:00")) && Zone::parse("Mars/Olympus").is_err());
     }
 
     #[test]

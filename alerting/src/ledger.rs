@@ -15,6 +15,7 @@ mod check;
 mod endpoints;
 mod external;
 mod feedback;
+mod flapping;
 mod groups;
 mod heartbeat;
 mod hooks;
@@ -34,6 +35,7 @@ use detect::{Decision, UnixNanos};
 use rusqlite::Transaction;
 
 pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verdict};
+pub(crate) use self::flapping::is_marked;
 pub(crate) use self::groups::Desk;
 pub(crate) use self::store::Store;
 pub use self::{
@@ -43,6 +45,7 @@ pub use self::{
     endpoints::{Outbox, Replay},
     external::PostedAlert,
     feedback::Feedback,
+    flapping::Damping,
     groups::Muted,
     heartbeat::Heartbeat,
     hooks::LevelHook,
@@ -54,7 +57,12 @@ pub use self::{
     shown::{ShownAlert, ShownGroup},
     silences::{Silence, SilenceSpec, SilenceState},
 };
-use crate::{LedgerError, Receiver, clock, dispatcher::Dispatcher, route::Routing, webhook::Origin};
+use crate::{
+    LedgerError, Receiver, clock,
+    dispatcher::{Dispatcher, Plan, Planned},
+    route::Routing,
+    webhook::Origin,
+};
 
 /// The pipeline's handle: the only one that records decisions.
 #[derive(Debug)]
@@ -65,6 +73,8 @@ pub struct Ledger {
     routing: Option<Routing>,
     /// Who is told of levels.
     hooks: Vec<LevelHook>,
+    /// What dispatchers go by.
+    plan: Plan,
 }
 
 /// What [`Ledger::record`] wrote. Decisions that were recorded before do not count.
@@ -109,7 +119,7 @@ impl Ledger {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let store = Arc::new(Store::open(path.as_ref())?);
         let origin = Origin { external_url: "http://127.0.0.1:4320".to_owned(), tenant: None };
-        Ok(Self { store, origin, routing: None, hooks: Vec::new() })
+        Ok(Self { store, origin, routing: None, hooks: Vec::new(), plan: Plan::of_nobody() })
     }
 
     /// What is wrong with the ledger at `path`, in SQLite's words; `None` for a sound one, or where there
@@ -142,14 +152,18 @@ impl Ledger {
         self.hooks = hooks;
     }
 
-    /// From now on alerts go to `receivers` as `routing` says; those that fire are placed anew. Without it every
-    /// receiver is told of every alert, by itself and at once.
+    /// From now on alerts go to `receivers` as `routing` says, also those that dispatchers tell; those that fire are
+    /// placed anew. Without it every receiver is told of every alert, by itself and at once.
     ///
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`]; nothing has changed then.
     pub fn route(&mut self, routing: Routing, receivers: &[Receiver]) -> Result<(), LedgerError> {
+        // Nobody tells anything meanwhile.
+        let mut plan = self.plan.replace();
         let desk = Desk { store: &self.store, routing: &routing, receivers, origin: &self.origin, now: clock::now() };
         self.store.write(|transaction| desk.replace_all(transaction))?;
+        *plan = Planned { routing: routing.clone(), receivers: receivers.to_vec() };
+        drop(plan);
         self.routing = Some(routing);
         self.store.replan();
         Ok(())
@@ -159,8 +173,9 @@ impl Ledger {
     #[must_use]
     pub fn dispatcher(&self, receivers: Vec<Receiver>) -> Dispatcher {
         let routing = self.routing_to(&receivers);
+        *self.plan.replace() = Planned { routing, receivers };
         let (store, reader, origin) = (Arc::clone(&self.store), self.reader(), self.origin.clone());
-        Dispatcher { store, reader, origin, routing, receivers }
+        Dispatcher { store, reader, origin, plan: self.plan.clone() }
     }
 
     fn routing_to(&self, receivers: &[Receiver]) -> Routing {

@@ -13,6 +13,7 @@ mod clock;
 mod delivery;
 mod dispatcher;
 mod error;
+mod inhibition;
 mod integration;
 mod interval;
 mod ledger;
@@ -32,12 +33,12 @@ pub use integration::{
     Alertmanager, Email, FileSink, Integration, MailAuth, PagerDuty, SigningKey, Slack, Smarthost, Target, Teams,
     TlsMode, Webhook,
 };
-pub use interval::TimeInterval;
+pub use interval::{TimeInterval, Zone};
 pub use ledger::{
-    Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Delivery, DeliveryFilter, DeliveryState, Feedback,
-    Heartbeat, Incident, IncidentFilter, Ledger, LevelFilter, LevelHook, Listed, Muted, Operator, Order, Outbox, Page,
-    PostedAlert, Pruned, Reader, Recorded, Replay, ServicePin, ShownAlert, ShownGroup, Silence, SilenceSpec,
-    SilenceState, Transition,
+    Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Damping, Delivery, DeliveryFilter, DeliveryState,
+    Feedback, Heartbeat, Incident, IncidentFilter, Ledger, LevelFilter, LevelHook, Listed, Muted, Operator, Order,
+    Outbox, Page, PostedAlert, Pruned, Reader, Recorded, Replay, ServicePin, ShownAlert, ShownGroup, Silence,
+    SilenceSpec, SilenceState, Transition,
 };
 pub use lettre::message::Mailbox;
 pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use detect::Labels;
 
 use crate::{
-    Receiver,
+    Damping, Receiver,
     interval::TimeInterval,
     matcher::{Matcher, all_match},
 };
@@ -16,6 +16,7 @@ pub struct Routing {
     nodes: Arc<[Node]>,
     inhibit: Arc<[InhibitRule]>,
     intervals: Arc<[(String, Vec<TimeInterval>)]>,
+    damping: Option<Damping>,
 }
 
 /// Which labels tell one group from another.
@@ -119,7 +120,13 @@ impl Routing {
     pub fn new(root: Route, inhibit: Vec<InhibitRule>, intervals: Vec<(String, Vec<TimeInterval>)>) -> Self {
         let mut nodes = Vec::new();
         flatten(root, "", &mut nodes);
-        Self { nodes: nodes.into(), inhibit: inhibit.into(), intervals: intervals.into() }
+        Self { nodes: nodes.into(), inhibit: inhibit.into(), intervals: intervals.into(), damping: None }
+    }
+
+    /// The same, where alerts that flap by `damping` are told only once. Without it none does.
+    #[must_use]
+    pub fn damped(self, damping: Option<Damping>) -> Self {
+        Self { damping, ..self }
     }
 
     /// What holds without a configured tree: every receiver is told of every alert by itself, at once, and once.
@@ -156,6 +163,11 @@ impl Routing {
     /// Whether every alert is told by itself and at once.
     pub(crate) fn is_at_once(&self) -> bool {
         self.nodes.iter().all(|node| matches!(node.route.group_by, GroupBy::Each(_)) && node.route.group_wait.is_zero())
+    }
+
+    /// When an alert flaps.
+    pub(crate) fn damping(&self) -> Option<Damping> {
+        self.damping
     }
 
     /// What inhibits what.
@@ -206,7 +218,9 @@ fn flatten(mut route: Route, above: &str, nodes: &mut Vec<Node>) -> usize {
 
 impl InhibitRule {
     /// Whether an alert with the labels `source` keeps one with the labels `target` from being told. An alert that is
-    /// on both sides does not inhibit another that is, nor itself.
+    /// on both sides does not inhibit another that is, nor itself. What is told goes by an index of this: see
+    /// [`crate::inhibition`].
+    #[cfg(test)]
     pub(crate) fn inhibits(&self, source: &Labels, target: &Labels) -> bool {
         all_match(&self.target, target)
             && all_match(&self.source, source)

@@ -10,6 +10,8 @@ use chrono::{DateTime, SecondsFormat};
 use detect::{Alert, Labels, Level, UnixNanos};
 use serde::Serialize;
 
+use crate::ledger::is_marked;
+
 /// Go's zero time, which Alertmanager sends as the end of an alert that has not ended.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 
@@ -71,7 +73,7 @@ pub(crate) struct Message<'a> {
     pub(crate) group_key: &'a str,
     pub(crate) group_labels: &'a Labels,
     /// At least one.
-    pub(crate) alerts: &'a [&'a (&'a Alert, Vec<Cause>)],
+    pub(crate) alerts: &'a [(&'a Alert, &'a [Cause])],
     pub(crate) origin: &'a Origin,
 }
 
@@ -113,6 +115,9 @@ struct Extra<'a> {
     tenant: Option<&'a str>,
     episode: &'a str,
     state: &'static str,
+    /// Whether it begins and ceases to fire again and again; it is told again when it has calmed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    flapping: bool,
     /// `null` when the value is not finite.
     value: f64,
     source: &'a str,
@@ -172,6 +177,7 @@ fn entry<'a>(alert: &'a Alert, origin: &'a Origin, causes: &'a [Cause]) -> Entry
             tenant: origin.tenant.as_deref(),
             episode: &alert.episode,
             state: alert.state.as_str(),
+            flapping: is_marked(alert),
             value: alert.value,
             source: &alert.source,
             argued_level: alert.argued_level,
@@ -229,8 +235,8 @@ mod tests {
     fn parsed_of(tenant: Option<&str>, alert: &Alert, causes: &[Cause]) -> Value {
         let origin = Origin { external_url: "http://bw:4320/".into(), tenant: tenant.map(Into::into) };
         let labels = origin.labels(alert).filtered(|name| matches!(name, "alertname" | "service" | "tenant"));
-        let (group_key, told) = (format!("{{}}:{labels}"), (alert, causes.to_vec()));
-        let (group_key, alerts) = (group_key.as_str(), &[&told][..]);
+        let group_key = format!("{{}}:{labels}");
+        let (group_key, alerts) = (group_key.as_str(), &[(alert, causes)][..]);
         let message = Message { receiver: "ops", group_key, group_labels: &labels, alerts, origin: &origin };
         serde_json::from_str(&message.to_json()).expect("is JSON")
     }

@@ -61,12 +61,11 @@ impl Book {
         self.alerts.insert((owner.to_owned(), alert.labels.fingerprint()), alert);
     }
 
-    /// Makes alerts nobody's whose owner `is_known` does not know: they resolve with the next evaluation.
-    pub fn disown(&mut self, is_known: impl Fn(&str) -> bool) {
+    /// Gives every alert to the owner that `owner_of` says, by the name of the one that it had. Alerts of nobody, whose
+    /// name is empty, resolve with the next evaluation.
+    pub fn reown(&mut self, owner_of: impl Fn(&str, &Alert) -> String) {
         let alerts = std::mem::take(&mut self.alerts).into_iter();
-        let owned =
-            |(owner, print): (String, u64)| if is_known(&owner) { (owner, print) } else { (String::new(), print) };
-        self.alerts = alerts.map(|(key, alert)| (owned(key), alert)).collect();
+        self.alerts = alerts.map(|((owner, print), alert)| ((owner_of(&owner, &alert), print), alert)).collect();
     }
 
     /// Whether the alert with this episode is active.

@@ -209,7 +209,8 @@ impl Engine {
         engine
     }
 
-    /// A core that was written down, which goes on deciding by `config` over what is in `snapshot`.
+    /// A core that was written down, which goes on deciding by `config` over what is in `snapshot`. One that was not
+    /// written down goes on likewise, as if it had been.
     #[must_use]
     pub fn resume(self, config: EngineConfig, snapshot: Snapshot) -> Self {
         let key_of = |id| snapshot.series(id).map(|series| series.key);
@@ -217,18 +218,24 @@ impl Engine {
             zscore: self.zscore.with_config(config.zscore.clone(), key_of),
             entities: self.entities.with_config(config.entity.clone()),
             feeds: self.feeds.with_config(config.gap.clone()),
+            symptoms: Symptoms::default(),
             config,
             snapshot,
             ..self
         };
         let owners: BTreeSet<String> = engine.owners().map(|owner| owner.name).collect();
-        engine.book.disown(|owner| owners.contains(owner));
+        let mut book = std::mem::take(&mut engine.book);
+        let own = |owner: &str| owners.contains(owner).then(|| owner.to_owned());
+        book.reown(|owner, alert| own(owner).unwrap_or_else(|| engine.owner_of(alert)));
+        engine.book = book;
         engine.book.active().for_each(|alert| engine.symptoms.restore(&alert.labels));
         let before: BTreeMap<GroupName, Option<UnixNanos>> = engine.next_group.into_iter().collect();
         engine.next_group = never_evaluated(&engine.config.rules);
-        for (name, next) in &mut engine.next_group {
-            *next = before.get(name).copied().flatten();
+        for ((name, next), group) in engine.next_group.iter_mut().zip(&engine.config.rules) {
+            // On the grid of its interval, which may be another now.
+            *next = before.get(name).copied().flatten().map(|at| at.ceil_to(group.interval));
         }
+        engine.next_assessment = engine.next_assessment.map(|at| at.ceil_to(engine.config.assess_every));
         engine
     }
 

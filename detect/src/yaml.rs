@@ -268,6 +268,12 @@ impl<'d, 'a> Mapping<'d, 'a> {
         self.entries.into_iter().filter_map(|(name, line, value)| Some((name, value.text(faults)?, line))).collect()
     }
 
+    /// The line of `key` itself, if it is there.
+    #[must_use]
+    pub fn line_of(&self, key: &str) -> Option<usize> {
+        self.entries.iter().find(|(name, ..)| name == key).map(|(_, line, _)| *line)
+    }
+
     /// Notes every key that nobody asked for, with the nearest one that exists.
     pub fn finish(self, faults: &mut Faults) {
         for (name, line, value) in &self.entries {

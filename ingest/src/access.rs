@@ -2,7 +2,12 @@
 
 mod secret;
 
-use std::{borrow::Cow, collections::HashMap, fmt, str};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt, str,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use http::{HeaderMap, header};
 use proto::{base64, otlp::cut};
@@ -79,7 +84,10 @@ pub enum Denied {
 
 /// Recognises credentials. Secrets are kept, and compared, as keyed hashes only: how long a comparison
 /// takes says nothing about them.
-pub struct Access {
+pub struct Access(RwLock<Arc<Present>>);
+
+/// Who may come in at present.
+struct Present {
     key: hmac::Key,
     known: HashMap<[u8; TAG_BYTES], Known>,
     challenge: &'static str,
@@ -102,7 +110,7 @@ impl Default for Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access").field("credentials", &self.known.len()).finish_non_exhaustive()
+        f.debug_struct("Access").field("credentials", &self.present().known.len()).finish_non_exhaustive()
     }
 }
 
@@ -113,6 +121,39 @@ impl Access {
     /// When the system has no random numbers to give.
     #[must_use]
     pub fn new(config: &AccessConfig) -> Self {
+        Self(RwLock::new(Arc::new(Present::new(config))))
+    }
+
+    /// Recognises those of `config` from now on, and nobody else.
+    ///
+    /// # Panics
+    /// When the system has no random numbers to give.
+    pub fn reconfigure(&self, config: &AccessConfig) {
+        let present = Arc::new(Present::new(config));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = present;
+    }
+
+    /// Whether a credential is needed.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        !self.present().known.is_empty()
+    }
+
+    fn present(&self) -> Arc<Present> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The tenant for which a request with these headers writes.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn tenant(&self, headers: &HeaderMap) -> Result<Tenant, Denied> {
+        self.present().tenant(headers)
+    }
+}
+
+impl Present {
+    fn new(config: &AccessConfig) -> Self {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .expect("the system gives random numbers from its start on");
         let mut known = HashMap::new();
@@ -134,11 +175,7 @@ impl Access {
         Self { key, known, challenge, trust_header: config.trust_header }
     }
 
-    /// The tenant for which a request with these headers writes.
-    ///
-    /// # Errors
-    /// [`Denied`].
-    pub fn tenant(&self, headers: &HeaderMap) -> Result<Tenant, Denied> {
+    fn tenant(&self, headers: &HeaderMap) -> Result<Tenant, Denied> {
         if self.known.is_empty() {
             let named = named_tenant(headers)?.unwrap_or_default();
             if self.trust_header || named == Tenant::default() {

@@ -30,7 +30,7 @@ mod tenants;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -43,7 +43,7 @@ use self::{
     tenants::{Room, Seen, Tenants, Turned},
 };
 use crate::{
-    Counters, Tenant,
+    Counters, SourceScore, Tenant,
     door::{Outcome, Refusal},
 };
 
@@ -106,7 +106,7 @@ pub(crate) struct Admission(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     counters: Arc<Counters>,
-    used: UsedMetrics,
+    used: RwLock<Arc<UsedMetrics>>,
 }
 
 struct State {
@@ -124,10 +124,37 @@ impl fmt::Debug for Admission {
 impl Admission {
     pub(crate) fn new(config: &AdmissionConfig, counters: Arc<Counters>) -> Self {
         let state = State { gradient: Gradient::new(), tenants: Tenants::new(config) };
-        let used = config.used.clone();
+        let used = RwLock::new(Arc::new(config.used.clone()));
         let admission = Self(Arc::new(Shared { state: Mutex::new(state), counters, used }));
         admission.0.show(&admission.0.lock());
         admission
+    }
+
+    /// Goes by `config` from now on. What is in flight, and what tenants owe, stays.
+    pub(crate) fn reconfigure(&self, config: &AdmissionConfig) {
+        *self.0.used.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.used.clone());
+        self.0.lock().tenants.reconfigure(config);
+    }
+
+    /// Turns an address away that sends far more than others, while there is too much to do for all of the lowest
+    /// class. Of the queue that comes behind, `queue_percent` are taken.
+    ///
+    /// # Errors
+    /// A refusal that asks the sender to come again.
+    pub(crate) fn meet(&self, source: SourceScore, queue_percent: u64) -> Result<(), Refusal> {
+        if source.score <= 1.0 {
+            return Ok(());
+        }
+        let (state, least) = (self.0.lock(), Class::DebugLogs.percent());
+        let is_short =
+            state.tenants.held() * 100 > state.limit() * least || queue_percent * 100 > least * tenants::QUEUE_PERCENT;
+        drop(state);
+        if !is_short {
+            return Ok(());
+        }
+        self.0.counters.count_turned_away(tenants::SOURCE);
+        let message = "the service is short, and this address sends far more than others";
+        Err(Refusal::new(Outcome::Limited, message))
     }
 
     /// Lets a request of `tenant` in that weighs at least `load`, as far as is known before it is
@@ -142,7 +169,7 @@ impl Admission {
         queue_percent: u64,
         now: Duration,
     ) -> Result<Ticket, Refusal> {
-        let class = Class::at_best(signal, &self.0.used);
+        let class = Class::at_best(signal, &self.0.used());
         let mut state = self.0.lock();
         let room = Room { limit: state.limit(), queue_percent };
         let held = cost(load).max(UNIT);
@@ -166,6 +193,10 @@ impl State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self) -> Arc<UsedMetrics> {
+        Arc::clone(&self.used.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn show(&self, state: &State) {
@@ -249,7 +280,7 @@ impl Ticket {
         if !self.wants_look() {
             return Ok(());
         }
-        let is = Class::of(self.signal, request, &self.shared.used);
+        let is = Class::of(self.signal, request, &self.shared.used());
         let seen = Seen { was: self.class, is, is_trial: self.is_trial, held: self.held };
         let mut state = self.shared.lock();
         let room = Room { limit: state.limit(), queue_percent: self.queue_percent };

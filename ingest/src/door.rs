@@ -29,7 +29,7 @@ pub(crate) use self::{
     refusal::{Refusal, unknown_coding},
 };
 use crate::{
-    Access, Config, Denied, KnownSeries, Queue, Refused, Request, Tenant,
+    Access, Config, Denied, KnownSeries, Queue, Refused, Request, SourceScore, Tenant,
     admission::{Admission, Ticket},
     decode::{Decoded, Decoder},
 };
@@ -62,6 +62,35 @@ pub(crate) struct Body {
 /// What was read of a request, the request itself where it is to be kept, and leave to go on with it.
 type Read = (Decoded, Option<Request>, Ticket);
 
+/// Who decides at the doors whether somebody may come in, and can be told to decide by other settings. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Doorkeeper {
+    access: Arc<Access>,
+    admission: Admission,
+}
+
+impl Doorkeeper {
+    pub(crate) fn new(config: &Config, counters: &Arc<Counters>) -> Self {
+        let access = Arc::new(Access::new(&config.access));
+        Self { access, admission: Admission::new(&config.admission, Arc::clone(counters)) }
+    }
+
+    /// Who is let in, for other doors of the same house.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
+    /// Goes by the credentials and the limits of tenants in `config` from now on. What has been let in stays.
+    ///
+    /// # Panics
+    /// When the system has no random numbers to give.
+    pub fn reconfigure(&self, config: &Config) {
+        self.admission.reconfigure(&config.admission);
+        self.access.reconfigure(&config.access);
+    }
+}
+
 /// The way in, shared by both doors. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
@@ -85,14 +114,15 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn new(config: &Config, access: Arc<Access>, counters: Arc<Counters>, queue: Queue) -> Self {
+    pub(crate) fn new(config: &Config, keeper: Doorkeeper, counters: Arc<Counters>, queue: Queue) -> Self {
+        let Doorkeeper { access, admission } = keeper;
         let at_once = std::thread::available_parallelism().map_or(1, NonZero::get).max(2);
         Self {
             transport: Transport::Grpc,
             max_request_bytes: config.max_request_bytes,
             room: Room::new(config.max_request_bytes.saturating_mul(BODIES_AT_ONCE)),
             access,
-            admission: Admission::new(&config.admission, Arc::clone(&counters)),
+            admission,
             counters,
             pace: Arc::new(Pace::new()),
             decoder: Arc::new(Decoder::new(config.limits.clone())),
@@ -109,8 +139,11 @@ impl Door {
         Self { transport, ..self.clone() }
     }
 
-    /// Whose data a request with these headers brings.
-    pub(crate) fn identify(&self, headers: &http::HeaderMap) -> Result<Tenant, Refusal> {
+    /// Whose data a request with these headers brings, if its source may send now.
+    pub(crate) fn identify(&self, headers: &http::HeaderMap, extensions: &http::Extensions) -> Result<Tenant, Refusal> {
+        if let Some(source) = extensions.get::<SourceScore>() {
+            self.admission.meet(*source, self.queue.percent_taken())?;
+        }
         self.access.tenant(headers).map_err(|denied| match denied {
             Denied::Unauthenticated { challenge, .. } => {
                 Refusal::new(Outcome::Unauthenticated, denied.to_string()).with_header("www-authenticate", challenge)

@@ -32,7 +32,7 @@ pub(crate) struct Grpc {
 /// Answers one call.
 pub(crate) async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<GrpcBody> {
     let (head, body) = request.into_parts();
-    let tenant = match door.identify(&head.headers) {
+    let tenant = match door.identify(&head.headers, &head.extensions) {
         Ok(tenant) => tenant,
         Err(refusal) => {
             if let Some(signal) = signal_of(head.uri.path()) {

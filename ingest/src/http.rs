@@ -34,7 +34,7 @@ pub(crate) fn router(door: Door) -> Router {
 
 async fn not_found(State(door): State<Door>, request: Request<HttpBody>) -> Response {
     let encoding = encoding_of(request.headers()).unwrap_or(Encoding::Protobuf);
-    if let Err(refusal) = door.identify(request.headers()) {
+    if let Err(refusal) = door.identify(request.headers(), request.extensions()) {
         return refused(&refusal, encoding);
     }
     let message = "no such path; expected /v1/metrics, /v1/traces or /v1/logs";
@@ -77,7 +77,7 @@ async fn receive(door: &Door, head: &Parts, mut body: HttpBody) -> Result<Body, 
 
 /// What the head alone says: who sends, and in which form.
 fn judge(door: &Door, head: &Parts) -> Result<(Tenant, Encoding, Coding), Refusal> {
-    let tenant = door.identify(&head.headers)?;
+    let tenant = door.identify(&head.headers, &head.extensions)?;
     if head.method != Method::POST {
         let message = format!("expected POST, got {}", otlp::cut(head.method.as_str(), 32));
         return Err(Refusal::new(Outcome::Refused, message)

@@ -166,6 +166,13 @@ impl Intake {
         Self { config, known, state }
     }
 
+    /// Goes on by `config`, as [`Intake::restore`] does. The limit of series stays what it was.
+    pub fn reconfigure(&mut self, config: IntakeConfig) {
+        let red = std::mem::replace(&mut self.state.red, Red::new(config.red.clone()));
+        self.state.red = red.configured(config.red.clone()).waiting(!config.lateness.lateness.is_zero());
+        self.config = IntakeConfig { max_series: self.config.max_series, ..config };
+    }
+
     /// What was taken without being judged, since the start.
     #[must_use]
     pub fn passed(&self) -> Passed {

@@ -20,8 +20,8 @@ use tower_service::Service as _;
 pub use self::tls::{TlsConfig, TlsError};
 use self::{connection::Serves, tls::Tls};
 use crate::{
-    Access, AccessConfig, AdmissionConfig, Counters, Limits, Queue,
-    door::{Door, Transport},
+    AccessConfig, AdmissionConfig, Counters, Limits, Queue,
+    door::{Door, Doorkeeper, Transport},
     grpc::Grpc,
     http as http_door,
 };
@@ -118,7 +118,7 @@ pub struct Receivers {
     http_address: SocketAddr,
     config: Config,
     tls: Option<Arc<Tls>>,
-    access: Arc<Access>,
+    keeper: Doorkeeper,
     counters: Arc<Counters>,
 }
 
@@ -131,16 +131,9 @@ impl Receivers {
         let tls = config.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let (grpc, grpc_address) = listen(config.grpc_listen, Transport::Grpc).await?;
         let (http, http_address) = listen(config.http_listen, Transport::Http).await?;
-        Ok(Self {
-            grpc,
-            http,
-            grpc_address,
-            http_address,
-            access: Arc::new(Access::new(&config.access)),
-            config: config.clone(),
-            tls,
-            counters: Arc::default(),
-        })
+        let counters = Arc::default();
+        let keeper = Doorkeeper::new(config, &counters);
+        Ok(Self { grpc, http, grpc_address, http_address, keeper, config: config.clone(), tls, counters })
     }
 
     /// The gRPC door's address, with the port that was taken.
@@ -155,10 +148,10 @@ impl Receivers {
         self.http_address
     }
 
-    /// Who is let in, for other doors of the same house.
+    /// Who decides whether somebody is let in.
     #[must_use]
-    pub fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access)
+    pub fn keeper(&self) -> Doorkeeper {
+        self.keeper.clone()
     }
 
     /// What will have passed the doors.
@@ -171,19 +164,21 @@ impl Receivers {
     /// requests in flight 10 s to end. Those that have not ended then are left behind: they end
     /// with the runtime, unanswered, and their senders will send again.
     pub async fn run(self, queue: Queue, shutdown: impl Future<Output = ()>) {
-        let door = Door::new(&self.config, self.access, self.counters, queue);
+        let door = Door::new(&self.config, self.keeper, Arc::clone(&self.counters), queue);
         let (stop, stopped) = watch::channel(false);
         let grpc = connection::Door {
             service: Grpc { door: door.of(Transport::Grpc) },
             transport: Transport::Grpc,
             tls: self.tls.clone(),
             limits: self.config.connections.clone(),
+            counters: Arc::clone(&self.counters),
         };
         let http = connection::Door {
             service: http_door::router(door.of(Transport::Http)),
             transport: Transport::Http,
             tls: self.tls.clone(),
             limits: self.config.connections,
+            counters: Arc::clone(&self.counters),
         };
         let certificates = async {
             match self.tls {

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     faces::{Face, Faces},
     journal::{Journal, Step, Work},
-    pipeline::{self, Maker, Pipeline},
+    pipeline::{self, Maker, Pipeline, Settings},
     tape::Tape,
 };
 
@@ -72,18 +72,17 @@ impl Replay {
         let (faces, nothing) = Faces::new()?;
         let faces = Arc::new(faces);
         let maker = Maker {
-            intake: config.intake.clone(),
-            window: config.window.clone(),
+            settings: Settings {
+                receivers: Vec::new(),
+                routing: None,
+                delivery: alerting::DeliveryConfig::default(),
+                level_hooks: Vec::new(),
+                heartbeat: None,
+                keep: FOREVER,
+                ..Settings::of(config, rules, external_url)
+            },
             history: config.history.clone(),
             budget: Budget::new(config.window.max_bytes_total),
-            engine: config.engine(rules, external_url),
-            detect: config.detect,
-            receivers: Vec::new(),
-            routing: None,
-            delivery: alerting::DeliveryConfig::default(),
-            level_hooks: Vec::new(),
-            heartbeat: None,
-            keep: FOREVER,
             data_dir: config.data_dir.clone(),
             external_url: external_url.to_owned(),
             known: known.clone(),

@@ -25,7 +25,8 @@ const MAX_FILE: u64 = 16 << 20;
 pub(crate) fn read(path: &Path) -> Result<Config, Vec<Fault>> {
     let text = read_text(path)?;
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    parse(&path.display().to_string(), &text, directory)
+    let config = parse(&path.display().to_string(), &text, directory)?;
+    Ok(Config { file: Some(path.to_owned()), ..config })
 }
 
 /// Reads a rule file.
@@ -79,6 +80,7 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
         let texts = value.list(&mut faults);
         config.rule_files = texts.iter().filter_map(|v| Some(directory.join(v.text(&mut faults)?))).collect();
     }
+    section(&mut top, "flapping", &mut faults, |m, f| routing::flapping(m, &mut config, f));
     receivers::delivery(&mut top, &mut config, &mut faults);
     receivers::receivers(&mut top, &mut config, directory, &mut faults);
     routing::routing(&mut top, &mut config, &mut faults);

@@ -3,12 +3,12 @@
 
 use std::{path::Path, time::Duration};
 
-use alerting::{GroupBy, InhibitRule, Matcher, Route, Routing, TimeInterval};
+use alerting::{Damping, GroupBy, InhibitRule, Matcher, Route, Routing, TimeInterval, Zone};
 use detect::yaml::{Document, Fault, Faults, Mapping, Value};
 
 use super::{
     Config,
-    file::{positive, read_text, set},
+    file::{number, positive, read_text, set, whole},
     receivers,
 };
 
@@ -75,6 +75,15 @@ pub(super) fn routing(top: &mut Mapping<'_, '_>, config: &mut Config, faults: &m
         }
         config.routing = Some(Routing::new(root, inhibit, intervals));
     }
+}
+
+/// `flapping`.
+pub(super) fn flapping(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
+    let (mut is_enabled, mut damping) = (true, Damping::default());
+    set(m, "enabled", faults, |v, f| v.boolean(f), &mut is_enabled);
+    set(m, "changes", faults, |v, f| number(v, f, 2.0, 1e6).map(whole), &mut damping.changes);
+    set(m, "window", faults, positive, &mut damping.window);
+    config.damping = is_enabled.then_some(damping);
 }
 
 struct Tree<'c> {
@@ -216,10 +225,10 @@ fn interval(value: &Value<'_, '_>, faults: &mut Faults) -> Option<TimeInterval> 
         }
     }
     if let Some(value) = m.get("location") {
-        match value.text(faults).as_deref() {
-            Some("UTC") | None => {}
-            Some("Local") => interval.is_local = true,
-            Some(_) => value.expected("UTC or Local; set TZ for another time zone", faults),
+        match value.text(faults).map(|text| Zone::parse(&text)) {
+            Some(Ok(zone)) => interval.zone = zone,
+            Some(Err(expected)) => value.expected(expected, faults),
+            None => {}
         }
     }
     m.finish(faults);
@@ -282,6 +291,7 @@ time_intervals:
 - name: weekend
   time_intervals:
   - weekdays: ['saturday:sunday']
+    location: America/New_York
 "#;
         // Alertmanager's weeks begin with Sunday.
         let text = text.replace("'saturday:sunday'", "saturday, sunday");

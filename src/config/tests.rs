@@ -300,3 +300,53 @@ fn the_shipped_rules_are_valid_and_have_runbooks() {
         assert!(runbooks.get(page).is_some(), "there is no runbook {page}");
     }
 }
+
+/// Every name of a property in a schema.
+fn properties(schema: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        found.extend(properties.keys().cloned());
+    }
+    match schema {
+        serde_json::Value::Object(parts) => parts.values().for_each(|part| properties(part, found)),
+        serde_json::Value::Array(parts) => parts.iter().for_each(|part| properties(part, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schema_has_the_keys_that_are_read_and_no_others() {
+    let mut described = std::collections::BTreeSet::new();
+    properties(&serde_json::from_str(SCHEMA).expect("is JSON"), &mut described);
+    let sources = [
+        include_str!("file.rs"),
+        include_str!("doors.rs"),
+        include_str!("metrics.rs"),
+        include_str!("receivers.rs"),
+        include_str!("routing.rs"),
+    ];
+    let served = |source: &'static str| source.split("#[cfg(test)]").next().unwrap_or_default();
+    let sources: String = sources.into_iter().map(served).collect();
+    // Whatever is asked of a mapping by name, and lists of such names.
+    let read = keys_asked_for(&sources);
+    // Asked for in a file of Alertmanager's only.
+    let missing: Vec<_> = read.difference(&described).filter(|key| *key != "templates").collect();
+    assert!(missing.is_empty(), "read and not described: {missing:?}");
+    let unread: Vec<_> = described.iter().filter(|name| !sources.contains(&format!("\"{name}\""))).collect();
+    assert!(unread.is_empty(), "described and not read: {unread:?}");
+}
+
+/// Names that stand where keys are asked for.
+fn keys_asked_for(sources: &str) -> std::collections::BTreeSet<String> {
+    let places = [
+        ".get(\"",
+        ".required(\"",
+        "set(m, \"",
+        "set(&mut m, \"",
+        "set(&mut top, \"",
+        "section(m, \"",
+        "section(&mut m, \"",
+        "(top, \"",
+    ];
+    let after = |place: &'static str| sources.split(place).skip(1).filter_map(|rest| rest.split('"').next());
+    places.into_iter().flat_map(after).map(str::to_owned).collect()
+}

@@ -33,6 +33,7 @@ const SHARE: u32 = 20;
 enum Job {
     TakeOn(Tenant, Box<Vault>),
     Keep(Tenant, Box<Checkpoint>),
+    KeepNow(Vec<(Tenant, Checkpoint)>, mpsc::SyncSender<Result<(), String>>),
 }
 
 /// The pipeline's end.
@@ -110,6 +111,19 @@ impl Keeper {
         self.send(Job::Keep(tenant.clone(), Box::new(checkpoint)));
     }
 
+    /// Writes a checkpoint of each line, and waits until they are on disk.
+    ///
+    /// # Errors
+    /// Why one of them is not.
+    pub(super) fn keep_now(&mut self, all: Vec<(Tenant, Checkpoint)>) -> Result<(), String> {
+        for (tenant, _) in &all {
+            self.due.insert(tenant.clone(), Due { last: Instant::now(), every: self.every });
+        }
+        let (done, written) = mpsc::sync_channel(1);
+        self.send(Job::KeepNow(all, done));
+        written.recv().map_err(|_| "the keeper has died".to_owned())?
+    }
+
     fn send(&self, job: Job) {
         if self.jobs.send(job).is_err() {
             tracing::error!("the keeper has died: nothing is written down any more");
@@ -141,28 +155,36 @@ impl Work {
                 }
                 Job::Keep(tenant, checkpoint) => {
                     let began = Instant::now();
-                    self.keep(&tenant, *checkpoint);
+                    // It has been said; the next one is tried when it is due.
+                    let _ = self.keep(&tenant, *checkpoint);
                     self.took.store(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
                     self.is_busy.store(false, Relaxed);
+                }
+                Job::KeepNow(all, done) => {
+                    let written = all.into_iter().try_for_each(|(tenant, checkpoint)| self.keep(&tenant, checkpoint));
+                    // The pipeline waits for it, unless it has died.
+                    let _ = done.send(written);
                 }
             }
             self.say_what_is_needless();
         }
     }
 
-    fn keep(&mut self, tenant: &Tenant, checkpoint: Checkpoint) {
-        let Some(vault) = self.vaults.get_mut(tenant) else { return };
+    fn keep(&mut self, tenant: &Tenant, checkpoint: Checkpoint) -> Result<(), String> {
+        let Some(vault) = self.vaults.get_mut(tenant) else { return Ok(()) };
         let (began, position) = (Instant::now(), checkpoint.position());
         match vault.write(checkpoint) {
             Ok(bytes) => {
                 let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::debug!(tenant = tenant.as_str(), position = position.0, bytes, millis, "checkpoint written");
                 self.status.checkpoints.fetch_add(1, Relaxed);
+                Ok(())
             }
             Err(error) => {
                 let failures: &AtomicU64 = &self.status.checkpoint_failures;
                 failures.fetch_add(1, Relaxed);
                 tracing::error!(tenant = tenant.as_str(), %error, "a checkpoint could not be written; will retry");
+                Err(format!("a checkpoint could not be written: {error}"))
             }
         }
     }

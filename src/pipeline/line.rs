@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use alerting::{Deliverer, Heartbeat, Ledger, Receiver};
-use detect::{AnomalyEvent, Correction, Decision, Engine, Output, Pin, UnixNanos};
+use alerting::{Deliverer, Heartbeat, Ledger, Receiver, Routing};
+use detect::{AnomalyEvent, Correction, Decision, Engine, EngineConfig, Memory, Output, Pin, UnixNanos};
 use ingest::{Applied, Intake, Outdated, Rejections, Tenant};
 use tokio::sync::{broadcast, watch};
 use window::{Labels, Point, Position, Series, SeriesKey, SeriesKind, Window};
@@ -12,6 +12,7 @@ use super::{
     keeper::Keeper,
     maker::memory,
     now,
+    settings::Settings,
     vault::{Checkpoint, Standing},
 };
 use crate::{
@@ -72,6 +73,8 @@ pub(super) struct Line {
     rule_failures: Vec<(String, String)>,
     unrecorded: Vec<Decision>,
     last_beat: Option<UnixNanos>,
+    /// New routing that the ledger could not take up yet.
+    unrouted: Option<Routing>,
 }
 
 impl Line {
@@ -88,6 +91,7 @@ impl Line {
             rule_failures: Vec::new(),
             unrecorded: Vec::new(),
             last_beat: None,
+            unrouted: None,
         }
     }
 
@@ -114,15 +118,49 @@ impl Line {
 
     fn write_down(&mut self, keeper: &mut Keeper) {
         let began = std::time::Instant::now();
+        let tenant = self.parts.tenant.clone();
+        match self.checkpoint() {
+            Ok(checkpoint) => keeper.keep(&tenant, checkpoint, began.elapsed()),
+            Err(error) => tracing::error!(tenant = tenant.as_str(), %error, "how things stand cannot be written down"),
+        }
+    }
+
+    /// How things stand, right after a seal.
+    pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, postcard::Error> {
         self.parts.window.seal();
         let standing = Standing { last_step: self.last_step, last_arrival: self.last_arrival };
-        let Parts { tenant, intake, window, engine, .. } = &self.parts;
-        match Checkpoint::new(self.position, &standing, intake, window, engine) {
-            Ok(checkpoint) => {
-                let checkpoint = checkpoint.with_rows(self.parts.window.take_unsaved());
-                keeper.keep(&self.parts.tenant, checkpoint, began.elapsed());
-            }
-            Err(error) => tracing::error!(tenant = tenant.as_str(), %error, "how things stand cannot be written down"),
+        let Parts { intake, window, engine, .. } = &self.parts;
+        let checkpoint = Checkpoint::new(self.position, &standing, intake, window, engine)?;
+        Ok(checkpoint.with_rows(self.parts.window.take_unsaved()))
+    }
+
+    /// Goes by `settings` from now on, as a line does that was written down and is made anew with them. Called within
+    /// the runtime of deliveries.
+    pub(super) fn reconfigure(&mut self, settings: &Settings) {
+        let Parts { tenant, intake, window, engine, deliverer, .. } = &mut self.parts;
+        window.limit(settings.window.max_bytes, settings.window.series_idle);
+        intake.reconfigure(settings.intake.clone());
+        let nobody = Engine::new(EngineConfig::default(), Memory::default());
+        *engine = std::mem::replace(engine, nobody).resume(settings.engine.clone(), window.seal());
+        if let Err(error) = deliverer.reconfigure(&settings.receivers, &settings.delivery) {
+            tracing::error!(tenant = tenant.as_str(), %error, "receivers are told as before: restart the service");
+        }
+        self.parts.heartbeat = settings.heartbeat_of(tenant);
+        self.parts.ledger.follow_levels(settings.level_hooks.clone());
+        self.parts.detect = settings.detect;
+        self.parts.keep = settings.keep;
+        self.parts.receivers.clone_from(&settings.receivers);
+        self.unrouted = Some(settings.routing());
+        self.route();
+        self.show();
+    }
+
+    /// Places alerts by new routing, if there is any that is not in force yet.
+    fn route(&mut self) {
+        let Some(routing) = self.unrouted.take() else { return };
+        if let Err(error) = self.parts.ledger.route(routing.clone(), &self.parts.receivers) {
+            tracing::error!(%error, "alerts could not be placed in the new routes; will retry");
+            self.unrouted = Some(routing);
         }
     }
 
@@ -261,6 +299,7 @@ impl Line {
         self.judge(applied);
         self.go_on(now);
         self.beat(now);
+        self.route();
         if cleans {
             let expired = self.parts.window.expire_series();
             let out = self.parts.engine.forget(&expired);

@@ -1,10 +1,10 @@
 //! Makes a tenant's line: its ledger opened, what it remembers taken up, its deliveries begun.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
-use alerting::{Deliverer, DeliveryConfig, Heartbeat, Ledger, LevelHook, Receiver, Routing};
-use detect::{Engine, EngineConfig, Memory};
-use ingest::{Intake, IntakeConfig, KnownSeries, KnownTenants, Tenant};
+use alerting::{Deliverer, Ledger};
+use detect::{Engine, Memory};
+use ingest::{Intake, KnownSeries, KnownTenants, Tenant};
 use tokio::{
     runtime::Handle,
     sync::{broadcast, watch},
@@ -14,6 +14,7 @@ use window::{Budget, Historian, Position, Window};
 use super::{
     line::{Line, Parts},
     place,
+    settings::Settings,
     vault::{Kept, Standing, Vault, VaultError},
 };
 use crate::{
@@ -61,30 +62,12 @@ pub(crate) enum LineError {
 /// What all lines are made from. Limits are those of each line.
 #[derive(Debug)]
 pub(crate) struct Maker {
-    /// What is admitted.
-    pub intake: IntakeConfig,
-    /// The windows.
-    pub window: window::Config,
+    /// What can be told anew.
+    pub settings: Settings,
     /// The past beyond the windows, where it is kept.
     pub history: Option<window::HistoryConfig>,
     /// What the windows of all lines may hold together.
     pub budget: Arc<Budget>,
-    /// Detectors, rules, health and level.
-    pub engine: EngineConfig,
-    /// Whether anything is judged.
-    pub detect: bool,
-    /// Who is told about alerts.
-    pub receivers: Vec<Receiver>,
-    /// Which of them are told of which alerts; `None` for all of all, at once.
-    pub routing: Option<Routing>,
-    /// How persistently, and where they may be.
-    pub delivery: DeliveryConfig,
-    /// Who is told that the service is alive, by the default tenant's line.
-    pub heartbeat: Option<Heartbeat>,
-    /// Who is told of levels.
-    pub(crate) level_hooks: Vec<LevelHook>,
-    /// How long what is over is kept.
-    pub keep: Duration,
     /// Where ledgers are.
     pub data_dir: PathBuf,
     /// How this service is reached from where its links are read.
@@ -127,13 +110,6 @@ impl Maker {
         started.map(Some).map_err(|source| LineError::History { path, source })
     }
 
-    /// What is made of the service's heartbeat is the default tenant's: there is one, and it is always there.
-    fn heartbeat_of(&self, tenant: &Tenant) -> Option<(Heartbeat, Receiver)> {
-        let heartbeat = self.heartbeat.clone().filter(|_| *tenant == Tenant::default())?;
-        let receiver = self.receivers.iter().find(|receiver| receiver.name() == heartbeat.receiver)?;
-        Some((heartbeat, receiver.clone()))
-    }
-
     /// A line for `tenant`, known to the doors and to readers from now on. One that `is_kept` goes on as it
     /// was written down last; one that was not has done all steps up to `position`.
     ///
@@ -146,18 +122,18 @@ impl Maker {
         if *tenant != Tenant::default() {
             ledger = ledger.with_tenant(tenant.as_str());
         }
-        ledger.follow_levels(self.level_hooks.clone());
+        ledger.follow_levels(self.settings.level_hooks.clone());
         let reader = ledger.reader();
-        let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&self.receivers));
-        ledger.route(routing, &self.receivers)?;
-        let dispatcher = Arc::new(ledger.dispatcher(self.receivers.clone()));
+        let settings = &self.settings;
+        ledger.route(settings.routing(), &settings.receivers)?;
+        let dispatcher = Arc::new(ledger.dispatcher(settings.receivers.clone()));
         let deliverer = {
             let _runtime = self.runtime.enter();
-            let mut deliverer = Deliverer::start(&ledger.outbox(), &self.receivers, &self.delivery)?;
+            let mut deliverer = Deliverer::start(&ledger.outbox(), &settings.receivers, &settings.delivery)?;
             deliverer.dispatch(Arc::clone(&dispatcher));
             deliverer
         };
-        let known = Arc::new(KnownSeries::new(self.intake.max_series));
+        let known = Arc::new(KnownSeries::new(settings.intake.max_series));
         let (vault, kept) = match is_kept.then(|| Vault::open(&place::directory(&self.data_dir, tenant))).transpose()? {
             Some((vault, kept)) => (Some(vault), kept),
             None => (None, None),
@@ -190,10 +166,10 @@ impl Maker {
             intake,
             window,
             engine,
-            detect: self.detect,
-            receivers: self.receivers.clone(),
-            heartbeat: self.heartbeat_of(tenant),
-            keep: self.keep,
+            detect: settings.detect,
+            receivers: settings.receivers.clone(),
+            heartbeat: settings.heartbeat_of(tenant),
+            keep: settings.keep,
             view: view_sender,
             decisions,
             ledger,
@@ -205,9 +181,10 @@ impl Maker {
 
     /// The state of a line as it was `kept`; one that knows nothing yet if it was not.
     fn state(&self, known: &Arc<KnownSeries>, kept: Option<Kept>, position: Position) -> (State, Position, Standing) {
+        let Settings { intake, window: sizes, engine, .. } = &self.settings;
         let restored = kept.and_then(|kept| {
             let Kept { position, standing, intake, window, engine, tables } = kept;
-            match Window::restore(self.window.clone(), window, tables) {
+            match Window::restore(sizes.clone(), window, tables) {
                 Ok(window) => Some((position, standing, intake, window, engine)),
                 Err(error) => {
                     tracing::error!(%error, "the state cannot be used: detectors warm up again");
@@ -215,16 +192,16 @@ impl Maker {
                 }
             }
         });
-        let Some((position, standing, intake, window, engine)) = restored else {
+        let Some((position, standing, held, window, core)) = restored else {
             let state = State {
-                intake: Intake::new(self.intake.clone(), Arc::clone(known)),
-                window: Window::new(self.window.clone()),
-                engine: Engine::new(self.engine.clone(), Memory::default()),
+                intake: Intake::new(intake.clone(), Arc::clone(known)),
+                window: Window::new(sizes.clone()),
+                engine: Engine::new(engine.clone(), Memory::default()),
             };
             return (state, position, Standing::default());
         };
-        let engine = engine.resume(self.engine.clone(), window.snapshot());
-        let intake = Intake::restore(self.intake.clone(), Arc::clone(known), intake);
+        let engine = core.resume(engine.clone(), window.snapshot());
+        let intake = Intake::restore(intake.clone(), Arc::clone(known), held);
         (State { intake, window, engine }, position, standing)
     }
 }

@@ -1,7 +1,6 @@
 use std::{path::Path, time::Duration};
 
-use detect::EngineConfig;
-use ingest::{Decoder, IntakeConfig, KnownTenants, Limits, Queue, Refused};
+use ingest::{Decoder, KnownTenants, Limits, Queue, Refused};
 use proto::otlp::{Encoding, Signal};
 use tempfile::TempDir;
 use tokio::{
@@ -10,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{faces::Faces, journal::Inlets, view::View};
+use crate::{config::Config, faces::Faces, journal::Inlets, view::View};
 
 /// A pipeline for at most three tenants, and the queue in front of it.
 struct Fixture {
@@ -26,19 +25,11 @@ fn tenant(name: &str) -> Tenant {
 }
 
 fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender<Arc<View>>)) -> Maker {
+    let config = Config { keep: Duration::from_hours(1), ..Config::default() };
     Maker {
-        intake: IntakeConfig::default(),
+        settings: Settings::of(&config, Vec::new(), "http://127.0.0.1:4320"),
         history: Some(window::HistoryConfig::default()),
-        window: window::Config::default(),
         budget: window::Budget::new(1 << 30),
-        engine: EngineConfig::default(),
-        detect: true,
-        receivers: Vec::new(),
-        routing: None,
-        delivery: alerting::DeliveryConfig::default(),
-        level_hooks: Vec::new(),
-        heartbeat: None,
-        keep: Duration::from_hours(1),
         data_dir: data_dir.to_owned(),
         external_url: "http://127.0.0.1:4320".into(),
         known,

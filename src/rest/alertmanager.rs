@@ -65,7 +65,7 @@ fn bad(reason: impl Into<String>) -> Fault {
 
 async fn status(asked: Asked, uri: Uri) -> Result<Response, Fault> {
     Params::of(&uri).finish()?;
-    let info = &asked.shared.api.info;
+    let info = asked.shared.api.info();
     let body = json!({
         // Each service is alone: what it knows is in its own ledger.
         "cluster": {"name": "", "status": "disabled", "peers": []},
@@ -80,7 +80,7 @@ async fn status(asked: Asked, uri: Uri) -> Result<Response, Fault> {
 
 async fn receivers(asked: Asked, uri: Uri) -> Result<Response, Fault> {
     Params::of(&uri).finish()?;
-    let names: Vec<_> = asked.shared.api.info.receivers.iter().map(|name| json!({"name": name})).collect();
+    let names: Vec<_> = asked.shared.api.info().receivers.iter().map(|name| json!({"name": name})).collect();
     Ok(answer(StatusCode::OK, &names))
 }
 
@@ -264,7 +264,7 @@ async fn take(asked: Asked, request: Request) -> Result<Response, Fault> {
             Err(Fault(_, fault)) => faults.push(fault),
         }
     }
-    let timeout = asked.shared.api.info.resolve_timeout;
+    let timeout = asked.shared.api.info().resolve_timeout;
     let refused = blocking(move || dispatcher.post(&alerts, timeout)).await?;
     faults.extend(refused.iter().map(ToString::to_string));
     if faults.is_empty() {

@@ -118,7 +118,7 @@ impl FromRequestParts<Arc<Shared>> for Asked {
 /// Lets those in who have a credential, where there are any, for their tenants only; whether the service
 /// is alive and ready is everybody's business.
 pub(super) async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+    if matches!(request.uri().path(), "/healthz" | "/readyz" | "/-/healthy" | "/-/ready") {
         return next.run(request).await;
     }
     match whose(&shared, request.headers(), request.uri()) {
@@ -138,7 +138,7 @@ fn whose(shared: &Shared, headers: &HeaderMap, uri: &Uri) -> Result<Whose, Box<R
         let tenant = access.tenant(headers).map_err(refuse)?;
         return Ok(Whose { tenant, link: Link::default() });
     };
-    let tenant = if shared.api.info.is_guarded && !headers.contains_key(TENANT_HEADER) {
+    let tenant = if access.is_guarded() && !headers.contains_key(TENANT_HEADER) {
         let mut headers = headers.clone();
         let value = HeaderValue::from_str(&name).map_err(|_| Box::new(disagreement().into_response()))?;
         headers.insert(TENANT_HEADER, value);

@@ -59,7 +59,8 @@ fn methods(path: &str) -> Option<&'static str> {
 
 /// Answers browsers that ask, and tells them of other answers who may read them.
 pub(super) async fn cors(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let origins = &shared.api.info.origins;
+    let info = shared.api.info();
+    let origins = &info.origins;
     let Some(methods) = methods(request.uri().path()).filter(|_| *origins != Origins::None) else {
         return next.run(request).await;
     };

@@ -168,7 +168,7 @@ async fn say(asked: Asked, Path(id): Path<String>, request: Request) -> Result<R
 
 /// What follows from `verdict`, tried on the recent window.
 async fn proposal(asked: &Asked, verdict: Verdict, anomaly: Anomaly, change: Change) -> Result<Feedback, Problem> {
-    let (view, config) = (asked.view(), asked.shared.api.info.detector.clone());
+    let (view, config) = (asked.view(), asked.shared.api.info().detector.clone());
     let at = now();
     let work = move || Feedback {
         id: format!("fb-{}-{:x}", anomaly.id, at.0),

@@ -48,9 +48,20 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     /// The parameters to blame; empty when none is.
     pub(crate) faults: Vec<Fault>,
+    /// The lines of files to blame; empty when none is.
+    pub(crate) places: Vec<Place>,
 }
 
-/// On the wire. `errors` lists all faults where `parameter` and `detail` name the first.
+/// A line of a file that is wrong, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Place {
+    pub(crate) file: String,
+    /// From 1; 0 is the file as a whole.
+    pub(crate) line: usize,
+    pub(crate) detail: String,
+}
+
+/// On the wire. `errors` lists all faults where `parameter` and `detail` name the first, and `faults` those of files.
 #[derive(Serialize)]
 struct Wire<'a> {
     r#type: &'static str,
@@ -61,12 +72,14 @@ struct Wire<'a> {
     parameter: Option<&'a str>,
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
     errors: &'a [Fault],
+    #[serde(skip_serializing_if = "<[Place]>::is_empty")]
+    faults: &'a [Place],
 }
 
 impl Problem {
     /// A problem that no parameter is to blame for.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), faults: Vec::new() }
+        Self { status, detail: detail.into(), faults: Vec::new(), places: Vec::new() }
     }
 
     /// That something named in the path or by a parameter does not exist.
@@ -82,7 +95,17 @@ impl Problem {
     /// Bad parameters, all of them.
     pub(crate) fn bad_parameters(faults: Vec<Fault>) -> Self {
         let all: Vec<String> = faults.iter().map(|f| format!("{}: {}", f.parameter, f.detail)).collect();
-        Self { status: StatusCode::BAD_REQUEST, detail: all.join("; "), faults }
+        Self { faults, ..Self::new(StatusCode::BAD_REQUEST, all.join("; ")) }
+    }
+
+    /// A configuration that is not taken up, with every fault.
+    pub(crate) fn bad_configuration(faults: Vec<detect::yaml::Fault>) -> Self {
+        let count = faults.len();
+        let s = if count == 1 { "" } else { "s" };
+        let detail = format!("the configuration was not reloaded, and the old one stays in force: {count} fault{s}");
+        let place = |detect::yaml::Fault { file, line, message }| Place { file, line, detail: message };
+        let places = faults.into_iter().map(place).collect();
+        Self { places, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 }
 
@@ -116,6 +139,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             parameter,
             errors,
+            faults: &self.places,
         };
         let mut response = json(self.status, &wire);
         let headers = response.headers_mut();

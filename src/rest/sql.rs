@@ -83,10 +83,9 @@ mod here {
     }
 
     fn problem(failure: Failure) -> Problem {
-        let blamed = |status, parameter: &str, detail: String| Problem {
-            status,
-            detail: format!("{parameter}: {detail}"),
-            faults: vec![Fault { parameter: parameter.to_owned(), detail }],
+        let blamed = |status, parameter: &str, detail: String| {
+            let said = format!("{parameter}: {detail}");
+            Problem { faults: vec![Fault { parameter: parameter.to_owned(), detail }], ..Problem::new(status, said) }
         };
         match failure {
             Failure::Query(detail) => blamed(StatusCode::BAD_REQUEST, "query", detail),

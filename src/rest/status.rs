@@ -22,11 +22,16 @@ use super::{
 };
 use crate::{pipeline::now, view::View};
 
+/// How many of those who send most are shown.
+const SOURCES: usize = 20;
+
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/-/healthy", get(|| async { "ok\n" }))
+        .route("/-/ready", get(ready))
 }
 
 /// Ready once the pipeline works: it has shown its first view.
@@ -62,6 +67,15 @@ struct StatusJson {
     detection: DetectionJson,
     rules: RulesJson,
     deliveries: DeliveriesJson,
+    /// Who sends most to the OTLP doors. Addresses are of all tenants, so only the default one is told.
+    sources: Vec<SourceJson>,
+}
+
+#[derive(Serialize)]
+struct SourceJson {
+    address: String,
+    requests: f64,
+    score: f64,
 }
 
 #[derive(Serialize)]
@@ -137,7 +151,7 @@ async fn status(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     Params::of(&uri).finish()?;
     let count = |state| asked.ledger(move |ledger| ledger.delivery_count(state));
     let (pending, failed) = (count(DeliveryState::Pending).await?, count(DeliveryState::Failed).await?);
-    let (view, info, delivery) = (asked.view(), &asked.shared.api.info, &asked.face.delivery);
+    let (view, info, delivery) = (asked.view(), asked.shared.api.info(), &asked.face.delivery);
     let taken = asked.shared.api.ingest.taken_of(&asked.face.tenant);
     let now = now();
     let status = StatusJson {
@@ -171,8 +185,22 @@ async fn status(asked: Asked, uri: Uri) -> Result<Response, Problem> {
             failed_attempts_since_start: delivery.failed_attempts(),
             given_up_since_start: delivery.given_up(),
         },
+        sources: sources(&asked),
     };
     Ok(json(StatusCode::OK, &status))
+}
+
+fn sources(asked: &Asked) -> Vec<SourceJson> {
+    if asked.face.tenant != Tenant::default() {
+        return Vec::new();
+    }
+    let heaviest = asked.shared.api.ingest.sources().heaviest(SOURCES).into_iter();
+    let shown = |s: ingest::SourceScore| SourceJson {
+        address: s.address.to_string(),
+        requests: s.requests.round(),
+        score: s.score,
+    };
+    heaviest.map(shown).collect()
 }
 
 fn signal_json(counters: &ingest::Taken, signal: Signal) -> SignalJson {

@@ -22,10 +22,11 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tower::ServiceExt;
 use window::{Point, Series, SeriesKey, SeriesKind, Window};
 
-use super::{Api, Info, Origins, router};
+use super::{Api, Info, Origins, Present, router};
 use crate::{
     faces::{Face, Faces},
     pipeline::{Command, now},
+    reload::ReloadStatus,
     view::View,
 };
 
@@ -115,10 +116,12 @@ impl Fixture {
         let router = router(Api {
             faces: Arc::new(faces),
             commands: command_sender,
-            info: Arc::new(info),
+            info: Present::new(info),
             access: Arc::new(ingest::Access::new(access)),
             ingest: Arc::default(),
             log: Arc::default(),
+            reloads: Arc::new(ReloadStatus::taken_up(now())),
+            reloader: None,
         });
         Self { router, ledger, view, decisions, commands, _nothing: nothing, _directory: directory }
     }

@@ -69,7 +69,7 @@ async fn gather(asked: &Asked) -> Result<Home, Problem> {
     Ok(Home {
         now: now(),
         view,
-        info: Arc::clone(&asked.shared.api.info),
+        info: asked.shared.api.info(),
         services,
         anomalies,
         undelivered,

@@ -22,7 +22,7 @@ pub(super) async fn list(asked: Asked) -> Response {
             h1 { "Runbooks" }
             p { "What to do about each alert. Every alert links to its runbook." }
             ul {
-                @for (name, runbook) in asked.shared.api.info.runbooks.iter() {
+                @for (name, runbook) in asked.shared.api.info().runbooks.iter() {
                     li { a href=(asked.link.to(&format!("/runbooks/{name}"))) { (runbook.title()) } }
                 }
             }
@@ -32,7 +32,8 @@ pub(super) async fn list(asked: Asked) -> Response {
 }
 
 pub(super) async fn one(asked: Asked, Path(name): Path<String>) -> Response {
-    let Some(runbook) = asked.shared.api.info.runbooks.get(&name) else {
+    let info = asked.shared.api.info();
+    let Some(runbook) = info.runbooks.get(&name) else {
         return page::problem(&Problem::not_found("runbook", &name));
     };
     let body = html! {

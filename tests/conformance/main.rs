@@ -31,6 +31,7 @@ mod oversize;
 mod partial;
 mod recovery;
 mod routes;
+mod sources;
 mod streams;
 mod tenants;
 

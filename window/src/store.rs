@@ -161,6 +161,11 @@ impl Window {
         Ok(window)
     }
 
+    /// From now on at most so many bytes, and series are forgotten after so long.
+    pub fn limit(&mut self, max_bytes: usize, series_idle: Duration) {
+        (self.config.max_bytes, self.config.series_idle) = (max_bytes, series_idle);
+    }
+
     /// What a window needs to go on after a restart, beside its sealed chunks. Rows of the head are in
     /// neither, so it is asked for right after a seal. Equal windows give equal bytes.
     #[must_use]

@@ -5,7 +5,7 @@
 //! same transaction that notes that it was told. So for each alert and receiver the messages are `firing`, perhaps
 //! again, and then `resolved`, whatever was killed in between.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use detect::{Alert, Labels, UnixNanos};
 use rusqlite::{Connection, Transaction, params};
@@ -14,11 +14,13 @@ use super::{
     PostedAlert, alerts,
     body::from_json,
     external,
+    flapping::{self, Flapping},
     outbox::{self, Addition},
     store::Store,
 };
 use crate::{
     LedgerError, Receiver,
+    inhibition::Inhibitors,
     route::{GroupBy, Matched, Route, Routing},
     webhook::{self, Origin},
 };
@@ -45,18 +47,17 @@ pub struct Muted {
     pub silenced_by: Vec<String>,
     /// Fingerprints of the alerts that inhibit it.
     pub inhibited_by: Vec<String>,
+    /// Whether it flaps: it is told that it does, and then no more before it has calmed.
+    pub is_flapping: bool,
 }
 
 impl Muted {
     /// Whether it is not told.
     #[must_use]
     pub fn is_muted(&self) -> bool {
-        !self.silenced_by.is_empty() || !self.inhibited_by.is_empty()
+        !self.silenced_by.is_empty() || !self.inhibited_by.is_empty() || self.is_flapping
     }
 }
-
-/// Alerts that may inhibit others: fingerprint and labels, as receivers are told of them.
-pub(super) type Sources = Vec<(String, Labels)>;
 
 struct Group {
     row: i64,
@@ -71,7 +72,40 @@ struct Member {
     alert: Alert,
     labels: Labels,
     was_told: bool,
+    /// Whether it was told as one that flaps.
+    was_told_of_flapping: bool,
     is_acknowledged: bool,
+    /// How often it has changed lately, if it flaps.
+    flaps: Option<u32>,
+}
+
+impl Member {
+    /// Whether the receiver knows that the alert flaps, of this episode or of one before.
+    fn is_known_to_flap(&self, members: &[Self]) -> bool {
+        let is_told = |other: &Self| other.was_told_of_flapping && other.alert.fingerprint == self.alert.fingerprint;
+        self.flaps.is_some() && members.iter().any(is_told)
+    }
+
+    /// Whether the end of this episode is none for the receiver, since the alert has flapped: a later one was told
+    /// without it, or is about to be.
+    fn is_superseded(&self, members: &[Self], firing: &[&Self]) -> bool {
+        let is_other = |other: &Self| {
+            other.alert.fingerprint == self.alert.fingerprint && other.alert.episode != self.alert.episode
+        };
+        let later = members.iter().skip_while(|member| member.alert.episode != self.alert.episode);
+        later.skip(1).any(|other| other.was_told && is_other(other))
+            || (self.was_told_of_flapping && firing.iter().any(|other| is_other(other)))
+    }
+
+    /// The alert as it is told.
+    fn shown(&self) -> Cow<'_, Alert> {
+        match self.flaps {
+            Some(changes) if self.alert.state.is_firing() => {
+                Cow::Owned(Alert { annotations: flapping::marked(&self.alert, changes), ..self.alert.clone() })
+            }
+            _ => Cow::Borrowed(&self.alert),
+        }
+    }
 }
 
 impl Group {
@@ -110,13 +144,13 @@ fn next_flush(connection: &Connection) -> Result<Option<UnixNanos>, LedgerError>
 impl Store {
     /// Tells what is due at the wall time; how many notifications are new, and when the next group is due.
     pub(crate) fn flush(&self, desk: &Desk<'_>) -> Result<(usize, Option<UnixNanos>), LedgerError> {
-        let due = self.read(next)?;
+        let due = self.read(|connection| next(connection, desk))?;
         if due.is_none_or(|due| due > desk.now) {
             return Ok((0, due));
         }
         self.write(|transaction| {
             desk.end_what_is_over(transaction)?;
-            Ok((desk.flush(transaction)?, next(transaction)?))
+            Ok((desk.flush(transaction)?, next(transaction, desk)?))
         })
     }
 
@@ -134,14 +168,15 @@ impl Store {
     }
 }
 
-fn next(connection: &Connection) -> Result<Option<UnixNanos>, LedgerError> {
+fn next(connection: &Connection, desk: &Desk<'_>) -> Result<Option<UnixNanos>, LedgerError> {
     let (flush, end) = (next_flush(connection)?, external::next_end(connection)?);
-    Ok(flush.into_iter().chain(end).min())
+    Ok(flush.into_iter().chain(end).chain(desk.next_calm(connection)?).min())
 }
 
 impl Desk<'_> {
     /// Places an alert that began or ceased to fire.
     pub(super) fn place(&self, transaction: &Transaction<'_>, alert: &Alert) -> Result<(), LedgerError> {
+        self.note_change(transaction, alert)?;
         let labels = self.origin.labels(alert);
         for matched in self.routing.matching(&labels) {
             self.place_at(transaction, matched, alert, &labels, None)?;
@@ -184,6 +219,7 @@ impl Desk<'_> {
         const DUE: &str = "
             SELECT row, node, receiver, identity, labels, notified_at FROM groups WHERE next_flush <= ?
             ORDER BY next_flush, row";
+        self.calm_down(transaction)?;
         let groups: Vec<Group> = transaction
             .prepare_cached(DUE)?
             .query_and_then([self.now.0], |row| {
@@ -204,21 +240,28 @@ impl Desk<'_> {
         // Not read where nothing inhibits.
         let firing = if self.routing.inhibit().is_empty() { Vec::new() } else { alerts::firing(transaction)? };
         let sources = sources(self.routing, self.origin, &firing);
+        let flapping = flapping::flapping(transaction)?;
         let mut added = 0;
         for group in &groups {
-            added += self.flush_one(transaction, group, &sources)?;
+            added += self.flush_one(transaction, group, &sources, &flapping)?;
         }
         Ok(added)
     }
 
-    fn flush_one(&self, transaction: &Transaction<'_>, group: &Group, sources: &Sources) -> Result<usize, LedgerError> {
+    fn flush_one(
+        &self,
+        transaction: &Transaction<'_>,
+        group: &Group,
+        sources: &Inhibitors,
+        flapping: &Flapping,
+    ) -> Result<usize, LedgerError> {
         let receiver = self.receivers.iter().find(|receiver| receiver.name() == group.receiver);
         let (Some(route), Some(receiver)) = (self.routing.node(&group.node, &group.receiver), receiver) else {
             // Of another configuration: what is in it was placed anew at the start.
             transaction.execute("DELETE FROM groups WHERE row = ?", [group.row])?;
             return Ok(0);
         };
-        let members = self.members(transaction, group)?;
+        let members = self.members(transaction, group, flapping)?;
         let is_open = self.routing.is_open(route, self.now);
         let (mut firing, mut resolved, mut waits, mut is_new, mut is_repeatable) =
             (vec![], vec![], false, false, false);
@@ -228,13 +271,19 @@ impl Desk<'_> {
             } else if !is_open || self.is_muted(member, sources) {
                 // What the receiver knows is not told again, and need not be waited for.
                 waits |= !member.was_told;
+            } else if member.is_known_to_flap(&members) {
+                // Only beside others, as it was told.
+                firing.extend(Some(member).filter(|member| member.was_told));
             } else {
-                is_new |= !member.was_told;
+                // One that was told to flap and does no more is told anew.
+                is_new |= !member.was_told || member.was_told_of_flapping != member.flaps.is_some();
                 is_repeatable |= !member.is_acknowledged;
                 firing.push(member);
             }
         }
-        let over: Vec<&Member> = resolved.iter().filter(|m| m.was_told).copied().collect();
+        // The end of an episode is not told while the alert flaps, nor when it fires once more after that.
+        let is_over = |m: &&Member| m.was_told && m.flaps.is_none() && !m.is_superseded(&members, &firing);
+        let over: Vec<&Member> = resolved.iter().copied().filter(is_over).collect();
         let is_over_told = is_open && !over.is_empty();
         let repeat_at = group.notified_at.zip(route.repeat_interval).map(|(at, interval)| at.plus(interval));
         let is_repeat = is_repeatable && repeat_at.is_some_and(|at| at <= self.now);
@@ -246,12 +295,13 @@ impl Desk<'_> {
             }
             added = self.tell(transaction, group, receiver, route, &told, is_new || is_repeat)?;
             for member in &firing {
-                let sql = "UPDATE group_alerts SET told = 'firing' WHERE group_row = ? AND episode = ?";
-                transaction.prepare_cached(sql)?.execute(params![group.row, member.alert.episode])?;
+                let sql = "UPDATE group_alerts SET told = 'firing', flapping = ? WHERE group_row = ? AND episode = ?";
+                let flaps = member.flaps.is_some();
+                transaction.prepare_cached(sql)?.execute(params![flaps, group.row, member.alert.episode])?;
             }
         }
         let mut left = members.len();
-        for member in resolved.iter().filter(|m| is_open || !m.was_told) {
+        for member in resolved.iter().filter(|m| !m.was_told || (is_open && m.flaps.is_none())) {
             group.leave(transaction, &member.alert.episode)?;
             left -= 1;
         }
@@ -284,7 +334,7 @@ impl Desk<'_> {
     ) -> Result<usize, LedgerError> {
         let mut told = Vec::with_capacity(members.len());
         for member in members {
-            told.push((&member.alert, outbox::causes(transaction, &member.alert)?));
+            told.push((member.shown(), outbox::causes(transaction, &member.alert)?));
         }
         let group_key = format!("{}:{}", group.node, group.labels);
         let mut added = 0;
@@ -302,11 +352,12 @@ impl Desk<'_> {
                 _ => (format!("group:{}", outbox::hashed([group.node.as_str(), &group.identity])), false),
             };
             for (part, alerts) in wanted.chunks(MOST_ALERTS).enumerate() {
+                let alerts: Vec<_> = alerts.iter().map(|(alert, causes)| (&**alert, causes.as_slice())).collect();
                 let message = webhook::Message {
                     receiver: receiver.name(),
                     group_key: &group_key,
                     group_labels: &group.labels,
-                    alerts,
+                    alerts: &alerts,
                     origin: self.origin,
                 };
                 let announced = message.status();
@@ -329,9 +380,14 @@ impl Desk<'_> {
         Ok(added)
     }
 
-    fn members(&self, transaction: &Transaction<'_>, group: &Group) -> Result<Vec<Member>, LedgerError> {
+    fn members(
+        &self,
+        transaction: &Transaction<'_>,
+        group: &Group,
+        flapping: &Flapping,
+    ) -> Result<Vec<Member>, LedgerError> {
         const MEMBERS: &str = "
-            SELECT g.episode, g.told, a.body, k.episode IS NOT NULL FROM group_alerts g
+            SELECT g.episode, g.told, a.body, k.episode IS NOT NULL, g.flapping FROM group_alerts g
             LEFT JOIN alerts a ON a.episode = g.episode
             LEFT JOIN acknowledgements k ON k.episode = g.episode
             WHERE g.group_row = ? ORDER BY a.row";
@@ -348,7 +404,9 @@ impl Desk<'_> {
             };
             let alert: Alert = from_json(&episode, &body)?;
             let labels = self.origin.labels(&alert);
-            members.push(Member { alert, labels, was_told: told.is_some(), is_acknowledged: row.get(3)? });
+            let flaps = flapping.get(&alert.fingerprint).copied();
+            let (was_told, is_acknowledged, was_told_of_flapping) = (told.is_some(), row.get(3)?, row.get(4)?);
+            members.push(Member { alert, labels, was_told, was_told_of_flapping, is_acknowledged, flaps });
         }
         for episode in lost {
             group.leave(transaction, &episode)?;
@@ -356,7 +414,7 @@ impl Desk<'_> {
         Ok(members)
     }
 
-    fn is_muted(&self, member: &Member, sources: &Sources) -> bool {
+    fn is_muted(&self, member: &Member, sources: &Inhibitors) -> bool {
         muted(self.store, self.routing, &member.labels, sources, self.now).is_muted()
     }
 
@@ -403,19 +461,18 @@ impl Desk<'_> {
 }
 
 /// Those of the alerts that fire by which others may be inhibited: none without a rule.
-pub(super) fn sources(routing: &Routing, origin: &Origin, firing: &[Alert]) -> Sources {
-    if routing.inhibit().is_empty() { Sources::new() } else { firing.iter().map(|a| origin.identity(a)).collect() }
+pub(super) fn sources(routing: &Routing, origin: &Origin, firing: &[Alert]) -> Inhibitors {
+    if routing.inhibit().is_empty() {
+        return Inhibitors::default();
+    }
+    let firing: Vec<(String, Labels)> = firing.iter().map(|alert| origin.identity(alert)).collect();
+    Inhibitors::new(routing.inhibit(), &firing)
 }
 
 /// Why an alert with these labels is not told.
-pub(super) fn muted(store: &Store, routing: &Routing, labels: &Labels, sources: &Sources, now: UnixNanos) -> Muted {
+pub(super) fn muted(store: &Store, routing: &Routing, labels: &Labels, sources: &Inhibitors, now: UnixNanos) -> Muted {
     let silenced_by = store.silences().holding(labels, now);
-    let mut inhibited_by = Vec::new();
-    for rule in routing.inhibit() {
-        let inhibits = |(_, source): &&(String, Labels)| rule.inhibits(source, labels);
-        inhibited_by.extend(sources.iter().find(inhibits).map(|(fingerprint, _)| fingerprint.clone()));
-    }
-    Muted { silenced_by, inhibited_by }
+    Muted { silenced_by, inhibited_by: sources.of(routing.inhibit(), labels), is_flapping: false }
 }
 
 fn nanos(duration: Duration) -> i64 {

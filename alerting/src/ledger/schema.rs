@@ -120,7 +120,19 @@ const MIGRATIONS: &[&str] = &[
     GROUPS,
     INCIDENTS,
     FEEDBACK,
+    FLAPPING,
 ];
+
+/// Alerts that flap, and of which alerts receivers were told that they do.
+const FLAPPING: &str = "
+    CREATE TABLE flapping (
+        fingerprint TEXT PRIMARY KEY,
+        since INTEGER NOT NULL,
+        changed_at INTEGER NOT NULL,
+        changes INTEGER NOT NULL
+    ) STRICT;
+    ALTER TABLE group_alerts ADD COLUMN flapping INTEGER NOT NULL DEFAULT 0;
+";
 
 /// What people said of anomalies, and what was changed for it.
 const FEEDBACK: &str = "

@@ -6,6 +6,7 @@ use detect::{Alert, Labels, UnixNanos};
 
 use super::{
     Reader, alerts,
+    flapping::{flapping, marked},
     groups::{Muted, muted, sources},
 };
 use crate::{
@@ -50,16 +51,21 @@ impl Reader {
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
     pub(crate) fn shown_alerts(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownAlert>, LedgerError> {
-        let firing = self.store.read(alerts::firing)?;
+        let (firing, flapping) =
+            self.store.read(|connection| Ok((alerts::firing(connection)?, flapping(connection)?)))?;
         let now = clock::now();
         let sources = sources(routing, origin, &firing);
-        let shown = firing.into_iter().map(|alert| {
+        let shown = firing.into_iter().map(|mut alert| {
             let (fingerprint, labels) = origin.identity(&alert);
             let mut receivers: Vec<String> =
                 routing.matching(&labels).iter().map(|matched| matched.receiver.to_owned()).collect();
             receivers.sort();
             receivers.dedup();
-            let muted = muted(&self.store, routing, &labels, &sources, now);
+            let mut muted = muted(&self.store, routing, &labels, &sources, now);
+            if let Some(changes) = flapping.get(&alert.fingerprint) {
+                alert.annotations = marked(&alert, *changes);
+                muted.is_flapping = true;
+            }
             let generator_url = generator_url(&alert, origin);
             let updated_at = alert.fired_at.unwrap_or(alert.active_at).max(alert.last_true_at);
             ShownAlert { alert, labels, fingerprint, generator_url, receivers, muted, updated_at }

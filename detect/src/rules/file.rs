@@ -49,8 +49,8 @@ fn read_group(file: &str, external_url: &str, mut group: Mapping<'_, '_>, faults
     let mut rules = Vec::new();
     for value in group.required("rules", faults).map(|v| v.list(faults)).unwrap_or_default() {
         let Some(rule) = value.mapping(faults) else { continue };
-        let id = format!("{file}/{name}/{}", rules.len());
-        let context = Context { id: &id, external_url, group_labels: &labels, line: value.line() };
+        let context =
+            Context { group: (file, &name), before: &rules, external_url, group_labels: &labels, line: value.line() };
         rules.extend(read_rule(&context, rule, faults));
     }
     for key in ["limit", "query_offset", "partial_response_strategy"] {
@@ -66,10 +66,23 @@ type Text = (String, String, usize);
 
 /// Where a rule stands.
 struct Context<'c> {
-    id: &'c str,
+    /// File and group.
+    group: (&'c str, &'c str),
+    /// The rules before it in its group.
+    before: &'c [Rule],
     external_url: &'c str,
     group_labels: &'c [Text],
     line: usize,
+}
+
+impl Context<'_> {
+    /// What tells the alerting rule `name` from all others, also when others are added to its group or taken away:
+    /// of several of one name in a group the how manieth it is.
+    fn owner(&self, name: &str) -> String {
+        let is_namesake = |rule: &&Rule| matches!(rule, Rule::Alert(alert) if alert.name == name);
+        let (file, group) = self.group;
+        format!("{file}/{group}/{}/{name}", self.before.iter().filter(is_namesake).count())
+    }
 }
 
 fn read_rule(context: &Context<'_>, mut rule: Mapping<'_, '_>, faults: &mut Faults) -> Option<Rule> {
@@ -93,7 +106,7 @@ fn read_rule(context: &Context<'_>, mut rule: Mapping<'_, '_>, faults: &mut Faul
             let annotations = templates(&annotations, context, faults);
             let query = query?;
             let owner = Owner {
-                name: format!("{}/{name}", context.id),
+                name: context.owner(&name),
                 source: query.text().to_owned(),
                 hold: hold.unwrap_or_default(),
                 keep_firing: keep_firing.unwrap_or_default(),

@@ -47,7 +47,9 @@ pub(super) enum Turned {
 }
 
 /// The words for why somebody was turned away.
-pub(crate) const REASONS: [&str; 5] = ["service", "tenants", "share", "rate", "criticality"];
+pub(crate) const REASONS: [&str; 6] = ["service", "tenants", "share", "rate", "criticality", "source"];
+/// Which of them is that one address sends far more than others.
+pub(super) const SOURCE: usize = 5;
 
 impl Turned {
     /// Which of [`REASONS`] it is.
@@ -129,23 +131,35 @@ impl Account {
 
 impl Tenants {
     pub(super) fn new(config: &AdmissionConfig) -> Self {
-        let mut limits = vec![config.default.clone()];
-        let mut named = HashMap::default();
-        for (tenant, of_it) in &config.tenants {
-            let index = u32::try_from(limits.len()).expect("a configuration file has far fewer lines");
-            named.insert(tenant.clone(), index);
-            limits.push(of_it.clone());
-        }
-        Self {
+        let mut tenants = Self {
             known: HashMap::default(),
-            limits,
-            named,
-            max: config.max_tenants,
+            limits: Vec::new(),
+            named: HashMap::default(),
+            max: 0,
             held: 0,
             active_weight: 0,
             seen: [None; Class::COUNT],
             swept: Duration::ZERO,
+        };
+        tenants.reconfigure(config);
+        tenants
+    }
+
+    /// Gives everybody the limits of `config`. Nobody is forgotten for that.
+    pub(super) fn reconfigure(&mut self, config: &AdmissionConfig) {
+        self.limits = vec![config.default.clone()];
+        self.named.clear();
+        for (tenant, of_it) in &config.tenants {
+            let index = u32::try_from(self.limits.len()).expect("a configuration file has far fewer lines");
+            self.named.insert(tenant.clone(), index);
+            self.limits.push(of_it.clone());
         }
+        self.max = config.max_tenants;
+        for (tenant, account) in &mut self.known {
+            account.limits = self.named.get(tenant).copied().unwrap_or(0);
+        }
+        // The next request counts anew who is active, by the new weights.
+        self.swept = Duration::ZERO;
     }
 
     /// Bytes in flight.

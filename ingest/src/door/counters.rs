@@ -8,7 +8,7 @@ use std::sync::{
 use proto::otlp::Signal;
 
 use super::taken::{ByTenant, Taken};
-use crate::{Tenant, admission::REASONS};
+use crate::{Sources, Tenant, admission::REASONS};
 
 /// By which door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,9 +106,16 @@ pub struct Counters {
     limit: AtomicU64,
     in_flight: AtomicU64,
     tenants: AtomicU64,
+    sources: Sources,
 }
 
 impl Counters {
+    /// Who sends how much more than others.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     /// Requests of a signal by a transport that ended in this way.
     #[must_use]
     pub fn requests(&self, signal: Signal, transport: Transport, outcome: Outcome) -> u64 {

@@ -265,10 +265,15 @@ async fn a_stranger_is_told_so_in_its_own_encoding() {
     }
 }
 
+fn door(queue: Queue) -> Door {
+    let (config, counters) = (fake::config(), Arc::default());
+    Door::new(&config, Doorkeeper::new(&config, &counters), counters, queue)
+}
+
 #[tokio::test]
 async fn nothing_is_read_for_a_sender_that_goes_while_it_waits_for_its_turn() {
     let (queue, mut submissions) = Queue::new(1 << 30, fake::nothing_known());
-    let door = Door::new(&fake::config(), Arc::default(), Arc::default(), queue);
+    let door = door(queue);
     let ask = |bytes: Vec<u8>| {
         let (tenant, encoding, coding) = (Tenant::default(), Encoding::Protobuf, Coding::Identity);
         let (door, body) = (door.clone(), Body { tenant, bytes: bytes.into(), encoding, coding, _held: None });
@@ -299,7 +304,7 @@ async fn nothing_is_read_for_a_sender_that_goes_while_it_waits_for_its_turn() {
 #[tokio::test]
 async fn a_sender_that_goes_leaves_nothing_behind() {
     let (queue, mut submissions) = Queue::new(1 << 20, fake::nothing_known());
-    let door = Door::new(&fake::config(), Arc::default(), Arc::default(), queue);
+    let door = door(queue);
     let body = Body {
         tenant: Tenant::default(),
         bytes: fake::metrics(1, 0).into(),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use super::KnownSeries;
@@ -14,14 +17,19 @@ pub struct KnownTenants {
     series: Arc<RwLock<HashMap<Tenant, Arc<KnownSeries>>>>,
     /// For a tenant that has no data yet.
     nothing: Arc<KnownSeries>,
-    max: usize,
+    max: Arc<AtomicUsize>,
 }
 
 impl KnownTenants {
     /// Nobody known yet, of at most `max` tenants.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { series: Arc::default(), nothing: Arc::new(KnownSeries::new(0)), max }
+        Self { series: Arc::default(), nothing: Arc::new(KnownSeries::new(0)), max: Arc::new(max.into()) }
+    }
+
+    /// From now on at most `max` tenants; those that are known stay.
+    pub fn limit(&self, max: usize) {
+        self.max.store(max, Relaxed);
     }
 
     /// What a request of `tenant` is decoded with. A tenant that is not known yet knows no series, and
@@ -32,10 +40,11 @@ impl KnownTenants {
     pub fn of(&self, tenant: &Tenant) -> Result<Arc<KnownSeries>, Refused> {
         // Whole between any two statements, so a thread that died has left no harm.
         let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let limit = self.max.load(Relaxed);
         match series.get(tenant) {
             Some(known) => Ok(Arc::clone(known)),
-            None if series.len() < self.max => Ok(Arc::clone(&self.nothing)),
-            None => Err(Refused::Tenants { limit: self.max }),
+            None if series.len() < limit => Ok(Arc::clone(&self.nothing)),
+            None => Err(Refused::Tenants { limit }),
         }
     }
 
@@ -45,8 +54,9 @@ impl KnownTenants {
     /// [`Refused::Tenants`] when there is no room.
     pub fn add(&self, tenant: &Tenant, known: Arc<KnownSeries>) -> Result<(), Refused> {
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        if series.len() >= self.max && !series.contains_key(tenant) {
-            return Err(Refused::Tenants { limit: self.max });
+        let limit = self.max.load(Relaxed);
+        if series.len() >= limit && !series.contains_key(tenant) {
+            return Err(Refused::Tenants { limit });
         }
         series.insert(tenant.clone(), known);
         Ok(())
@@ -73,6 +83,8 @@ mod tests {
         let of = |name| tenants.of(&tenant(name));
         assert!(Arc::ptr_eq(&of("a").expect("is known"), &a) && Arc::ptr_eq(&of("b").expect("is known"), &b));
         assert_eq!(of("c").expect_err("there is no room"), Refused::Tenants { limit: 2 });
-        assert_eq!(tenants.add(&tenant("c"), a), Err(Refused::Tenants { limit: 2 }));
+        assert_eq!(tenants.add(&tenant("c"), Arc::clone(&a)), Err(Refused::Tenants { limit: 2 }));
+        tenants.limit(3);
+        assert_eq!(tenants.add(&tenant("c"), a), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
 //! Taking connections: at most so many at once, and without spinning when the system has no more
 //! file handles to give.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -36,21 +36,21 @@ async fn accept<S: Serves>(
     stopped: &watch::Receiver<bool>,
 ) {
     while let Ok(place) = Arc::clone(places).acquire_owned().await {
-        let stream = next(listener).await;
+        let (stream, peer) = next(listener).await;
         // Answers are small; a failure here means that the peer has gone, which reading will tell.
         let _ = stream.set_nodelay(true);
         let (door, stopped) = (door.clone(), stopped.clone());
         tokio::spawn(async move {
-            connection::serve(stream, door, stopped).await;
+            connection::serve(stream, peer.ip(), door, stopped).await;
             drop(place);
         });
     }
 }
 
-async fn next(listener: &TcpListener) -> TcpStream {
+async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(%error, "connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
+    net::IpAddr,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -25,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
 use super::{ConnectionLimits, tls::Tls};
-use crate::{Transport, door::InFlight};
+use crate::{Counters, Transport, door::InFlight};
 
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
@@ -66,16 +67,17 @@ pub(super) struct Door<S> {
     pub(super) transport: Transport,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) limits: ConnectionLimits,
+    pub(super) counters: Arc<Counters>,
 }
 
-/// Serves `stream` until it ends, or a limit or `stopped` ends it.
-pub(super) async fn serve<S: Serves>(stream: TcpStream, door: Door<S>, stopped: watch::Receiver<bool>) {
+/// Serves `stream`, which comes from `peer`, until it ends, or a limit or `stopped` ends it.
+pub(super) async fn serve<S: Serves>(stream: TcpStream, peer: IpAddr, door: Door<S>, stopped: watch::Receiver<bool>) {
     let served = match &door.tls {
-        None => drive(stream, &door, stopped).await,
+        None => drive(stream, peer, &door, stopped).await,
         Some(tls) => {
             let acceptor = TlsAcceptor::from(tls.server(door.transport));
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => drive(stream, &door, stopped).await,
+                Ok(Ok(stream)) => drive(stream, peer, &door, stopped).await,
                 Ok(Err(error)) => Err(error.into()),
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }
@@ -88,11 +90,17 @@ pub(super) async fn serve<S: Serves>(stream: TcpStream, door: Door<S>, stopped: 
 
 async fn drive<S: Serves>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: IpAddr,
     door: &Door<S>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), BoxError> {
     let activity = Arc::new(Activity::new(&door.limits));
-    let service = Tracked { service: door.service.clone(), activity: Arc::clone(&activity) };
+    let service = Tracked {
+        service: door.service.clone(),
+        activity: Arc::clone(&activity),
+        peer,
+        counters: Arc::clone(&door.counters),
+    };
     let builder = builder(door.transport);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let jitter = 1.0 + AGE_JITTER * (2.0 * fastrand::f64() - 1.0);
@@ -194,6 +202,8 @@ impl Activity {
 struct Tracked<S> {
     service: S,
     activity: Arc<Activity>,
+    peer: IpAddr,
+    counters: Arc<Counters>,
 }
 
 /// A request in flight.
@@ -213,6 +223,7 @@ impl<S: Serves> hyper::service::Service<Request<Incoming>> for Tracked<S> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = self.activity.change(|requests| requests + 1);
         request.extensions_mut().insert(InFlight(in_flight));
+        request.extensions_mut().insert(self.counters.sources().note(self.peer));
         let busy = Busy(Arc::clone(&self.activity));
         let answer = self.service.clone().answer(request.map(Body::new));
         Box::pin(async move {

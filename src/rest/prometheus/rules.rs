@@ -88,7 +88,7 @@ async fn rules(asked: Asked, request: Request) -> Response {
         return refusal.into_response();
     }
     let view = asked.view();
-    let groups = asked.shared.api.info.rules.iter().map(|group| show_group(group, &view, wanted)).collect();
+    let groups = asked.shared.api.info().rules.iter().map(|group| show_group(group, &view, wanted)).collect();
     Success::new(Groups { groups }, false).response().unwrap_or_else(IntoResponse::into_response)
 }
 

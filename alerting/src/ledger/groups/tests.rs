@@ -7,8 +7,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    DeliveryFilter, Dispatcher, GroupBy, InhibitRule, Ledger, Matcher, MatcherJson, Order, Page, PostedAlert, Receiver,
-    Route, Routing, SilenceSpec, TimeInterval, clock,
+    Damping, DeliveryFilter, Dispatcher, GroupBy, InhibitRule, Ledger, Matcher, MatcherJson, Order, Page, PostedAlert,
+    Receiver, Route, Routing, SilenceSpec, TimeInterval, clock,
     testing::{Later, alert, at},
 };
 
@@ -207,6 +207,78 @@ fn a_group_that_does_not_change_is_repeated_unless_it_is_acknowledged() {
     assert_eq!(fixture.told()[2..], ["ops resolved a:resolved"]);
     assert!(!operator.acknowledge("a", "ann", "").expect("writes"), "it is over");
     assert!(operator.acknowledge("a", "", "").is_err());
+}
+
+/// Whether each message says of its first alert that it flaps.
+fn marks(fixture: &Fixture) -> Vec<bool> {
+    let reader = fixture.ledger.reader();
+    let page = Page { order: Order::Ascending, limit: 1000, after: None };
+    let all = reader.deliveries(&DeliveryFilter::default(), page).expect("reads").items;
+    let message = |id: &str| reader.payload(id).expect("reads").expect("is there");
+    let parsed = |id: &str| serde_json::from_str::<Value>(&message(id)).expect("is JSON");
+    let marked = |message: &Value| {
+        let alert = &message["alerts"][0];
+        let summary = alert["annotations"]["summary"].as_str().unwrap_or_default();
+        assert_eq!(summary.starts_with("Flapping: "), alert["annotations"]["flapping"].is_string());
+        alert["bellwether"]["flapping"] == true
+    };
+    all.iter().map(|delivery| marked(&parsed(&delivery.id))).collect()
+}
+
+/// An episode of the same alert, at so many milliseconds.
+fn flip(episode: &str, millis: i64) -> [Alert; 2] {
+    let time = |millis: i64| UnixNanos(millis * 1_000_000);
+    let mut alert = firing(episode, &[]).firing(time(millis));
+    alert.fingerprint = "00000000000000ff".into();
+    [alert.clone(), alert.resolved(time(millis + 5))]
+}
+
+fn flaps_through(root: Route) -> Fixture {
+    let damping = Damping { changes: 3, window: Duration::from_hours(1) };
+    let mut fixture = Fixture::new(tree(root).damped(Some(damping)));
+    for (i, episode) in (0..).zip(["a", "b", "c", "d"]) {
+        for change in flip(episode, 1_000 + i * 10) {
+            fixture.record(&[&change]);
+            sleep(WAIT);
+            fixture.flush();
+        }
+    }
+    fixture
+}
+
+#[test]
+fn an_alert_that_flaps_is_told_once_with_the_mark_and_again_when_it_has_calmed() {
+    let fixture = flaps_through(by_service());
+    // The fourth change is the end of b, which is not told any more.
+    let told = ["ops firing a:firing", "ops resolved a:resolved", "ops firing b:firing", "ops firing c:firing"];
+    assert_eq!(fixture.told(), told);
+    assert_eq!(marks(&fixture), [false, false, false, true]);
+    let shown = fixture.dispatcher().alerts().expect("reads");
+    assert!(shown.is_empty(), "it is over just now: {shown:?}");
+    // It is on disk, as all is. Without damping everything is calm.
+    let fixture = fixture.restarted(tree(by_service()));
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told()[4..], ["ops resolved c:resolved"], "one end, of what was told last");
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told().len(), 5, "nothing is told twice");
+}
+
+#[test]
+fn an_alert_that_goes_on_when_it_has_calmed_is_told_without_the_mark() {
+    let mut fixture = flaps_through(Route { group_by: GroupBy::Each(Vec::new()), ..by_service() });
+    let [e, _] = flip("e", 2_000);
+    fixture.record(&[&e]);
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!(fixture.told().len(), 4, "{:?}", fixture.told());
+    let shown = fixture.dispatcher().alerts().expect("reads");
+    assert!(shown[0].muted.is_flapping && shown[0].muted.state() == "suppressed", "{shown:?}");
+    let fixture = fixture.restarted(tree(Route { group_by: GroupBy::Each(Vec::new()), ..by_service() }));
+    sleep(WAIT);
+    fixture.flush();
+    assert_eq!((&fixture.told()[4..], marks(&fixture)[4]), (&["ops firing e:firing".to_owned()][..], false));
 }
 
 #[test]
