@@ -321,6 +321,7 @@ fn the_schema_has_the_keys_that_are_read_and_no_others() {
         include_str!("file.rs"),
         include_str!("doors.rs"),
         include_str!("metrics.rs"),
+        include_str!("objectives.rs"),
         include_str!("receivers.rs"),
         include_str!("routing.rs"),
     ];
