@@ -26,7 +26,7 @@ use crate::{
     journal::{Durability, Inlets, Journal, LogStatus, Step, Work},
     pipeline::{self, Keeper, LineError, Maker, Pipeline, Settings},
     reload::{Hearers, ReloadStatus, Reloader, Source},
-    rest::{self, Api, Info, Present},
+    rest::{self, Api, Info, Present, Start},
     runbooks::Runbooks,
     view::View,
 };
@@ -105,7 +105,8 @@ impl App {
         let doors = Receivers::bind(&config.doors(&rules)).await?;
         let Line { journal, pipeline, queue, submissions, faces, log, known } =
             line(&config, rules.clone(), &external_url)?;
-        let info = Present::new(info(&config, &doors, api_address, external_url, rules, runbooks));
+        let start = start(&config, &doors, api_address, external_url);
+        let info = Present::new(Info::new(start, &config, rules, runbooks));
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (pipeline_stop, stop) = watch::channel(false);
         let reloads = Arc::new(ReloadStatus::taken_up(pipeline::now()));
@@ -193,15 +194,8 @@ impl App {
 }
 
 /// What is settled at the start.
-fn info(
-    config: &Config,
-    doors: &Receivers,
-    api_address: SocketAddr,
-    external_url: String,
-    rules: Vec<RuleGroup>,
-    runbooks: Runbooks,
-) -> Info {
-    Info {
+fn start(config: &Config, doors: &Receivers, api_address: SocketAddr, external_url: String) -> Start {
+    Start {
         version: env!("CARGO_PKG_VERSION"),
         started_at: pipeline::now(),
         grpc_address: doors.grpc_address(),
@@ -209,15 +203,8 @@ fn info(
         api_address,
         is_encrypted: config.ingest.tls.is_some(),
         wants_certificates: config.ingest.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
-        is_guarded: !config.ingest.access.credentials.is_empty(),
         data_dir: config.data_dir.clone(),
         external_url,
-        detector: config.engine.zscore.clone(),
-        rules,
-        receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
-        resolve_timeout: config.resolve_timeout,
-        runbooks: Arc::new(runbooks),
-        origins: config.origins.clone(),
     }
 }
 

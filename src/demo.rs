@@ -57,8 +57,8 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         diary.begins(args.seed, args.duration, begin)?;
     }
     let (stop, stopped) = watch::channel(false);
-    let grpc = format!("http://{}", app.info().grpc_address);
-    let base = format!("http://{}", app.info().api_address);
+    let grpc = format!("http://{}", app.info().start.grpc_address);
+    let base = format!("http://{}", app.info().start.api_address);
     let (decisions, view) = (app.decisions(), app.view());
     let mut report = Report::new(script.clone(), begin);
     if diary.before.is_some() {
@@ -144,7 +144,7 @@ fn introduce(app: &App, script: &Script, args: &DemoArgs) {
         args.seed,
         fast::speed(script),
         script.incidents.first().map_or(0, |i| i.from.as_secs()),
-        app.info().external_url,
+        app.info().start.external_url,
     ));
 }
 

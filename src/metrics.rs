@@ -62,7 +62,7 @@ async fn metrics(asked: Asked, headers: HeaderMap) -> Result<Response, Problem> 
         event_time(&mut text, &view);
         levels(&mut text, &view);
         notifications(&mut text, &faces, pending);
-        process::write(&mut text, shared.api.info().started_at);
+        process::write(&mut text, shared.api.info().start.started_at);
         text.finish()
     };
     let mut response = asked.compute(work).await?.into_response();
@@ -72,7 +72,7 @@ async fn metrics(asked: Asked, headers: HeaderMap) -> Result<Response, Problem> 
 
 fn build(text: &mut Text, shared: &Shared) {
     text.gauge("bellwether_build_info", "The version that is running; always 1.");
-    text.sample(&[("version", shared.api.info().version)], 1.0);
+    text.sample(&[("version", shared.api.info().start.version)], 1.0);
     let reloads = &shared.api.reloads;
     text.gauge("bellwether_config_last_reload_successful", "Whether the configuration that was read last is in force.");
     text.count(&[], u64::from(reloads.is_successful()));

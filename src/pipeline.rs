@@ -78,29 +78,6 @@ pub(crate) enum Command {
     },
 }
 
-impl Command {
-    /// Does what is asked of one tenant to its line, and says so. The asker may have gone away.
-    fn run(self, now: UnixNanos, line: impl FnOnce(&Tenant, &mut dyn FnMut(&mut Line))) {
-        let done = match self {
-            Self::Pin { tenant, service, pin, done } => {
-                line(&tenant, &mut |line| line.pin(service.clone(), pin.clone(), now));
-                done
-            }
-            Self::Correct { tenant, correction, done } => {
-                line(&tenant, &mut |line| line.correct(correction.clone()));
-                done
-            }
-            Self::Undo { tenant, correction, done } => {
-                line(&tenant, &mut |line| line.undo(&correction));
-                done
-            }
-            // Asked of all lines: see [`Pipeline::reload`].
-            Self::Reload { .. } => return,
-        };
-        let _ = done.send(());
-    }
-}
-
 /// The pipeline's state: a line for each tenant that is known.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -171,11 +148,32 @@ impl Pipeline {
             Work::Command(Command::Reload { settings, done }) => {
                 let _ = done.send(self.reload(*settings, position));
             }
-            Work::Command(command) => command.run(now, |tenant, work| {
-                let is_new = |line: &&mut Line| !self.replays || line.position() < position;
-                self.lines.get_mut(tenant).filter(is_new).into_iter().for_each(work);
-            }),
+            Work::Command(Command::Pin { tenant, service, pin, done }) => {
+                self.command(&tenant, position, done, |line| line.pin(service, pin, now));
+            }
+            Work::Command(Command::Correct { tenant, correction, done }) => {
+                self.command(&tenant, position, done, |line| line.correct(correction));
+            }
+            Work::Command(Command::Undo { tenant, correction, done }) => {
+                self.command(&tenant, position, done, |line| line.undo(&correction));
+            }
         }
+    }
+
+    /// Does `work` with the line of `tenant`, if there is one for which the step at `position` is new, and says so. The
+    /// asker may have gone away.
+    fn command(
+        &mut self,
+        tenant: &Tenant,
+        position: Position,
+        done: oneshot::Sender<()>,
+        work: impl FnOnce(&mut Line),
+    ) {
+        let is_new = |line: &&mut Line| !self.replays || line.position() < position;
+        if let Some(line) = self.lines.get_mut(tenant).filter(is_new) {
+            work(line);
+        }
+        let _ = done.send(());
     }
 
     /// Goes by `settings` from the step at `position` on. How things stand is on disk before, so that a restart reads

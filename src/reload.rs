@@ -153,8 +153,9 @@ impl Reloader {
 
     async fn take_up(&self, current: &Config) -> Result<(Config, Arc<Info>), ReloadError> {
         let before = self.info.get();
-        let Read { config, rules, runbooks } = self.read(current, &before.external_url).await?;
-        let (doors, settings) = (config.doors(&rules), Settings::of(&config, rules.clone(), &before.external_url));
+        let Read { config, rules, runbooks } = self.read(current, &before.start.external_url).await?;
+        let (doors, settings) =
+            (config.doors(&rules), Settings::of(&config, rules.clone(), &before.start.external_url));
         let (done, is_done) = oneshot::channel();
         let stopping = || ReloadError::Failed("the service is shutting down".to_owned());
         let command = Command::Reload { settings: Box::new(settings), done };
@@ -162,16 +163,7 @@ impl Reloader {
         is_done.await.map_err(|_| stopping())?.map_err(ReloadError::Failed)?;
         self.known.limit(doors.admission.max_tenants);
         self.keeper.reconfigure(&doors);
-        let info = Arc::new(Info {
-            is_guarded: !config.ingest.access.credentials.is_empty(),
-            detector: config.engine.zscore.clone(),
-            rules,
-            receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
-            resolve_timeout: config.resolve_timeout,
-            runbooks: Arc::new(runbooks),
-            origins: config.origins.clone(),
-            ..(*before).clone()
-        });
+        let info = Arc::new(Info::new(before.start.clone(), &config, rules, runbooks));
         self.info.replace(Arc::clone(&info));
         Ok((config, info))
     }

@@ -15,6 +15,7 @@ mod degradation;
 mod deliveries;
 mod feed;
 mod feedback;
+mod fields;
 mod incidents;
 mod json;
 mod ofrep;
@@ -52,6 +53,7 @@ use detect::{UnixNanos, rules::RuleGroup};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
+    config::Config,
     faces::Faces,
     journal::LogStatus,
     metrics,
@@ -132,9 +134,9 @@ impl Present {
     }
 }
 
-/// What was settled when the service started, or the configuration was reloaded.
+/// What was settled when the service started.
 #[derive(Clone, Debug)]
-pub(crate) struct Info {
+pub(crate) struct Start {
     /// Version of this binary.
     pub version: &'static str,
     /// Wall time of the start.
@@ -149,12 +151,19 @@ pub(crate) struct Info {
     pub is_encrypted: bool,
     /// Whether the OTLP doors want a client's certificate.
     pub wants_certificates: bool,
-    /// Whether the doors and this interface want a credential.
-    pub is_guarded: bool,
     /// Where the ledger is.
     pub data_dir: PathBuf,
     /// How this service is reached from where its links are read.
     pub external_url: String,
+}
+
+/// What was settled when the service started, or the configuration was reloaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    /// What no reload changes.
+    pub start: Start,
+    /// Whether the doors and this interface want a credential.
+    pub is_guarded: bool,
     /// How single series are judged.
     pub detector: detect::zscore::ZScoreConfig,
     /// The rules in force.
@@ -167,6 +176,22 @@ pub(crate) struct Info {
     pub runbooks: Arc<Runbooks>,
     /// Whose pages may read the level.
     pub origins: Origins,
+}
+
+impl Info {
+    /// With `config` in force, and the rules and runbooks that were read by it.
+    pub(crate) fn new(start: Start, config: &Config, rules: Vec<RuleGroup>, runbooks: Runbooks) -> Self {
+        Self {
+            start,
+            is_guarded: !config.ingest.access.credentials.is_empty(),
+            detector: config.engine.zscore.clone(),
+            rules,
+            receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
+            resolve_timeout: config.resolve_timeout,
+            runbooks: Arc::new(runbooks),
+            origins: config.origins.clone(),
+        }
+    }
 }
 
 /// What all handlers share.

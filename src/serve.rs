@@ -78,7 +78,7 @@ fn configuration(args: &ServeArgs) -> Result<Config, Vec<Fault>> {
 /// Whoever reads them may have gone before the last one: `bellwether | head -1` is no reason to stop.
 pub(crate) fn announce(info: &Info) {
     let rules: usize = info.rules.iter().map(|g| g.rules.len()).sum();
-    let scheme = if info.is_encrypted { "https" } else { "http" };
+    let scheme = if info.start.is_encrypted { "https" } else { "http" };
     let receivers = match info.receivers.as_slice() {
         [] => "nobody yet: give --webhook URL, or receivers in the configuration".to_owned(),
         names => names.join(", "),
@@ -86,11 +86,11 @@ pub(crate) fn announce(info: &Info) {
     let lines = format!(
         "bellwether {}\n  OTLP/gRPC   {}\n  OTLP/HTTP   {scheme}://{}\n  page, REST  {}\n  data        {}\n  rules       \
          {rules} in {} groups\n  alerts to   {receivers}\n",
-        info.version,
-        info.grpc_address,
-        info.http_address,
-        info.external_url,
-        info.data_dir.display(),
+        info.start.version,
+        info.start.grpc_address,
+        info.start.http_address,
+        info.start.external_url,
+        info.start.data_dir.display(),
         info.rules.len(),
     );
     let _ = std::io::stdout().write_all(lines.as_bytes());
@@ -99,11 +99,11 @@ pub(crate) fn announce(info: &Info) {
 
 /// Says loudly what the network can read or do.
 fn warn_of_open_doors(info: &Info) {
-    let otlp = (info.is_encrypted, info.is_guarded || info.wants_certificates);
+    let otlp = (info.start.is_encrypted, info.is_guarded || info.start.wants_certificates);
     let doors = [
-        ("OTLP/gRPC", info.grpc_address, otlp),
-        ("OTLP/HTTP", info.http_address, otlp),
-        ("page, REST", info.api_address, (false, info.is_guarded)),
+        ("OTLP/gRPC", info.start.grpc_address, otlp),
+        ("OTLP/HTTP", info.start.http_address, otlp),
+        ("page, REST", info.start.api_address, (false, info.is_guarded)),
     ];
     for (what, address, defences) in doors.into_iter().filter(|(_, address, _)| !address.ip().is_loopback()) {
         match defences {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use detect::{Alert, Anomaly, LevelStatus, UnixNanos};
+use detect::{Alert, Anomaly, CallGraph, LevelStatus, UnixNanos};
 use window::Snapshot;
 
 /// A consistent picture of what a tenant has at one moment. Shared, never changed.
@@ -28,7 +28,7 @@ pub(crate) struct View {
     /// Known services and when they were last heard, in event time.
     pub services: Vec<(Arc<str>, UnixNanos)>,
     /// Who calls whom, as seen in spans.
-    pub calls: Vec<(Arc<str>, Arc<str>)>,
+    pub call_graph: CallGraph,
     /// Rules that could not be evaluated when last tried, and why.
     pub rule_failures: Vec<(String, String)>,
     /// Counts for `/metrics` and `/status`.

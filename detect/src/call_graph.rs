@@ -1,13 +1,11 @@
 //! Who calls whom, as seen in spans: a server's span whose parent is a span of another service.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use window::{Snapshot, SpanKind, SpanView, UnixNanos};
+
+use crate::edges::Edges;
 
 /// Event time between two looks at the spans.
 const EVERY: Duration = Duration::from_secs(30);
@@ -17,16 +15,11 @@ const REACH: Duration = Duration::from_secs(40);
 const SPANS: usize = 200_000;
 /// Calls whose callers are searched for in one look at most.
 const CALLS: usize = 10_000;
-/// Edges that are remembered at most; further ones are not.
-const EDGES: usize = 10_000;
-/// An edge that was not seen for so long is forgotten.
-const MEMORY: Duration = Duration::from_hours(1);
-
-/// The edges between services, and when each was last seen.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// The calls between services. Cheap to clone.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CallGraph {
-    callees: BTreeMap<Arc<str>, BTreeMap<Arc<str>, UnixNanos>>,
-    edges: usize,
+    /// From caller to callee.
+    calls: Arc<Edges>,
     looked: Option<UnixNanos>,
 }
 
@@ -37,7 +30,7 @@ impl CallGraph {
             return;
         }
         self.looked = Some(at);
-        self.forget(at.minus(MEMORY));
+        Arc::make_mut(&mut self.calls).forget(at);
         let spans = || snapshot.spans_between(at.minus(REACH), at).take(SPANS);
         let is_call = |span: &SpanView<'_>| matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
         let mut callees: HashMap<[u8; 8], &str> = HashMap::new();
@@ -61,37 +54,28 @@ impl CallGraph {
     }
 
     pub(crate) fn note(&mut self, caller: &str, callee: &str, at: UnixNanos) {
-        if let Some(seen) = self.callees.get_mut(caller).and_then(|callees| callees.get_mut(callee)) {
-            *seen = at;
-        } else if self.edges < EDGES {
-            self.callees.entry(caller.into()).or_default().insert(callee.into(), at);
-            self.edges += 1;
-        }
-    }
-
-    fn forget(&mut self, horizon: UnixNanos) {
-        for callees in self.callees.values_mut() {
-            callees.retain(|_, seen| *seen >= horizon);
-        }
-        self.callees.retain(|_, callees| !callees.is_empty());
-        self.edges = self.callees.values().map(BTreeMap::len).sum();
+        Arc::make_mut(&mut self.calls).note(caller, callee, at);
     }
 
     /// The services that `service` calls, by name.
     pub fn callees(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.callees.get(service).into_iter().flat_map(BTreeMap::keys)
+        self.calls.ends(service)
+    }
+
+    /// The services that call `service`, by name.
+    pub fn callers(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.calls.iter().filter(move |(_, callee)| &***callee == service).map(|(caller, _)| caller)
     }
 
     /// Whether one of the two calls the other.
     #[must_use]
     pub fn are_neighbours(&self, one: &str, other: &str) -> bool {
-        let calls = |a: &str, b: &str| self.callees.get(a).is_some_and(|callees| callees.contains_key(b));
-        calls(one, other) || calls(other, one)
+        self.calls.has(one, other) || self.calls.has(other, one)
     }
 
     /// All calls, as caller and callee.
     pub fn calls(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.callees.iter().flat_map(|(caller, callees)| callees.keys().map(move |callee| (caller, callee)))
+        self.calls.iter()
     }
 }
 

@@ -10,6 +10,7 @@ pub mod breakers;
 mod call_graph;
 mod corrections;
 mod decision;
+mod edges;
 mod engine;
 mod entity;
 mod exemplars;

@@ -1,12 +1,14 @@
 //! Whom services call that send no spans themselves: what the spans of clients name as their peer.
 //!
 //! The [`CallGraph`](crate::CallGraph) has the calls between services that are seen at both ends. Calls repeat, so it
-//! is enough to look at the newest spans now and then. What was not seen for an hour is forgotten.
+//! is enough to look at the newest spans now and then.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use window::{Snapshot, SpanKind, SpanView, UnixNanos};
+
+use crate::edges::Edges;
 
 /// How often spans are looked at.
 const EVERY: Duration = Duration::from_secs(10);
@@ -14,18 +16,14 @@ const EVERY: Duration = Duration::from_secs(10);
 const REACH: Duration = Duration::from_secs(30);
 /// Spans that are looked at in one go at most.
 const SPANS: usize = 20_000;
-/// Edges that are kept at most.
-const EDGES: usize = 10_000;
-/// An edge that was not seen for so long is forgotten.
-const FORGET_AFTER: Duration = Duration::from_hours(1);
 /// Attributes of a client's span that name the other side, the best first.
 const PEERS: [&str; 3] = ["service.peer.name", "peer.service", "server.address"];
 
 /// Peers, and who calls them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Peers {
-    /// By peer and caller: when the call was seen last.
-    seen: BTreeMap<(Arc<str>, Arc<str>), UnixNanos>,
+    /// From caller to peer.
+    calls: Edges,
     looked_at: Option<UnixNanos>,
 }
 
@@ -42,22 +40,16 @@ impl Peers {
                 self.note(peer, span.service, span.end);
             }
         }
-        let oldest = at.minus(FORGET_AFTER);
-        self.seen.retain(|_, last| *last >= oldest);
+        self.calls.forget(at);
     }
 
     pub(crate) fn note(&mut self, peer: &str, caller: &str, at: UnixNanos) {
-        let key = (peer.into(), caller.into());
-        if let Some(last) = self.seen.get_mut(&key) {
-            *last = at.max(*last);
-        } else if self.seen.len() < EDGES {
-            self.seen.insert(key, at);
-        }
+        self.calls.note(caller, peer, at);
     }
 
     /// All calls, as caller and peer.
     pub(crate) fn calls(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.seen.keys().map(|(peer, caller)| (caller, peer))
+        self.calls.iter()
     }
 }
 

@@ -518,7 +518,7 @@ impl Line {
             open_anomalies: engine.open_anomalies().cloned().collect(),
             levels: engine.levels(),
             services: engine.services().map(|(s, at)| (Arc::clone(s), at)).collect(),
-            calls: engine.call_graph().calls().map(|(a, b)| (Arc::clone(a), Arc::clone(b))).collect(),
+            call_graph: engine.call_graph().clone(),
             rule_failures: self.rule_failures.clone(),
             counts: self.counts,
         }));

@@ -70,10 +70,10 @@ async fn status(asked: Asked, uri: Uri) -> Result<Response, Fault> {
         // Each service is alone: what it knows is in its own ledger.
         "cluster": {"name": "", "status": "disabled", "peers": []},
         "versionInfo": {
-            "version": info.version, "branch": "", "buildDate": "", "buildUser": "bellwether", "goVersion": "", "revision": "",
+            "version": info.start.version, "branch": "", "buildDate": "", "buildUser": "bellwether", "goVersion": "", "revision": "",
         },
         "config": {"original": "# Bellwether's own configuration is not shown: it names secrets.\n"},
-        "uptime": rfc3339(info.started_at),
+        "uptime": rfc3339(info.start.started_at),
     });
     Ok(answer(StatusCode::OK, &body))
 }

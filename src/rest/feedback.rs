@@ -19,10 +19,10 @@ use super::{
     anomalies::find,
     asked::blocking,
     body,
+    fields::Fields,
     json::{List, json, rfc3339},
     params::Params,
     pin::{refuse_cross_site, tell},
-    problem::Fault,
 };
 use crate::pipeline::{Command, now};
 
@@ -222,35 +222,22 @@ async fn undo(asked: Asked, Path(id): Path<String>, request: Request) -> Result<
 
 /// What `fields` say, or everything that is wrong with them.
 fn read(fields: &Map<String, Value>) -> Result<Said, Problem> {
-    let mut faults = Vec::new();
-    for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
-        let detail = format!("is not a field of feedback; expected {}", FIELDS.join(", "));
-        faults.push(Fault { parameter: name.chars().take(100).collect(), detail });
-    }
-    let given = |name: &str| fields.get(name).unwrap_or(&Value::Null);
-    let mut fault = |name: &str, expected: &str| faults.push(Fault::new(name, expected, &given(name).to_string()));
-    let verdict = given("verdict").as_str().and_then(|text| Verdict::ALL.into_iter().find(|v| v.as_str() == text));
+    let mut fields = Fields::of(fields, "feedback", &FIELDS);
+    let verdict = fields.get("verdict").as_str();
+    let verdict = verdict.and_then(|text| Verdict::ALL.into_iter().find(|v| v.as_str() == text));
     if verdict.is_none() {
-        fault("verdict", &Verdict::ALL.map(Verdict::as_str).join(", "));
+        fields.fault("verdict", &Verdict::ALL.map(Verdict::as_str).join(", "));
     }
-    let apply = given("apply").as_bool().or_else(|| given("apply").is_null().then_some(false));
+    let apply = fields.get("apply");
+    let apply = apply.as_bool().or_else(|| apply.is_null().then_some(false));
     if apply.is_none() {
-        fault("apply", "true or false");
+        fields.fault("apply", "true or false");
     }
-    let mut text = |name: &str, least: usize, most: usize| {
-        let text = if given(name).is_null() { Some("") } else { given(name).as_str() };
-        let text = text.filter(|text| (least..=most).contains(&text.len()));
-        if text.is_none() {
-            fault(name, &format!("text of {least} to {most} bytes"));
-        }
-        text.unwrap_or_default().to_owned()
-    };
     // Who changes something says who that is.
-    let (author, comment) = (text("author", usize::from(apply == Some(true)), 200), text("comment", 0, 2_000));
-    match (verdict, apply) {
-        (Some(verdict), Some(apply)) if faults.is_empty() => Ok(Said { verdict, apply, author, comment }),
-        _ => Err(Problem::bad_parameters(faults)),
-    }
+    let is_named = apply == Some(true) || !fields.get("author").is_null();
+    let author = if is_named { fields.text("author", usize::from(apply == Some(true)), 200) } else { String::new() };
+    let comment = if fields.get("comment").is_null() { String::new() } else { fields.text("comment", 0, 2_000) };
+    fields.finish(verdict.zip(apply).map(|(verdict, apply)| Said { verdict, apply, author, comment }))
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@ use super::{
     asked::blocking,
     body,
     degradation::{LevelJson, unknown_service},
+    fields::Fields,
     json::json,
     params::{self, Params, TIME},
-    problem::Fault,
 };
 use crate::pipeline::{Command, now};
 
@@ -107,41 +107,24 @@ pub(super) async fn tell(
 
 /// The pin that `fields` ask for at wall time `at`, or everything that is wrong with them.
 fn read(fields: &Map<String, Value>, at: UnixNanos) -> Result<ServicePin, Problem> {
-    let mut faults = Vec::new();
-    for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
-        let detail = format!("is not a field of a pin; expected {}", FIELDS.join(", "));
-        faults.push(Fault { parameter: name.chars().take(100).collect(), detail });
-    }
-    let given = |name: &str| fields.get(name).unwrap_or(&Value::Null);
-    let mut fault = |name: &str, expected: &str| faults.push(Fault::new(name, expected, &given(name).to_string()));
-    let level = given("level").as_u64().and_then(|n| u8::try_from(n).ok()).and_then(|n| Level::try_from(n).ok());
+    let mut fields = Fields::of(fields, "a pin", &FIELDS);
+    let level = fields.get("level").as_u64().and_then(|n| u8::try_from(n).ok()).and_then(|n| Level::try_from(n).ok());
     if level.is_none() {
-        fault("level", "a level from 0 to 4");
+        fields.fault("level", "a level from 0 to 4");
     }
-    let mut text = |name: &str, least: usize, most: usize| {
-        let text = given(name).as_str().filter(|text| (least..=most).contains(&text.len()));
-        if text.is_none() {
-            fault(name, &format!("text of {least} to {most} bytes"));
-        }
-        text.unwrap_or_default().to_owned()
-    };
-    let (author, reason) = (text("author", 1, 200), text("reason", 1, 2_000));
-    let service = if given("service").is_null() { None } else { Some(text("service", 1, 1_000)) };
-    let expires_at = match given("expiresAt") {
+    let (author, reason) = (fields.text("author", 1, 200), fields.text("reason", 1, 2_000));
+    let service = if fields.get("service").is_null() { None } else { Some(fields.text("service", 1, 1_000)) };
+    let expires_at = match fields.get("expiresAt") {
         Value::String(text) => params::time(text),
         Value::Number(seconds) => params::time(&seconds.to_string()),
         _ => None,
     };
     let expires_at = expires_at.filter(|expires| *expires > at && expires.since(at) <= LONGEST_PIN);
     if expires_at.is_none() {
-        fault("expiresAt", &format!("{TIME}, in the future and within 31 days"));
+        fields.fault("expiresAt", &format!("{TIME}, in the future and within 31 days"));
     }
-    match (level, expires_at) {
-        (Some(level), Some(expires_at)) if faults.is_empty() => {
-            Ok(ServicePin { service, created_at: at, pin: Pin { level, author, reason, expires_at } })
-        }
-        _ => Err(Problem::bad_parameters(faults)),
-    }
+    let pin = level.zip(expires_at).map(|(level, expires_at)| Pin { level, author, reason, expires_at });
+    fields.finish(pin.map(|pin| ServicePin { service, created_at: at, pin }))
 }
 
 #[cfg(test)]

@@ -204,8 +204,8 @@ fn detail(view: &View, mut row: ServiceRow) -> DetailJson {
         service: ServiceJson::from(&row),
         because: status.map(|s| s.because.clone()).unwrap_or_default(),
         operations: operations.iter().map(show).collect(),
-        calls: view.calls.iter().filter(|(a, _)| *a == row.name).map(|(_, b)| b.to_string()).collect(),
-        called_by: view.calls.iter().filter(|(_, b)| *b == row.name).map(|(a, _)| a.to_string()).collect(),
+        calls: view.call_graph.callees(&row.name).map(ToString::to_string).collect(),
+        called_by: view.call_graph.callers(&row.name).map(ToString::to_string).collect(),
         alerts_open: view.alerts.iter().filter(is_of).map(|a| AlertJson::new(a, prometheus::number(a.value))).collect(),
         anomalies_open: view.open_anomalies.iter().filter(has).map(AnomalyJson::from).collect(),
     }

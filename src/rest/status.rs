@@ -155,18 +155,18 @@ async fn status(asked: Asked, uri: Uri) -> Result<Response, Problem> {
     let taken = asked.shared.api.ingest.taken_of(&asked.face.tenant);
     let now = now();
     let status = StatusJson {
-        version: info.version,
-        started_at: rfc3339(info.started_at),
-        uptime_seconds: now.since(info.started_at).as_secs_f64(),
+        version: info.start.version,
+        started_at: rfc3339(info.start.started_at),
+        uptime_seconds: now.since(info.start.started_at).as_secs_f64(),
         tenant: asked.face.tenant.to_string(),
         ready: is_shown(&asked.shared.api.faces.of(&Tenant::default()).view()),
         listens: Listens {
-            grpc: info.grpc_address.to_string(),
-            http: info.http_address.to_string(),
-            api: info.api_address.to_string(),
+            grpc: info.start.grpc_address.to_string(),
+            http: info.start.http_address.to_string(),
+            api: info.start.api_address.to_string(),
         },
-        data_dir: info.data_dir.display().to_string(),
-        external_url: info.external_url.clone(),
+        data_dir: info.start.data_dir.display().to_string(),
+        external_url: info.start.external_url.clone(),
         receivers: info.receivers.clone(),
         event_time: view.event_time.map(rfc3339),
         last_arrival: view.last_arrival.map(rfc3339),

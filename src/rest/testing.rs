@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tower::ServiceExt;
 use window::{Point, Series, SeriesKey, SeriesKind, Window};
 
-use super::{Api, Info, Origins, Present, router};
+use super::{Api, Info, Origins, Present, Start, router};
 use crate::{
     faces::{Face, Faces},
     pipeline::{Command, now},
@@ -95,7 +95,7 @@ impl Fixture {
         let rules = "groups: [{name: g, rules: [{alert: Slow, expr: latency > 1, for: 1m}, \
                      {record: 'a:b', expr: latency}]}]";
         let address = |port| ([127, 0, 0, 1], port).into();
-        let info = Info {
+        let start = Start {
             version: "0.0.1",
             started_at: now(),
             grpc_address: address(4317),
@@ -103,9 +103,12 @@ impl Fixture {
             api_address: address(4320),
             is_encrypted: false,
             wants_certificates: false,
-            is_guarded: !access.credentials.is_empty(),
             data_dir: PathBuf::from("data"),
             external_url: "http://127.0.0.1:4320".into(),
+        };
+        let info = Info {
+            start,
+            is_guarded: !access.credentials.is_empty(),
             detector: detect::zscore::ZScoreConfig::default(),
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
             receivers: vec!["ops".into()],

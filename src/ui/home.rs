@@ -135,12 +135,12 @@ impl Home {
                 div {
                     h1 id="level" { "No telemetry yet" }
                     p {
-                        "Point an OpenTelemetry exporter at " code { "http://" (self.info.http_address) }
-                        " (HTTP) or " code { (self.info.grpc_address) } " (gRPC). With most SDKs this is enough:"
+                        "Point an OpenTelemetry exporter at " code { "http://" (self.info.start.http_address) }
+                        " (HTTP) or " code { (self.info.start.grpc_address) } " (gRPC). With most SDKs this is enough:"
                     }
                     pre { code {
                         "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"
-                        "OTEL_EXPORTER_OTLP_ENDPOINT=http://" (self.info.http_address)
+                        "OTEL_EXPORTER_OTLP_ENDPOINT=http://" (self.info.start.http_address)
                     } }
                     p { "The level, alerts and anomalies appear here by themselves. " code { "bellwether demo" }
                         " shows how that looks." }
@@ -158,7 +158,7 @@ impl Home {
                 p.notice role="alert" {
                     strong { "The ledger cannot be written. " }
                     (view.counts.unrecorded) " decisions wait in memory. Check the disk under "
-                    code { (self.info.data_dir.display().to_string()) } "."
+                    code { (self.info.start.data_dir.display().to_string()) } "."
                 }
             }
             @for (rule, error) in view.rule_failures.iter().take(5) {
@@ -351,8 +351,8 @@ impl Home {
         html! {
             footer {
                 dl {
-                    div { dt { "Version" } dd { (info.version) } }
-                    div { dt { "Started" } dd { (ago(info.started_at, self.now)) } }
+                    div { dt { "Version" } dd { (info.start.version) } }
+                    div { dt { "Started" } dd { (ago(info.start.started_at, self.now)) } }
                     div { dt { "Intake" } dd { (number(self.items_per_second)) " items/s" } }
                     div { dt { "Series" } dd {
                         (counts.window.series) " (" (counts.warm_series) " judged, " (counts.warming_series) " warming up)"
@@ -361,7 +361,7 @@ impl Home {
                     div { dt { "Event time" } dd {
                         @match self.view.event_time { Some(at) => (ago(at, self.now)), None => (NOTHING) }
                     } }
-                    div { dt { "OTLP" } dd { "gRPC " (info.grpc_address) ", HTTP " (info.http_address) } }
+                    div { dt { "OTLP" } dd { "gRPC " (info.start.grpc_address) ", HTTP " (info.start.http_address) } }
                 }
                 p {
                     a href=(self.link.to("/api/v1/status")) { "Status" } " " a href=(self.link.to("/api/v1/degradation")) { "Level" } " "

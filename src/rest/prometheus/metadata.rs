@@ -238,6 +238,6 @@ async fn metadata(asked: Asked, request: Request) -> Response {
 }
 
 async fn build_info(asked: Asked) -> Response {
-    let info = BTreeMap::from([("application", "Bellwether"), ("version", asked.shared.api.info().version)]);
+    let info = BTreeMap::from([("application", "Bellwether"), ("version", asked.shared.api.info().start.version)]);
     Success::new(info, false).response().unwrap_or_else(IntoResponse::into_response)
 }
