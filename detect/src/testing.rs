@@ -1,9 +1,30 @@
 //! Windows for the tests of this crate.
 
+use std::sync::Arc;
+
 use window::{
     Config, Labels, Point, Series, SeriesId, SeriesKey, SeriesKind, Snapshot, SpanColumns, SpanKind, SpanRow,
     Temporality, UnixNanos, Window,
 };
+
+/// A gauge of the service that the label `job` names.
+pub(crate) fn series(name: &str, unit: &str, labels: &[(&str, &str)]) -> Arc<Series> {
+    let labels = Labels::from_pairs(labels.iter().copied());
+    Arc::new(Series {
+        key: SeriesKey(7),
+        name: name.into(),
+        source_name: name.into(),
+        unit: unit.into(),
+        kind: SeriesKind::Gauge,
+        service: labels.get("job").unwrap_or_default().into(),
+        labels,
+    })
+}
+
+/// A calm value around 100 with a spread of about one, the same in every run.
+pub(crate) fn calm(i: i64) -> f64 {
+    100.0 + ((i * 7_919) % 41) as f64 / 10.0 - 2.0
+}
 
 /// A window that is filled by name.
 #[derive(Debug)]

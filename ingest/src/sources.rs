@@ -196,8 +196,9 @@ impl Sketch {
     fn note(&mut self, address: IpAddr, now: Duration) -> SourceScore {
         self.turn(now);
         let hash = self.hasher.hash_one(address);
-        self.present.add(places(hash), hash);
-        let score = self.score(address, now);
+        let places = places(hash);
+        self.present.add(places, hash);
+        let score = self.score_at(address, places, now);
         self.remember(address, score.requests);
         score
     }
@@ -215,7 +216,11 @@ impl Sketch {
     }
 
     fn score(&self, address: IpAddr, now: Duration) -> SourceScore {
-        let places = places(self.hasher.hash_one(address));
+        self.score_at(address, places(self.hasher.hash_one(address)), now)
+    }
+
+    /// The score of an address that is counted at `places`.
+    fn score_at(&self, address: IpAddr, places: [usize; DEPTH], now: Duration) -> SourceScore {
         // Of the half before counts what is not longer ago than both halves last.
         let left = 1.0 - (now.saturating_sub(self.began).as_secs_f64() / HALF.as_secs_f64()).min(1.0);
         let of = |present: u64, before: u64| precise(present) + left * precise(before);

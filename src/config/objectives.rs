@@ -22,12 +22,6 @@ use super::{
 
 /// Objectives that are read at most, each of which asks up to seven questions.
 const MOST: usize = 200;
-/// Over which time values are taken if nothing is said.
-const RANGE: Duration = Duration::from_mins(5);
-/// From this share of failed calls on health is 0 if nothing is said.
-const WORST_SHARE: f64 = 0.5;
-/// How many times its threshold a latency is from which on health is 0 if nothing is said.
-const WORST_TIMES: f64 = 10.0;
 /// The share of the time for which a latency has to be good if nothing is said.
 const TIME: f64 = 0.99;
 
@@ -175,7 +169,7 @@ struct Measured {
 }
 
 fn range(m: &mut Mapping<'_, '_>, faults: &mut Faults) -> Duration {
-    let mut range = RANGE;
+    let mut range = Objective::RANGE;
     set(m, "range", faults, positive, &mut range);
     range
 }
@@ -228,7 +222,7 @@ fn error_ratio(m: &mut Mapping<'_, '_>, faults: &mut Faults) -> Option<Measured>
         }
     };
     let good = 1.0 - target?;
-    let bad = worst(m, good, WORST_SHARE.max(2.0 * good), faults)?;
+    let bad = worst(m, good, Objective::worst_share(good), faults)?;
     Some(Measured { source, range, good, bad, budget: Some(good) })
 }
 
@@ -262,7 +256,7 @@ fn latency(m: &mut Mapping<'_, '_>, faults: &mut Faults) -> Option<Measured> {
     };
     let good = threshold?.as_secs_f64();
     let bad = match m.get("worst") {
-        None => good * WORST_TIMES,
+        None => good * Objective::WORST_TIMES,
         Some(value) => {
             let worst = positive(&value, faults)?.as_secs_f64();
             if worst <= good {
@@ -298,7 +292,13 @@ fn valued(m: &mut Mapping<'_, '_>, direction: &'static str, faults: &mut Faults)
         false => 2.0 * good,
     };
     let bad = worst(m, good, bad, faults)?;
-    Some(Measured { source: Source::Expression(expr?), range: RANGE, good, bad, budget: time.map(|t| 1.0 - t) })
+    Some(Measured {
+        source: Source::Expression(expr?),
+        range: Objective::RANGE,
+        good,
+        bad,
+        budget: time.map(|t| 1.0 - t),
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What people said of anomalies, what was changed for it, and what was taken back: a list that only grows.
 
 use detect::{Change, Correction, SeriesKey, Trial, UnixNanos, Verdict};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Listed, Operator, Page, Reader, body::Body, body::from_json, body::to_json, rows::Conditions};
@@ -92,17 +92,6 @@ impl Reader {
         })
     }
 
-    /// What was said under this id.
-    ///
-    /// # Errors
-    /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
-    pub fn feedback_of(&self, id: &str) -> Result<Option<Feedback>, LedgerError> {
-        self.store.read(|connection| {
-            let mut statement = connection.prepare(&format!("{SELECT} WHERE id = ?"))?;
-            statement.query_row([id], |row| Ok(read(row))).optional()?.transpose()
-        })
-    }
-
     /// The changes that are in force, oldest first.
     ///
     /// # Errors
@@ -166,6 +155,7 @@ mod tests {
         assert_eq!((listed.items.len(), listed.next), (2, Some(2)));
         assert_eq!(listed.items[0], undone);
         assert_eq!(reader.feedback(Some("a2".into()), page).expect("reads").items, []);
-        assert_eq!(reader.feedback_of("f3").expect("reads"), Some(said("f3", changes[2])));
+        let rest = reader.feedback(None, Page { after: listed.next, ..page }).expect("reads");
+        assert_eq!((rest.items, rest.next), (vec![said("f3", changes[2])], None));
     }
 }

@@ -13,7 +13,7 @@ use crate::LedgerError;
 const PREFIX: &str = "inc-";
 /// Services and metrics that are named at most.
 const NAMED: usize = 50;
-/// Incidents that begin an anomaly's incident id with that of another: its first one.
+/// Under [`IncidentFilter::conditions`]: the first anomaly of each incident.
 const HEADS: &str = "SELECT a.seq AS cursor, a.incident FROM anomalies a";
 
 /// Anomalies with a common cause, as far as can be seen.

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
-use window::{Labels, Series, SeriesId, SeriesKind};
+use window::{Series, SeriesId};
 
 use super::*;
-use crate::{Engine, EngineConfig, Memory, testing::Feed};
+use crate::{
+    Engine, EngineConfig, Memory,
+    testing::{self, Feed, calm},
+};
 
 /// Thursday, 1 January 2026, 12:00 UTC.
 const NOON: i64 = 1_767_268_800;
@@ -13,20 +16,7 @@ fn secs(second: i64) -> UnixNanos {
 }
 
 fn series() -> Arc<Series> {
-    Arc::new(Series {
-        key: SeriesKey(7),
-        name: "queue_depth".into(),
-        source_name: "queue.depth".into(),
-        unit: "".into(),
-        kind: SeriesKind::Gauge,
-        labels: Labels::from_pairs([("job", "shop/api")]),
-        service: "shop/api".into(),
-    })
-}
-
-/// A calm value around 100, the same in every run.
-fn calm(i: i64) -> f64 {
-    100.0 + ((i * 7_919) % 41) as f64 / 10.0 - 2.0
+    testing::series("queue_depth", "", &[("job", "shop/api")])
 }
 
 /// Anomalies opened by a value every 10 s from `from` on.

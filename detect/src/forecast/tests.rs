@@ -1,17 +1,8 @@
-use window::{Labels, SeriesKind};
-
 use super::*;
+use crate::testing;
 
 fn series() -> Arc<Series> {
-    Arc::new(Series {
-        key: SeriesKey(7),
-        name: "disk_used_ratio".into(),
-        source_name: "disk.used".into(),
-        unit: "1".into(),
-        kind: SeriesKind::Gauge,
-        labels: Labels::from_pairs([("job", "shop/db")]),
-        service: "shop/db".into(),
-    })
+    testing::series("disk_used_ratio", "1", &[("job", "shop/db")])
 }
 
 const LIMIT: Limit = Limit { value: 0.95, towards: Direction::Up, horizon: Duration::from_hours(4), probability: 0.5 };

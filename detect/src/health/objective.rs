@@ -141,6 +141,17 @@ impl Source {
 }
 
 impl Objective {
+    /// Over which time values are taken if nothing is said.
+    pub const RANGE: Duration = Duration::from_mins(5);
+    /// How many times its target a value is from which on health is 0 if nothing is said.
+    pub const WORST_TIMES: f64 = 10.0;
+
+    /// The share of failures from which on health is 0 if nothing is said, where `good` are allowed.
+    #[must_use]
+    pub fn worst_share(good: f64) -> f64 {
+        (2.0 * good).max(0.5)
+    }
+
     /// An objective whose values are those of `source` over the last `range`, good up to `good`, bad from `bad` on.
     ///
     /// # Errors

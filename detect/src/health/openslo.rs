@@ -3,7 +3,7 @@
 //! Kinds `SLO` and `SLI` are read. `Service` and `DataSource` name things and change nothing here. `AlertPolicy`,
 //! `AlertCondition` and `AlertNotificationTarget` say who is told of what, which rules and receivers do.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use query::Query;
 
@@ -12,12 +12,6 @@ use crate::yaml::{Document, Fault, Faults, Mapping, Value};
 
 /// The version that is read.
 const VERSION: &str = "openslo/v1";
-/// Over which time values are taken.
-const RANGE: Duration = Duration::from_mins(5);
-/// From this share of failures on health is 0.
-const WORST_SHARE: f64 = 0.5;
-/// How many times its target a value is from which on health is 0.
-const WORST_TIMES: f64 = 10.0;
 
 /// Whether `text` holds objectives as OpenSLO writes them.
 #[must_use]
@@ -319,12 +313,12 @@ fn objective(name: &str, value: &Value<'_, '_>, indicator: &Indicator, faults: &
                 faults.add(extra.line(), "`op` and `value` are of a thresholdMetric");
             }
             let good = 1.0 - share;
-            Objective::new(&name, source, RANGE, good, WORST_SHARE.max(2.0 * good))
+            Objective::new(&name, source, Objective::RANGE, good, Objective::worst_share(good))
                 .and_then(|o| o.with_budget(source, good))
         }
         Indicator::Threshold(source) => {
             let (good, bad) = limits(op, limit, line, faults)?;
-            Objective::new(&name, source, RANGE, good, bad).and_then(|o| o.with_budget(source, 1.0 - share))
+            Objective::new(&name, source, Objective::RANGE, good, bad).and_then(|o| o.with_budget(source, 1.0 - share))
         }
     };
     let mut objective = made.map_err(|error| faults.add(line, error)).ok()?;
@@ -354,7 +348,7 @@ fn limits(
         return None;
     }
     match op.text(faults)?.as_str() {
-        "lt" | "lte" => Some((good, good * WORST_TIMES)),
+        "lt" | "lte" => Some((good, good * Objective::WORST_TIMES)),
         "gt" | "gte" => Some((good, 0.0)),
         _ => {
             op.expected("lt, lte, gt or gte", faults);

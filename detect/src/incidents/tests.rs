@@ -1,19 +1,14 @@
-use window::{Labels, Series, SeriesKey, SeriesKind};
+use window::SeriesKey;
 
 use super::*;
-use crate::{DetectorKind, testing::Feed};
+use crate::{
+    DetectorKind,
+    testing::{Feed, series},
+};
 
 /// An anomaly of `service`, on `host` if that is no empty text, that opens at `second`.
 fn opened(service: &str, host: &str, second: i64) -> AnomalyEvent {
-    let series = Series {
-        key: SeriesKey(1),
-        name: "m".into(),
-        source_name: "m".into(),
-        unit: "".into(),
-        kind: SeriesKind::Gauge,
-        labels: Labels::from_pairs([("job", service), ("host_name", host)]),
-        service: service.into(),
-    };
+    let series = series("m", "", &[("job", service), ("host_name", host)]);
     let at = UnixNanos(second * 1_000_000_000);
     let mut anomaly = Anomaly::of(DetectorKind::ZScore, SeriesKey(1), &series, at);
     anomaly.id = format!("{service}-{second}");

@@ -1,23 +1,14 @@
 use query::Query;
-use window::{Labels, Point, SeriesId, SeriesKey, SeriesKind, UnixNanos};
+use window::{Point, SeriesId, UnixNanos};
 
 use super::*;
 use crate::{
     Anomaly, AnomalyEvent, DetectorKind, Severity,
+    testing::{calm, series},
     zscore::{ZScoreConfig, ZScoreDetector},
 };
 
-fn series(name: &str) -> Arc<Series> {
-    Arc::new(Series {
-        key: SeriesKey(7),
-        name: name.into(),
-        source_name: name.into(),
-        unit: "".into(),
-        kind: SeriesKind::Gauge,
-        labels: Labels::from_pairs([("job", "shop/api"), ("queue", "quotes")]),
-        service: "shop/api".into(),
-    })
-}
+const LABELS: [(&str, &str); 2] = [("job", "shop/api"), ("queue", "quotes")];
 
 fn settings(selector: &str) -> MetricSettings {
     let query = Query::parse(selector).expect("is PromQL");
@@ -28,15 +19,14 @@ fn settings(selector: &str) -> MetricSettings {
 fn found(settings: MetricSettings, disturbed: &[f64]) -> Vec<Anomaly> {
     let config = ZScoreConfig { settings: Settings::new(vec![settings]), ..ZScoreConfig::default() };
     let mut detector = ZScoreDetector::new(config);
-    let series = series("queue_depth");
-    let value = |i: i64| 100.0 + ((i * 7_919) % 41) as f64 / 10.0 - 2.0;
+    let series = series("queue_depth", "", &LABELS);
     (0..300)
         .filter_map(|i| {
             let at = usize::try_from(i - 250).ok().and_then(|place| disturbed.get(place));
             let point = Point {
                 series: SeriesId(0),
                 time: UnixNanos(i * 10_000_000_000),
-                value: at.copied().unwrap_or_else(|| value(i)),
+                value: at.copied().unwrap_or_else(|| calm(i)),
             };
             match detector.observe(&point, &series).event {
                 Some(AnomalyEvent::Opened(anomaly)) => Some(anomaly),
@@ -48,7 +38,7 @@ fn found(settings: MetricSettings, disturbed: &[f64]) -> Vec<Anomaly> {
 
 #[test]
 fn a_selector_means_names_and_labels() {
-    let matches = |selector: &str| settings(selector).selector.matches(&series("queue_depth"));
+    let matches = |selector: &str| settings(selector).selector.matches(&series("queue_depth", "", &LABELS));
     assert!(matches("queue_depth") && matches("{__name__=~\"queue_.*\"}") && matches("queue_depth{queue=\"quotes\"}"));
     assert!(!matches("queue") && !matches("queue_depth{queue!=\"quotes\"}") && matches("queue_depth{zone=\"\"}"));
     let is_selector = |text: &str| Query::parse(text).expect("is PromQL").selector().is_some();
@@ -98,11 +88,14 @@ fn what_is_not_valid_is_said_from_the_first_point_on_and_teaches_nothing() {
     let config = ZScoreConfig { settings: Settings::new(vec![valid((0.0, f64::INFINITY))]), ..ZScoreConfig::default() };
     let mut fresh = ZScoreDetector::new(config);
     let point = |i: i64, value| Point { series: SeriesId(0), time: UnixNanos(i * 10_000_000_000), value };
-    let event = fresh.observe(&point(0, -3.0), &series("queue_depth")).event.expect("is not valid");
+    let event = fresh.observe(&point(0, -3.0), &series("queue_depth", "", &LABELS)).event.expect("is not valid");
     let a = event.anomaly();
     assert_eq!((a.observed, a.lower, a.upper, a.score), (-3.0, 0.0, 0.0, 4.0));
     let quiet = (1..200).all(|i| {
-        fresh.observe(&point(i, 5.0), &series("queue_depth")).event.is_none_or(|e| matches!(e, AnomalyEvent::Ended(_)))
+        fresh
+            .observe(&point(i, 5.0), &series("queue_depth", "", &LABELS))
+            .event
+            .is_none_or(|e| matches!(e, AnomalyEvent::Ended(_)))
     });
     assert!(quiet, "minus three was never learned");
 }

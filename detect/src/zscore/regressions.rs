@@ -1,27 +1,13 @@
 //! Cases that other detectors got wrong, at both ages of a series: young (judged by the z-score) and
 //! settled (judged by novelty).
 
-use std::sync::Arc;
-
-use window::{Labels, SeriesKind};
-
 use super::*;
-
-fn series(name: &str) -> Arc<Series> {
-    Arc::new(Series {
-        key: SeriesKey(7),
-        name: name.into(),
-        source_name: name.into(),
-        unit: "".into(),
-        kind: SeriesKind::Gauge,
-        labels: Labels::from_pairs([("job", "shop/api")]),
-        service: "shop/api".into(),
-    })
-}
+use crate::testing::series;
 
 /// Anomalies that open while `values` come, one a minute, as (index, anomaly).
 fn found(values: impl IntoIterator<Item = f64>) -> Vec<(usize, Anomaly)> {
-    let (mut detector, series) = (ZScoreDetector::new(ZScoreConfig::default()), series("x"));
+    let (mut detector, series) =
+        (ZScoreDetector::new(ZScoreConfig::default()), series("x", "", &[("job", "shop/api")]));
     let mut found = Vec::new();
     for (i, (second, value)) in (0_i64..).step_by(60).zip(values).enumerate() {
         let point = Point { series: SeriesId(0), time: UnixNanos(second * 1_000_000_000), value };
@@ -122,7 +108,10 @@ fn the_edge_of_a_settled_series_is_where_the_score_is_one() {
 /// When anomalies of the share of failed calls open, in buckets of 10 s: `calls` a bucket, of which `failed(bucket)` fail.
 fn failures_found(calls: u32, buckets: usize, failed: impl Fn(usize) -> u32) -> Vec<usize> {
     let mut detector = ZScoreDetector::new(ZScoreConfig::default());
-    let (rate, share) = (series("traces_span_metrics_calls:rate"), series("traces_span_metrics_errors:ratio"));
+    let (rate, share) = (
+        series("traces_span_metrics_calls:rate", "", &[("job", "shop/api")]),
+        series("traces_span_metrics_errors:ratio", "", &[("job", "shop/api")]),
+    );
     let mut found = Vec::new();
     for (i, second) in (0..buckets).zip((0_i64..).step_by(10)) {
         let time = UnixNanos(second * 1_000_000_000);

@@ -1,26 +1,12 @@
-use window::{Labels, SeriesKind};
-
 use super::*;
+use crate::testing::{self, calm};
+
+fn series(name: &str, unit: &str) -> Arc<Series> {
+    testing::series(name, unit, &[("job", "shop/api")])
+}
 
 fn secs(s: i64) -> UnixNanos {
     UnixNanos(s * 1_000_000_000)
-}
-
-fn series(name: &str, unit: &str) -> Arc<Series> {
-    Arc::new(Series {
-        key: SeriesKey(7),
-        name: name.into(),
-        source_name: name.into(),
-        unit: unit.into(),
-        kind: SeriesKind::Gauge,
-        labels: Labels::from_pairs([("job", "shop/api")]),
-        service: "shop/api".into(),
-    })
-}
-
-/// A calm value around 100 with a spread of about one, the same in every run.
-fn calm(i: i64) -> f64 {
-    100.0 + ((i * 7_919) % 41) as f64 / 10.0 - 2.0
 }
 
 /// Runs `value(i)` every 10 s and returns what was said, as (second, what).
