@@ -1,9 +1,6 @@
 //! The interface from outside: what a follower, Grafana, a dashboard and a browser rely on.
 
-use std::{
-    ffi::OsStr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -31,12 +28,7 @@ struct Service {
 
 fn start() -> Service {
     let directory = tempfile::tempdir().expect("there is a temporary directory");
-    let config = directory.path().join("bellwether.yaml");
-    let text = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}\nlevel: {assess_every: 1s}\n";
-    std::fs::write(&config, text).expect("the directory is writable");
-    let data = directory.path().join("data");
-    let binary =
-        Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()]);
+    let binary = Binary::start_in(directory.path(), "level: {assess_every: 1s}\n");
     let api = Api::new(&binary.api);
     Service { binary, api, client: reqwest::Client::new(), _directory: directory }
 }

@@ -1,7 +1,7 @@
 //! What is older than the windows: a day of old data is taken in fast, asked for as a whole, and asked for again
 //! after a restart.
 
-use std::{collections::BTreeMap, ffi::OsStr, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -25,10 +25,7 @@ const DAY: u64 = 24 * HOUR;
 const STEP: u64 = 30;
 
 fn start(directory: &Path) -> Binary {
-    let config = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}\ndetect: {enabled: false}\n";
-    std::fs::write(directory.join("bellwether.yaml"), config).expect("the directory is writable");
-    let (config, data) = (directory.join("bellwether.yaml"), directory.join("data"));
-    Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()])
+    Binary::start_in(directory, "detect: {enabled: false}\n")
 }
 
 /// The value of a host at a time; whole, so that sums are exact in any order.

@@ -1,7 +1,6 @@
 //! What people know and say from outside: settings of metrics, feedback, incidents.
 
 use std::{
-    ffi::OsStr,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -38,12 +37,7 @@ struct Service {
 }
 
 fn start(directory: &Path) -> Service {
-    let config = directory.join("bellwether.yaml");
-    let text = format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n{SETTINGS}");
-    std::fs::write(&config, text).expect("the directory is writable");
-    let data = directory.join("data");
-    let binary =
-        Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()]);
+    let binary = Binary::start_in(directory, SETTINGS);
     let api = Api::new(&binary.api);
     Service { binary, api, client: reqwest::Client::new() }
 }

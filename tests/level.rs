@@ -1,7 +1,6 @@
 //! The level from outside: what lowers health, and who is told of a change.
 
 use std::{
-    ffi::OsStr,
     path::Path,
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -25,7 +24,6 @@ mod api;
 mod binary;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const HEAD: &str = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}\n";
 
 struct Service {
     binary: Binary,
@@ -40,11 +38,7 @@ fn start(text: &str) -> Service {
 }
 
 fn start_in(directory: tempfile::TempDir, text: &str) -> Service {
-    let config = directory.path().join("bellwether.yaml");
-    std::fs::write(&config, format!("{HEAD}{text}")).expect("the directory is writable");
-    let data = directory.path().join("data");
-    let binary =
-        Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()]);
+    let binary = Binary::start_in(directory.path(), text);
     let api = Api::new(&binary.api);
     Service { binary, api, _directory: directory }
 }

@@ -52,12 +52,7 @@ async fn a_browser_shows_the_level_and_runs_nothing_that_telemetry_says() {
         return skipped();
     }
     let directory = tempfile::tempdir().expect("there is a temporary directory");
-    let config = directory.path().join("bellwether.yaml");
-    let text = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}\n";
-    std::fs::write(&config, text).expect("the directory is writable");
-    let data = directory.path().join("data");
-    let binary =
-        Binary::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()]);
+    let binary = Binary::start_in(directory.path(), "");
     let api = Api::new(&binary.api);
     send_jump(&binary).await;
     let anomalies = api.items("/api/v1/anomalies").await;

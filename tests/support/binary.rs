@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{BufRead, BufReader, Read},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
@@ -34,7 +35,15 @@ impl Binary {
         Self::start_with(arguments, &[])
     }
 
-    /// The same, with these variables in its environment.
+    /// Starts it on free ports with `settings` besides, in `directory`, where its configuration and data are from then on.
+    pub(crate) fn start_in(directory: &Path, settings: &str) -> Self {
+        let (config, data) = (directory.join("bellwether.yaml"), directory.join("data"));
+        let listen = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}";
+        std::fs::write(&config, format!("{listen}\n{settings}")).expect("the directory is writable");
+        Self::start(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()])
+    }
+
+    /// As [`Self::start`], with these variables in its environment.
     pub(crate) fn start_with(arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
         let (mut binary, lines) = Self::spawn(Command::new(env!("CARGO_BIN_EXE_bellwether")), arguments, environment);
         assert!(binary.listens(&lines), "it did not say where it listens:\n{}", binary.log());
