@@ -1,6 +1,12 @@
 //! The line between the doors (many tasks) and the pipeline (one thread): bounded in bytes.
+//!
+//! Shares are given at the doors, among those who are active. A tenant that is alone has all, so the last tenth of the
+//! queue is kept for tenants that have less than a tenth in it: who comes next finds room.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use proto::otlp::Signal;
@@ -9,6 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::{Batch, KnownSeries, KnownTenants, Rejections, Tenant};
 
 const KIB: usize = 1024;
+/// One part in so many is kept for those who have less than such a part in the queue.
+const KEPT: usize = 10;
 /// A bound in requests as well, since an empty request weighs nothing.
 const MAX_REQUESTS: usize = 4096;
 
@@ -24,7 +32,39 @@ pub struct Submission {
     /// Takes the final account of what was refused, once the rows are in the window and judged; or why
     /// they were not taken.
     pub reply: oneshot::Sender<Result<Rejections, Refused>>,
-    _held: Option<OwnedSemaphorePermit>,
+    _held: Option<Held>,
+}
+
+/// A place in the queue, which is given back when it is dropped.
+#[derive(Debug)]
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    tenant: Tenant,
+    kib: usize,
+    waiting: Arc<Waiting>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock();
+        if let Some(of_it) = waiting.get_mut(&self.tenant) {
+            *of_it = of_it.saturating_sub(self.kib);
+            if *of_it == 0 {
+                waiting.remove(&self.tenant);
+            }
+        }
+    }
+}
+
+/// What each tenant has in the queue, in KiB; nothing of those that have nothing.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<HashMap<Tenant, usize>>);
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Tenant, usize>> {
+        // Whole between any two statements, so a thread that died has left no harm.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A request as it was read: spans or log records, uncompressed, in protobuf.
@@ -92,6 +132,7 @@ pub enum Refused {
 pub struct Queue {
     sender: mpsc::Sender<Submission>,
     bytes: Arc<Semaphore>,
+    waiting: Arc<Waiting>,
     limit: usize,
     known: KnownTenants,
     keeps_requests: bool,
@@ -104,7 +145,7 @@ impl Queue {
     pub fn new(limit: usize, known: KnownTenants) -> (Self, mpsc::Receiver<Submission>) {
         let (sender, receiver) = mpsc::channel(MAX_REQUESTS);
         let bytes = Arc::new(Semaphore::new(limit / KIB));
-        (Self { sender, bytes, limit, known, keeps_requests: false }, receiver)
+        (Self { sender, bytes, waiting: Arc::default(), limit, known, keeps_requests: false }, receiver)
     }
 
     /// The same queue, which keeps with the rows the requests that have to be written down.
@@ -135,6 +176,21 @@ impl Queue {
         (taken.saturating_mul(100) / limit) as u64
     }
 
+    /// A place of `kib` for `tenant`; `None` where there is no room for it.
+    fn hold(&self, tenant: &Tenant, kib: usize) -> Option<Held> {
+        let limit = self.limit / KIB;
+        let mut waiting = self.waiting.lock();
+        let of_it = waiting.get(tenant).copied().unwrap_or(0) + kib;
+        let free = self.bytes.available_permits();
+        let kept = if of_it <= limit / KEPT || free == limit { 0 } else { limit / KEPT };
+        if free < kib + kept {
+            return None;
+        }
+        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(u32::try_from(kib).ok()?).ok()?;
+        waiting.insert(tenant.clone(), of_it);
+        Some(Held { _permit: permit, tenant: tenant.clone(), kib, waiting: Arc::clone(&self.waiting) })
+    }
+
     /// Hands `batch` of `tenant` to the pipeline, with the request that it was read from if that has to be
     /// written down, and waits until it has been processed.
     ///
@@ -145,9 +201,8 @@ impl Queue {
     /// the batch.
     pub async fn submit(&self, tenant: Tenant, batch: Batch, request: Option<Request>) -> Result<Rejections, Refused> {
         let wanted = (weight(&batch, request.as_ref()) / KIB + 1).min(self.limit / KIB);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let full = Refused::Full { limit: self.limit };
-        let held = Arc::clone(&self.bytes).try_acquire_many_owned(wanted).map_err(|_| full)?;
+        let held = self.hold(&tenant, wanted).ok_or(full)?;
         let (reply, answer) = oneshot::channel();
         self.sender.try_send(Submission { tenant, batch, request, reply, _held: Some(held) }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => full,
@@ -179,6 +234,19 @@ mod tests {
         refused.add(2, || "because".into());
         first.reply.send(Ok(refused.clone())).expect("someone waits");
         assert_eq!(waiting.await.expect("no panic"), Ok(refused));
+    }
+
+    #[test]
+    fn who_comes_next_finds_room_beside_one_who_takes_all() {
+        let (queue, _receiver) = Queue::new(100 * KIB, KnownTenants::new(9));
+        let [greedy, modest, third] = ["greedy", "modest", "third"].map(|name| Tenant::new(name).expect("is a name"));
+        let taken: Vec<Held> = std::iter::from_fn(|| queue.hold(&greedy, 7)).collect();
+        assert_eq!((taken.len(), queue.percent_taken()), (12, 84), "a tenth is left");
+        let places = [queue.hold(&modest, 9), queue.hold(&modest, 2), queue.hold(&third, 7), queue.hold(&third, 1)];
+        assert_eq!(places.each_ref().map(Option::is_some), [true, false, true, false]);
+        drop((taken, places));
+        assert_eq!((queue.percent_taken(), queue.waiting.lock().len()), (0, 0));
+        assert!(queue.hold(&greedy, 100).is_some(), "the greatest is taken when nothing else waits");
     }
 
     #[tokio::test]
