@@ -28,13 +28,8 @@ impl Values {
     /// The nearest value seen; `None` if nothing was seen.
     #[must_use]
     pub(crate) fn nearest(&self, x: f32) -> Option<f32> {
-        let above = self.kept.partition_point(|v| *v < x);
-        let right = self.kept.get(above).copied();
-        let left = above.checked_sub(1).map(|i| self.kept[i]);
-        match (left, right) {
-            (Some(l), Some(r)) => Some(if x - l <= r - x { l } else { r }),
-            (one, other) => one.or(other),
-        }
+        let least = least(&self.kept, |v| (x - v).abs());
+        self.kept.iter().copied().find(|v| (x - v).abs() <= least)
     }
 
     /// Whether something at this distance is worth keeping, where values closer than `resolution` are
@@ -73,10 +68,27 @@ impl Values {
     }
 }
 
+/// The least of `distance` over `values`; infinite if there are none. All of them are looked at, several at a time: that
+/// takes less time than the few of a binary search, each of which has to be waited for.
+fn least(values: &[f32], distance: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [f32::INFINITY; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            let d = distance(*v);
+            *lane = if d < *lane { d } else { *lane };
+        }
+    }
+    rest.iter().map(|v| distance(*v)).chain(lanes).fold(f32::INFINITY, f32::min)
+}
+
+const LANES: usize = 8;
+
 /// Pairs of consecutive values seen, as representatives sorted by their first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pairs {
-    kept: Vec<(f32, f32)>,
+    first: Vec<f32>,
+    second: Vec<f32>,
     spacing: f32,
 }
 
@@ -87,21 +99,16 @@ impl Pairs {
     /// Greatest of the two differences to the nearest pair seen; infinite if nothing was seen.
     #[must_use]
     pub(crate) fn distance(&self, x: (f32, f32)) -> f32 {
-        let start = self.kept.partition_point(|p| p.0 < x.0);
-        let mut best = f32::INFINITY;
-        for p in &self.kept[start..] {
-            if p.0 - x.0 >= best {
-                break;
+        let mut lanes = [f32::INFINITY; LANES];
+        let ((firsts, rest), (seconds, others)) = (self.first.as_chunks::<LANES>(), self.second.as_chunks::<LANES>());
+        for (first, second) in firsts.iter().zip(seconds) {
+            for ((lane, a), b) in lanes.iter_mut().zip(first).zip(second) {
+                let d = greater((a - x.0).abs(), (b - x.1).abs());
+                *lane = if d < *lane { d } else { *lane };
             }
-            best = best.min((p.0 - x.0).max((p.1 - x.1).abs()));
         }
-        for p in self.kept[..start].iter().rev() {
-            if x.0 - p.0 >= best {
-                break;
-            }
-            best = best.min((x.0 - p.0).max((p.1 - x.1).abs()));
-        }
-        best
+        let rest = rest.iter().zip(others).map(|(a, b)| greater((a - x.0).abs(), (b - x.1).abs()));
+        rest.chain(lanes).fold(f32::INFINITY, f32::min)
     }
 
     /// Whether something at this distance is worth keeping, where pairs closer than `resolution` are
@@ -113,25 +120,31 @@ impl Pairs {
 
     /// Takes a finite pair, unless one closer than `resolution` is kept already.
     pub(crate) fn add(&mut self, x: (f32, f32), resolution: f32) {
-        while self.kept.len() >= Self::MOST {
+        while self.first.len() >= Self::MOST {
             self.spacing = (self.spacing * 1.5).max(resolution).max(f32::MIN_POSITIVE);
             self.thin();
         }
         if self.is_news(self.distance(x), resolution) {
-            let at = self.kept.partition_point(|p| p.0 < x.0);
-            self.kept.insert(at, x);
+            let at = self.first.partition_point(|first| *first < x.0);
+            self.first.insert(at, x.0);
+            self.second.insert(at, x.1);
         }
     }
 
+    /// Leaves out pairs closer than the spacing to one before them.
     fn thin(&mut self) {
-        let all = std::mem::take(&mut self.kept);
-        for pair in all {
-            let is_near = |p: &(f32, f32)| (p.0 - pair.0).abs().max((p.1 - pair.1).abs()) <= self.spacing;
-            if !self.kept.iter().rev().take_while(|p| pair.0 - p.0 <= self.spacing).any(is_near) {
-                self.kept.push(pair);
+        let (first, second) = (std::mem::take(&mut self.first), std::mem::take(&mut self.second));
+        for pair in first.into_iter().zip(second) {
+            if self.distance(pair) > self.spacing {
+                self.first.push(pair.0);
+                self.second.push(pair.1);
             }
         }
     }
+}
+
+fn greater(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 #[cfg(test)]
@@ -178,7 +191,7 @@ mod tests {
         for i in 0..5_000_u16 {
             pairs.add((f32::from(i.wrapping_mul(7_919) % 997), f32::from(i.wrapping_mul(31) % 991)), 0.0);
         }
-        assert!(pairs.kept.len() <= Pairs::MOST && pairs.kept.capacity() <= Pairs::MOST);
-        assert!(pairs.kept.is_sorted_by(|a, b| a.0 <= b.0));
+        assert!(pairs.first.len() <= Pairs::MOST && pairs.first.capacity() <= Pairs::MOST);
+        assert!(pairs.first.is_sorted() && pairs.second.len() == pairs.first.len());
     }
 }
