@@ -63,11 +63,24 @@ pub enum DetectorKind {
     Limit,
     /// A series that is about to reach a limit.
     Forecast,
+    /// The course of a series: it stands still, moves more or less than ever, or no longer follows the day or week.
+    Pattern,
+    /// The metrics of one thing, which no longer go together as they did.
+    Forest,
 }
 
 impl DetectorKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::ZScore, Self::Novelty, Self::Entity, Self::Gap, Self::Limit, Self::Forecast];
+    pub const ALL: [Self; 8] = [
+        Self::ZScore,
+        Self::Novelty,
+        Self::Entity,
+        Self::Gap,
+        Self::Limit,
+        Self::Forecast,
+        Self::Pattern,
+        Self::Forest,
+    ];
 
     /// The word used in labels, answers and query parameters.
     #[must_use]
@@ -79,6 +92,8 @@ impl DetectorKind {
             Self::Gap => "gap",
             Self::Limit => "limit",
             Self::Forecast => "forecast",
+            Self::Pattern => "pattern",
+            Self::Forest => "isolation-forest",
         }
     }
 }
@@ -109,11 +124,27 @@ pub enum Pattern {
     Gap,
     /// It goes one way and does not stop.
     Trend,
+    /// Outside the band on both sides, or steps that are larger or smaller than ever.
+    VarianceChange,
+    /// It moved, and stands still.
+    Flatline,
+    /// It followed the day or the week, and no longer does.
+    SeasonalityBreak,
 }
 
 impl Pattern {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Spike, Self::Dip, Self::LevelShift, Self::Joint, Self::Gap, Self::Trend];
+    pub const ALL: [Self; 9] = [
+        Self::Spike,
+        Self::Dip,
+        Self::LevelShift,
+        Self::Joint,
+        Self::Gap,
+        Self::Trend,
+        Self::VarianceChange,
+        Self::Flatline,
+        Self::SeasonalityBreak,
+    ];
 
     /// The word used in answers and query parameters.
     #[must_use]
@@ -125,6 +156,9 @@ impl Pattern {
             Self::Joint => "joint",
             Self::Gap => "gap",
             Self::Trend => "trend",
+            Self::VarianceChange => "variance-change",
+            Self::Flatline => "flatline",
+            Self::SeasonalityBreak => "seasonality-break",
         }
     }
 }
@@ -170,8 +204,9 @@ pub struct Anomaly {
     pub lower: f64,
     /// Upper limit of the band at the greatest score.
     pub upper: f64,
-    /// The raw statistic, signed by direction. Of the z-score (observed - expected) / scale; of the others
-    /// their evidence, see [`Anomaly::contributors`].
+    /// The raw statistic, signed by direction. Of the z-score (observed - expected) / scale; of patterns points without
+    /// a change, ln(observed / expected) of steps, or the lesser distance of two hours in mean errors; of the others their
+    /// evidence, see [`Anomaly::contributors`].
     pub z: f64,
     /// What |z| had to exceed; score = |z| / threshold.
     pub threshold: f64,

@@ -253,9 +253,10 @@ impl Engine {
         let open: BTreeSet<String> = self.open_anomalies().map(|anomaly| anomaly.id.clone()).collect();
         let anomalies: Vec<Anomaly> = memory.anomalies.into_iter().filter(|a| !open.contains(&a.id)).collect();
         anomalies.iter().for_each(|anomaly| self.incidents.restore(anomaly));
-        let by = |kind| move |a: &Anomaly| a.detector == kind;
-        let (joint, others): (Vec<_>, Vec<_>) = anomalies.into_iter().partition(by(DetectorKind::Entity));
-        let (ahead, single): (Vec<_>, Vec<_>) = others.into_iter().partition(by(DetectorKind::Forecast));
+        let by = |kinds: &'static [DetectorKind]| move |a: &Anomaly| kinds.contains(&a.detector);
+        let joint = by(&[DetectorKind::Entity, DetectorKind::Forest]);
+        let (joint, others): (Vec<_>, Vec<_>) = anomalies.into_iter().partition(joint);
+        let (ahead, single): (Vec<_>, Vec<_>) = others.into_iter().partition(by(&[DetectorKind::Forecast]));
         self.entities.restore(joint);
         self.forecasts.restore(ahead);
         self.zscore.restore(single);
@@ -336,7 +337,7 @@ impl Engine {
             anomaly.runbook_url = Some(runbook_of(anomaly, &self.config.symptoms));
             anomaly.exemplars = exemplars::of(anomaly, &self.snapshot);
             match anomaly.detector {
-                DetectorKind::Entity => self.entities.amend(anomaly),
+                DetectorKind::Entity | DetectorKind::Forest => self.entities.amend(anomaly),
                 DetectorKind::Forecast => self.forecasts.amend(series, anomaly),
                 _ => self.zscore.amend(series, anomaly),
             }

@@ -6,6 +6,8 @@
 //! of `ln(1 + z)` over its five most unusual metrics, where z is the distance from the last day's mean in
 //! standard deviations. The logarithm keeps one absurd metric from speaking for all.
 //!
+//! How the metrics go together is another question, see [`together`].
+//!
 //! From [`EntityConfig::min_metrics`] on a thing is an entity, and its metrics by themselves have to be
 //! much further out to be said separately.
 
@@ -23,6 +25,10 @@ use crate::{
     Anomaly, AnomalyEvent, Contributor, DetectorKind, Direction, Pattern, Severity,
     zscore::{number, span},
 };
+
+mod together;
+
+use self::together::Together;
 
 /// How entities are judged.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +79,9 @@ const PENDING: usize = 256;
 /// Sampling interval for which [`EntityConfig::limit`] holds.
 const REFERENCE_INTERVAL: f64 = 60.0;
 
+/// Things whose metrics are judged by how they go together, at most: each takes up to 100 kB.
+const MOST_TOGETHER: usize = 1_000;
+
 /// All entities, and which series belongs to which.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Entities {
@@ -84,6 +93,8 @@ pub struct Entities {
     known: BTreeMap<u64, usize>,
     /// Places whose entity is gone.
     free: Vec<usize>,
+    /// Entities that are judged by how their metrics go together.
+    together: usize,
 }
 
 /// What is usual for one metric.
@@ -113,6 +124,7 @@ struct Entity {
     /// Instants that are not complete, oldest first; at most [`PENDING`].
     pending: VecDeque<Moment>,
     open: Option<Box<Open>>,
+    together: Option<Box<Together>>,
 }
 
 /// What is known of one instant. All of it follows from the points, in whatever order the metrics come.
@@ -130,6 +142,8 @@ struct Moment {
     elapsed: f64,
     /// The most unusual metrics, most unusual first.
     top: Vec<Reading>,
+    /// All metrics, of an entity with so many that they can be judged together; sorted by name when it is complete.
+    row: Vec<Reading>,
 }
 
 /// One metric at one instant.
@@ -214,10 +228,14 @@ impl Entities {
         if was_stalled {
             entity.stalled = entity.stalled.saturating_sub(1);
         }
+        let is_together = Together::suits(entity.members.len());
         if let Some(instant) = entity.reach(before, point.time) {
             instant.samples = instant.samples.max(samples);
             instant.began = instant.began.min(began);
             instant.elapsed = instant.elapsed.max(elapsed);
+            if is_together {
+                instant.row.push(reading.clone());
+            }
             instant.take(reading);
         }
         let mut events = Vec::new();
@@ -226,10 +244,19 @@ impl Entities {
                 let emitted_at =
                     if instant.reported < entity.active() { entity.next_at(instant.at) } else { instant.at };
                 events.extend(entity.judge(&self.config, series, &instant, emitted_at));
+                let room = MOST_TOGETHER.saturating_sub(self.together);
+                let had = usize::from(entity.together.is_some());
+                events.extend(entity.judge_together(&self.config, series, instant, (emitted_at, room)));
+                self.together = self.together - had + usize::from(entity.together.is_some());
             } else if entity.pending.len() > PENDING {
                 give_up_waiting(entity, &mut self.metrics);
             } else {
-                self.metrics[index].is_lone = entity.is_lone();
+                let is_lone = entity.is_lone();
+                self.metrics[index].is_lone = is_lone;
+                if is_lone {
+                    // What is said of it is not said here: give back the room for instants.
+                    entity.pending = VecDeque::new();
+                }
                 return events;
             }
         }
@@ -239,18 +266,28 @@ impl Entities {
     /// added.
     pub fn amend(&mut self, anomaly: &Anomaly) {
         let place = self.known.get(&anomaly.labels.fingerprint());
-        let entity = place.and_then(|place| self.entities.get_mut(*place));
-        if let Some(open) = entity.and_then(|e| e.open.as_mut()) {
+        let Some(entity) = place.and_then(|place| self.entities.get_mut(*place)) else { return };
+        let open = match anomaly.detector {
+            DetectorKind::Forest => entity.together.as_mut().and_then(|t| t.open.as_mut()),
+            _ => entity.open.as_mut(),
+        };
+        if let Some(open) = open {
             open.anomaly = anomaly.clone();
         }
     }
 
-    /// Takes back anomalies that were open when the process ended.
+    /// Takes back anomalies that were open when the process ended. One about how metrics go together, of which nothing is
+    /// known any more, ends when all of them are heard again.
     pub fn restore(&mut self, anomalies: impl IntoIterator<Item = Anomaly>) {
         for anomaly in anomalies {
             let place = self.place_of(anomaly.labels.fingerprint());
-            self.entities[place].open =
-                Some(Box::new(Open { said: anomaly.score, anomaly, calm: 0, calm_since: None }));
+            let entity = &mut self.entities[place];
+            if anomaly.detector == DetectorKind::Forest {
+                self.together += usize::from(entity.together.is_none());
+                entity.together = Some(Box::new(Together::restored(anomaly)));
+            } else {
+                entity.open = Some(Box::new(Open::of(anomaly)));
+            }
         }
     }
 
@@ -266,7 +303,9 @@ impl Entities {
             entity.set_strictness(&self.config);
             if entity.members.is_empty() {
                 let gone = std::mem::take(entity);
-                events.extend(gone.open.map(|open| open.ended(metric.last)));
+                self.together -= usize::from(gone.together.is_some());
+                let open = gone.together.and_then(|t| t.open);
+                events.extend(gone.open.into_iter().chain(open).map(|open| open.ended(metric.last)));
                 self.known.remove(&metric.labels);
                 self.free.push(metric.place);
             }
@@ -275,8 +314,10 @@ impl Entities {
     }
 
     /// The anomalies that are open.
-    pub fn open(&self) -> impl Iterator<Item = &Anomaly> {
-        self.known.values().filter_map(|place| self.entities.get(*place)?.open.as_ref().map(|o| &o.anomaly))
+    pub fn open<'a>(&'a self) -> impl Iterator<Item = &'a Anomaly> {
+        let entities = self.known.values().filter_map(|place| self.entities.get(*place));
+        let open = |e: &'a Entity| e.open.iter().chain(e.together.iter().filter_map(|t| t.open.as_ref()));
+        entities.flat_map(open).map(|open| &open.anomaly)
     }
 }
 
@@ -310,7 +351,7 @@ fn give_up_waiting(entity: &mut Entity, metrics: &mut [Metric]) {
 impl Default for Entity {
     fn default() -> Self {
         let (members, pending) = (Vec::new(), VecDeque::new());
-        Self { members, strictness: 1.0, stalled: 0, judged: None, pending, open: None }
+        Self { members, strictness: 1.0, stalled: 0, judged: None, pending, open: None, together: None }
     }
 }
 
@@ -342,7 +383,8 @@ impl Entity {
         if self.pending.get(place).is_none_or(|i| i.at != at) {
             // Who has come beyond the next instant has come beyond this one.
             let passed = self.pending.get(place).map_or(0, |next| next.passed);
-            let instant = Moment { at, passed, reported: 0, samples: 0, began: at, elapsed: 0.0, top: Vec::new() };
+            let (top, row) = (Vec::new(), Vec::new());
+            let instant = Moment { at, passed, reported: 0, samples: 0, began: at, elapsed: 0.0, top, row };
             self.pending.insert(place, instant);
         }
         let from = before.map_or(0, |before| self.pending.partition_point(|i| i.at <= before));
@@ -380,12 +422,35 @@ impl Entity {
             Some(open) => self.continues(config, open, instant, score),
             None if score > 1.0 => {
                 let anomaly = self.opened(config, series, instant, (score, emitted_at));
-                let open = Open { anomaly: anomaly.clone(), calm: 0, calm_since: None, said: score };
-                self.open = Some(Box::new(open));
+                self.open = Some(Box::new(Open::of(anomaly.clone())));
                 Some(AnomalyEvent::Opened(anomaly))
             }
             None => None,
         }
+    }
+
+    /// Judges how the metrics go together, if all are there. There may be `room` for another thing that is judged so.
+    fn judge_together(
+        &mut self,
+        config: &EntityConfig,
+        series: &Arc<Series>,
+        mut instant: Moment,
+        (emitted_at, room): (UnixNanos, usize),
+    ) -> Option<AnomalyEvent> {
+        if instant.row.len() != self.members.len() || !Together::suits(instant.row.len()) {
+            return None;
+        }
+        instant.row.sort_by(|a, b| a.name.cmp(&b.name));
+        if self.together.as_ref().is_none_or(|t| !t.knows(&instant.row)) {
+            if self.together.is_none() && room == 0 {
+                return None;
+            }
+            let fresh = Together::of(&instant.row, series.labels.fingerprint());
+            let before = self.together.replace(Box::new(fresh));
+            return before.and_then(|t| t.open).map(|open| open.ended(Some(instant.at)));
+        }
+        let is_out = self.open.is_some();
+        self.together.as_mut()?.judge(config, series, &instant, (emitted_at, is_out))
     }
 
     fn continues(
@@ -473,6 +538,13 @@ impl Moment {
 }
 
 impl Reading {
+    /// Deviations from the mean, below it negative.
+    fn signed(&self) -> f32 {
+        #[expect(clippy::cast_possible_truncation, reason = "at most fifty")]
+        let z = self.z as f32;
+        if self.value < self.mean { -z } else { z }
+    }
+
     /// More unusual, or as unusual and first by name: the order does not depend on who came first.
     fn is_before(&self, other: &Self) -> bool {
         self.z > other.z || (self.z >= other.z && self.name < other.name)
@@ -480,6 +552,10 @@ impl Reading {
 }
 
 impl Open {
+    fn of(anomaly: Anomaly) -> Self {
+        Self { said: anomaly.score, anomaly, calm: 0, calm_since: None }
+    }
+
     fn ended(self, at: Option<UnixNanos>) -> AnomalyEvent {
         let mut anomaly = self.anomaly;
         anomaly.ends_at = at.or(Some(anomaly.starts_at));

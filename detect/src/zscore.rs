@@ -1,5 +1,5 @@
-//! The detector of single series: a [`models::ZScore`] and a [`models::Novelty`] each, and intervals made
-//! of their verdicts.
+//! The detector of single series: a [`models::ZScore`] and a [`models::Novelty`] each for its values, a
+//! [`models::Shape`] and a [`models::Season`] for its course, and intervals made of their verdicts.
 //!
 //! One disturbance is one anomaly: it opens with the first point whose score exceeds 1, lasts
 //! while points stay out, and ends when several in a row are calm. Points inside do not teach the
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
 use self::{
+    form::Progress,
     smooth::Smooth,
     verdict::{Numbers, Verdict, seconds},
 };
@@ -21,6 +22,7 @@ use crate::{
 };
 
 mod explain;
+mod form;
 mod smooth;
 mod verdict;
 
@@ -130,6 +132,8 @@ pub struct ZScoreDetector {
 struct Baseline {
     model: models::ZScore,
     novelty: models::Novelty,
+    shape: models::Shape,
+    season: models::Season,
     smooth: Option<Box<Smooth>>,
     began: Option<UnixNanos>,
 }
@@ -141,6 +145,8 @@ const UNDOABLE: usize = 100;
 struct State {
     model: models::ZScore,
     novelty: models::Novelty,
+    shape: models::Shape,
+    season: models::Season,
     /// Of a series whose points are estimates from a few calls each.
     smooth: Option<Box<Smooth>>,
     /// Of a share of failed calls: the rate of these calls.
@@ -161,6 +167,7 @@ struct Open {
     anomaly: Anomaly,
     /// Score when it was last said.
     said: f64,
+    progress: Progress,
     /// Calm points in a row, and the time of the first of them.
     calm: u64,
     calm_since: Option<UnixNanos>,
@@ -369,6 +376,8 @@ impl State {
         Baseline {
             model: std::mem::replace(&mut self.model, with.model),
             novelty: std::mem::replace(&mut self.novelty, with.novelty),
+            shape: std::mem::replace(&mut self.shape, with.shape),
+            season: std::mem::replace(&mut self.season, with.season),
             smooth: std::mem::replace(&mut self.smooth, with.smooth),
             // A series that was seen has begun, whatever is known of it.
             began: std::mem::replace(&mut self.began, with.began.or(Some(self.last))),
@@ -398,6 +407,8 @@ impl State {
         if let Some(smooth) = &mut self.smooth {
             smooth.learn(config, floor, point.value, elapsed, is_inside);
         }
+        self.shape.learn(point.value, is_inside);
+        self.season.learn(seconds(point), point.value);
         let judged = verdict.and_then(|v| v.novelty);
         self.novelty.learn(&config.novelty, seconds(point), point.value, elapsed, judged.as_ref());
     }
@@ -428,9 +439,12 @@ impl State {
         let lasted = point.time.since(a.starts_at);
         if lasted >= config.adopt_after && a.points >= ADOPT_POINTS {
             a.ends_at = Some(point.time);
-            a.pattern = Pattern::LevelShift;
+            if a.detector != DetectorKind::Pattern {
+                a.pattern = Pattern::LevelShift;
+            }
             a.explanation.push_str(" It lasted so long that it is now taken as the new normal.");
             self.model = models::ZScore::default();
+            self.shape = models::Shape::default();
             self.smooth = self.smooth.take().map(|_| Box::default());
             self.began = Some(point.time);
             return Some(AnomalyEvent::Ended(open.anomaly));
@@ -438,7 +452,8 @@ impl State {
         let worse = (verdict.score > open.anomaly.score)
             .then(|| self.numbers(config, settings, floor, verdict, point))
             .flatten();
-        let event = open.worsened(config, worse).then(|| AnomalyEvent::Updated(open.anomaly.clone()));
+        let distance = verdict.z.map(|j| point.value - j.expected);
+        let event = open.worsened(config, worse, distance).then(|| AnomalyEvent::Updated(open.anomaly.clone()));
         self.open = Some(open);
         event
     }
@@ -461,7 +476,9 @@ impl State {
 
 impl Open {
     fn new(anomaly: Anomaly) -> Self {
-        Self { said: anomaly.score, anomaly, calm: 0, calm_since: None }
+        let mut progress = Progress::default();
+        progress.take(anomaly.observed - anomaly.expected);
+        Self { said: anomaly.score, anomaly, progress, calm: 0, calm_since: None }
     }
 
     fn restored(anomaly: Anomaly) -> Box<Self> {
@@ -475,11 +492,14 @@ impl Open {
 
     /// Notes a further point outside the band, with its numbers if they are the worst so far; whether
     /// that is worth saying.
-    fn worsened(&mut self, config: &ZScoreConfig, worse: Option<Numbers>) -> bool {
-        let shifted = self.anomaly.pattern != Pattern::LevelShift && self.anomaly.points >= config.shift_points;
-        if shifted {
-            self.anomaly.pattern = Pattern::LevelShift;
+    fn worsened(&mut self, config: &ZScoreConfig, worse: Option<Numbers>, distance: Option<f64>) -> bool {
+        if let Some(distance) = distance {
+            self.progress.take(distance);
         }
+        let named =
+            self.progress.pattern(config.shift_points).filter(|_| self.anomaly.detector != DetectorKind::Pattern);
+        let shifted = named.is_some_and(|pattern| pattern != self.anomaly.pattern);
+        self.anomaly.pattern = named.unwrap_or(self.anomaly.pattern);
         let before = self.anomaly.severity;
         if let Some(numbers) = worse {
             state_numbers(&mut self.anomaly, config, numbers);
@@ -526,7 +546,7 @@ fn opened(
     let mut anomaly = Anomaly::of(DetectorKind::ZScore, series.key, series, point.time);
     anomaly.series_key = Some(series.key);
     anomaly.direction = if up { Direction::Up } else { Direction::Down };
-    anomaly.pattern = if up { Pattern::Spike } else { Pattern::Dip };
+    anomaly.pattern = numbers.pattern.unwrap_or(if up { Pattern::Spike } else { Pattern::Dip });
     (anomaly.sample_count, anomaly.baseline_span) = (sample_count, baseline_span);
     state_numbers(&mut anomaly, config, numbers);
     anomaly
@@ -534,6 +554,11 @@ fn opened(
 
 /// Writes down numbers, and what they mean.
 fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, numbers: Numbers) {
+    if let Some(pattern) = numbers.pattern {
+        a.pattern = pattern;
+    } else if a.detector == DetectorKind::Pattern {
+        a.pattern = if numbers.z > 0.0 { Pattern::Spike } else { Pattern::Dip };
+    }
     a.detector = numbers.detector;
     a.score = numbers.score;
     a.observed = numbers.observed;

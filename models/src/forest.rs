@@ -17,7 +17,8 @@
 use serde::{Deserialize, Serialize};
 
 pub use self::params::{ForestError, ForestParams, ValidForestParams};
-use self::{grow::Grower, random::Random, written::Written};
+pub(crate) use self::random::Random;
+use self::{grow::Grower, written::Written};
 
 mod dataset;
 mod explain;

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::{ZScoreConfig, smooth};
+use super::{ZScoreConfig, form, smooth};
 use crate::{Anomaly, DetectorKind};
 
 /// The decision in one sentence, with its numbers.
 pub(super) fn decision(a: &Anomaly, config: &ZScoreConfig, of_mean: bool) -> String {
     if a.detector == DetectorKind::Limit {
         return outside(a);
+    }
+    if a.detector == DetectorKind::Pattern {
+        return form::explain(a, &subject(a), number);
     }
     let what = if of_mean { format!("the mean of the last {} points of ", smooth::POINTS) } else { String::new() };
     let (limit, beyond) = if a.z > 0.0 { (a.upper, "above") } else { (a.lower, "below") };

@@ -11,8 +11,8 @@ use models::{
 };
 use window::Point;
 
-use super::{State, ZScoreConfig};
-use crate::{Contributor, DetectorKind, Direction, MetricSettings};
+use super::{State, ZScoreConfig, form::Form};
+use crate::{Contributor, DetectorKind, Direction, MetricSettings, Pattern};
 
 /// Halvings that find the edge of the band.
 const HALVINGS: u32 = 24;
@@ -30,19 +30,23 @@ pub(super) struct Verdict {
     /// Deviations below this are not anomalous, whatever their score; 0 for none.
     min_deviation: f64,
     /// Scores from here on are critical.
-    critical: f64,
+    pub(super) critical: f64,
     /// How many such points in a row end an anomaly.
     pub(super) calm_points: u64,
     pub(super) z: Option<Judgement>,
     /// The mean of the last few points, and what is to be said of it, where that is more than of the point.
     pub(super) mean: Option<(f64, Judgement)>,
     pub(super) novelty: Option<novelty::Judgement>,
+    /// What the course of the series says, where that is more than what its values say.
+    form: Option<Form>,
 }
 
 /// The numbers of an anomaly, which reproduce the decision.
 #[derive(Clone, Debug)]
 pub(super) struct Numbers {
     pub(super) detector: DetectorKind,
+    /// What it looks like, where that is what was found.
+    pub(super) pattern: Option<Pattern>,
     pub(super) score: f64,
     pub(super) observed: f64,
     /// Whether that is the mean of the last few points.
@@ -72,16 +76,18 @@ impl Verdict {
             z: None,
             mean: None,
             novelty: None,
+            form: None,
         }
     }
 
     /// The same, of a series that something is known of beforehand.
     fn with(mut self, settings: &MetricSettings, point: &Point) -> Self {
-        let (observed, expected) = match (self.mean, self.z, self.novelty) {
-            (Some((mean, j)), _, _) => (mean, j.expected),
-            (None, Some(j), _) => (point.value, j.expected),
-            (None, None, Some(j)) => (point.value, j.nearest),
-            (None, None, None) => return self,
+        let (observed, expected) = match (self.form, self.mean, self.z, self.novelty) {
+            (Some(form), _, _, _) => form.observed_and_expected(point),
+            (_, Some((mean, j)), _, _) => (mean, j.expected),
+            (_, None, Some(j), _) => (point.value, j.expected),
+            (_, None, None, Some(j)) => (point.value, j.nearest),
+            (_, None, None, None) => return self,
         };
         self.score *= settings.sensitivity;
         self.factor *= settings.sensitivity;
@@ -175,7 +181,14 @@ impl State {
             if far > by_novelty { (DetectorKind::ZScore, far) } else { (DetectorKind::Novelty, by_novelty) };
         let (calm_below, calm_points) = (config.calm_novelty, config.calm_points_novelty);
         let factor = 1.0 / strictness;
-        Some(Verdict { detector, score, calm_below, factor, calm_points, z, novelty, ..Verdict::plain(config) })
+        let verdict =
+            Verdict { detector, score, calm_below, factor, calm_points, z, novelty, ..Verdict::plain(config) };
+        // One of many metrics is judged together with the others; and what values say is more than what their course says.
+        let form = if score > 1.0 || strictness > 1.0 { None } else { self.form(point) };
+        Some(match form {
+            Some(form) => Verdict { detector: DetectorKind::Pattern, score: form.score(), form: Some(form), ..verdict },
+            None => verdict,
+        })
     }
 
     /// The numbers behind `verdict`.
@@ -190,6 +203,7 @@ impl State {
         match verdict.detector {
             DetectorKind::Limit => Some(numbers_of_limit(settings?, verdict, point)),
             DetectorKind::Novelty => self.numbers_of_novelty(config, floor, verdict, point),
+            DetectorKind::Pattern => Some(verdict.form?.numbers(verdict, point)),
             _ => {
                 let (observed, j) = verdict.mean.or(verdict.z.map(|j| (point.value, j)))?;
                 Some(Numbers { of_mean: verdict.mean.is_some(), ..numbers_of_z(&j, verdict, observed) })
@@ -230,6 +244,7 @@ impl State {
         let sign = if is_up { 1.0 } else { -1.0 };
         Some(Numbers {
             detector: DetectorKind::Novelty,
+            pattern: None,
             score: verdict.score,
             observed: point.value,
             of_mean: false,
@@ -252,6 +267,7 @@ fn numbers_of_z(j: &Judgement, verdict: &Verdict, observed: f64) -> Numbers {
     let wider = threshold / j.threshold.max(f64::MIN_POSITIVE);
     Numbers {
         detector: DetectorKind::ZScore,
+        pattern: None,
         score,
         observed,
         of_mean: false,
@@ -275,6 +291,7 @@ fn numbers_of_limit(settings: &MetricSettings, verdict: &Verdict, point: &Point)
     let expected = verdict.z.map_or(limit, |j| j.expected.clamp(least, most));
     Numbers {
         detector: DetectorKind::Limit,
+        pattern: None,
         score: verdict.score,
         observed: point.value,
         of_mean: false,

@@ -1,0 +1,188 @@
+//! How the metrics of one thing go together: the detector behind `isolation-forest`.
+//!
+//! A thing with 3 to 32 metrics that report at the same instants has a [`models::Joint`]: what each metric should be given
+//! the others, and an isolation forest over the residuals. It finds what no metric shows by itself, such as a queue that
+//! grows while requests do not. It says nothing in a thing's first day, nor of an instant at which a metric lacks, nor while
+//! the metrics are said to be out by themselves.
+
+use std::sync::Arc;
+
+use models::{Joint, joint::Judgement};
+use serde::{Deserialize, Serialize};
+use window::{Series, SeriesKey, UnixNanos};
+
+use super::{EntityConfig, Moment, Open, Reading};
+use crate::{
+    Anomaly, AnomalyEvent, Contributor, DetectorKind, Direction, Pattern, Severity,
+    zscore::{number, span},
+};
+
+/// Instants in a row that begin an anomaly, and that end one.
+const BEGIN: u32 = 2;
+const END: u32 = 3;
+/// Scores below this are calm.
+const CALM: f64 = 0.9;
+/// Scores from here on are critical.
+const CRITICAL: f64 = 1.5;
+/// An update is said again when the score has grown by this factor.
+const WORSE: f64 = 1.2;
+/// Metrics that are named.
+const NAMED: usize = 5;
+/// What lasts longer than this, in seconds, is learned.
+const ADOPTED: u64 = 6 * 3_600;
+
+/// The metrics of one thing and how they go together.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Together {
+    /// Names of the metrics, in order.
+    names: Vec<Arc<str>>,
+    model: Joint,
+    /// Instants in a row above the limit.
+    above: u32,
+    pub(super) open: Option<Box<Open>>,
+}
+
+impl Together {
+    /// Whether that many metrics can be judged so.
+    pub(super) fn suits(metrics: usize) -> bool {
+        Joint::WIDTHS.contains(&metrics)
+    }
+
+    /// Nothing is known of the metrics of `row`, which is sorted.
+    pub(super) fn of(row: &[Reading], seed: u64) -> Self {
+        let names = row.iter().map(|r| Arc::clone(&r.name)).collect();
+        Self { names, model: Joint::new(row.len(), seed), above: 0, open: None }
+    }
+
+    /// What is left of one that was not written down: its open anomaly.
+    pub(super) fn restored(anomaly: Anomaly) -> Self {
+        Self { open: Some(Box::new(Open::of(anomaly))), ..Self::of(&[], 0) }
+    }
+
+    /// Whether `row`, which is sorted, holds the same metrics.
+    pub(super) fn knows(&self, row: &[Reading]) -> bool {
+        self.names.iter().eq(row.iter().map(|r| &r.name))
+    }
+
+    /// Takes a complete instant, all metrics of which are in `instant.row`, in order. `is_out` says whether several are
+    /// said to be out by themselves.
+    pub(super) fn judge(
+        &mut self,
+        config: &EntityConfig,
+        series: &Arc<Series>,
+        instant: &Moment,
+        (emitted_at, is_out): (UnixNanos, bool),
+    ) -> Option<AnomalyEvent> {
+        let row: Vec<f32> = instant.row.iter().map(Reading::signed).collect();
+        let judged = self.model.judge(&row);
+        let is_young = instant.at.since(instant.began) < config.memory;
+        let score = judged.filter(|_| !is_young).map_or(0.0, |j| j.score());
+        let lasts = self.open.as_ref().map_or(0, |open| instant.at.since(open.anomaly.starts_at).as_secs());
+        if (score <= 1.0 && !is_out) || lasts > ADOPTED {
+            self.model.learn(&row, judged.as_ref());
+        }
+        self.above = if score > 1.0 { self.above + 1 } else { 0 };
+        if let Some(mut open) = self.open.take() {
+            if score < CALM {
+                open.calm += 1;
+                let since = *open.calm_since.get_or_insert(instant.at);
+                if open.calm >= END {
+                    return Some(open.ended(Some(since)));
+                }
+            } else {
+                (open.calm, open.calm_since) = (0, None);
+                open.anomaly.points += 1;
+                if score > open.anomaly.score {
+                    self.state(&mut open.anomaly, instant, &row, &judged?);
+                }
+            }
+            let worse = open.anomaly.score > WORSE * open.said;
+            let event = worse.then(|| AnomalyEvent::Updated(open.anomaly.clone()));
+            open.said = if worse { open.anomaly.score } else { open.said };
+            self.open = Some(open);
+            return event;
+        }
+        if self.above < BEGIN || is_out {
+            return None;
+        }
+        let key = SeriesKey(u128::from(series.labels.fingerprint()));
+        let mut anomaly = Anomaly::of(DetectorKind::Forest, key, series, instant.at);
+        (anomaly.emitted_at, anomaly.pattern) = (emitted_at, Pattern::Joint);
+        anomaly.sample_count = self.model.count();
+        anomaly.baseline_span = instant.at.since(instant.began);
+        self.state(&mut anomaly, instant, &row, &judged?);
+        self.open = Some(Box::new(Open::of(anomaly.clone())));
+        Some(AnomalyEvent::Opened(anomaly))
+    }
+
+    /// Writes down the numbers of this instant: those of the metric that is farthest from what the others say.
+    fn state(&self, a: &mut Anomaly, instant: &Moment, row: &[f32], judged: &Judgement) {
+        let residuals = self.model.residuals(row);
+        let mut parts: Vec<(&Reading, f64)> =
+            instant.row.iter().zip(&residuals).map(|(reading, r)| (reading, f64::from(*r))).collect();
+        parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        parts.truncate(NAMED);
+        let Some((first, residual)) = parts.first().copied() else { return };
+        let scale = self.scale(first);
+        let sign = if residual < 0.0 { -1.0 } else { 1.0 };
+        a.metric = Arc::clone(&first.name);
+        a.direction = if residual < 0.0 { Direction::Down } else { Direction::Up };
+        a.score = judged.score();
+        // The lesser of both is what decided.
+        let by_evidence = judged.evidence / judged.evidence_limit <= judged.forest / judged.forest_limit;
+        (a.z, a.threshold) = if by_evidence {
+            (sign * judged.evidence, judged.evidence_limit)
+        } else {
+            (sign * judged.forest, judged.forest_limit)
+        };
+        (a.observed, a.expected, a.scale) = (first.value, first.value - residual * scale, scale);
+        let reach = judged.evidence_limit.exp_m1() * scale;
+        (a.lower, a.upper) = (a.expected - reach, a.expected + reach);
+        if a.score >= CRITICAL {
+            a.severity = Severity::Critical;
+        }
+        let total: f64 = parts.iter().map(|(_, r)| r.abs().ln_1p()).sum();
+        let part = |(reading, r): &(&Reading, f64)| Contributor {
+            name: Arc::clone(&reading.name),
+            distance: r.abs(),
+            share: r.abs().ln_1p() / total.max(f64::MIN_POSITIVE),
+        };
+        a.contributors = parts.iter().map(part).collect();
+        a.explanation = explain(a, &self.names, judged);
+    }
+
+    /// One deviation of a metric from what the others say it should be, in its own unit.
+    fn scale(&self, reading: &Reading) -> f64 {
+        let place = self.names.iter().position(|name| *name == reading.name).unwrap_or(0);
+        let deviation = if reading.z > 0.0 { (reading.value - reading.mean).abs() / reading.z } else { 0.0 };
+        deviation * self.model.deviation_given_others(place)
+    }
+}
+
+fn explain(a: &Anomaly, names: &[Arc<str>], judged: &Judgement) -> String {
+    let parts: Vec<String> = a
+        .contributors
+        .iter()
+        .map(|c| format!("{} ({:.1} deviations, {:.0} %)", c.name, c.distance, 100.0 * c.share))
+        .collect();
+    format!(
+        "The {} metrics of {} no longer go together as they did in {}: {} was {}, where the others say {}. Farthest from what the \
+         others say: {}. The mean of ln(1 + deviations) over the five farthest is {:.2}, and an isolation forest scores {:.3}; it \
+         would not have fired unless above {:.2} and above {:.3}.",
+        names.len(),
+        if a.service.is_empty() { "one sender" } else { &a.service },
+        span(a.baseline_span),
+        a.metric,
+        number(a.observed),
+        number(a.expected),
+        parts.join(", "),
+        judged.evidence,
+        judged.forest,
+        judged.evidence_limit,
+        judged.forest_limit,
+    )
+}
+
+#[cfg(test)]
+#[path = "together/tests.rs"]
+mod tests;
