@@ -218,3 +218,40 @@ async fn callers_in_trouble_belong_to_the_incident_of_what_they_call() {
     let missing = service.client.get(format!("{}/api/v1/incidents/none", service.binary.api)).send().await;
     assert_eq!(missing.expect("is answered").status().as_u16(), 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anomaly_of_failing_calls_says_which_attribute_carries_it() {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let service = start(directory.path());
+    let begin = seconds() - 1_000;
+    let text = |key: &str, value: String| json!({"key": key, "value": {"stringValue": value}});
+    // Four calls a second, two of them about STEP files, which fail from `fails_from` on.
+    let calls = |from: u64, until: u64, fails_from: u64| {
+        let span = |number: u64| {
+            let (second, is_step) = (from + number / 4, number % 2 == 0);
+            let nanos = second * 1_000_000_000 + number % 4 * 1_000_000;
+            let file = if is_step { "STEP" } else { "STL" };
+            json!({"traceId": format!("{:032x}", nanos), "spanId": format!("{:016x}", nanos), "name": "analyze", "kind": 2,
+                "startTimeUnixNano": (nanos - 5_000_000).to_string(), "endTimeUnixNano": nanos.to_string(),
+                "status": {"code": if is_step && second >= fails_from { 2 } else { 0 }},
+                "attributes": [text("file.type", file.into()), text("region", "eu".into()), text("part", number.to_string())]})
+        };
+        let spans: Vec<Value> = (0..(until - from) * 4).map(span).collect();
+        json!({"resourceSpans": [{"resource": resource("dfm"), "scopeSpans": [{"spans": spans}]}]})
+    };
+    let url = format!("{}/v1/traces", service.binary.http);
+    assert_eq!(service.post(url.clone(), &calls(begin, begin + 800, u64::MAX)).await.0, 200);
+    for from in (begin + 800..begin + 900).step_by(10) {
+        assert_eq!(service.post(url.clone(), &calls(from, from + 10, begin + 800)).await.0, 200);
+    }
+    let found = eventually(PATIENCE, || async {
+        service.anomalies("service=dfm&metric=traces_span_metrics_errors:ratio").await.into_iter().next()
+    });
+    let anomaly = found.await.expect("half of the calls fail");
+    let [step] = <[Value; 1]>::try_from(anomaly["attributes"].as_array().cloned().expect("is a list")).expect("one");
+    assert_eq!((&step["key"], &step["value"]), (&json!("file.type"), &json!("STEP")));
+    assert_eq!((&step["of"], &step["share"], &step["baselineShare"]), (&json!("failing"), &json!(1.0), &json!(0.5)));
+    assert_eq!((&step["count"], &step["baselineOf"]), (&step["total"], &json!("all")));
+    let said = anomaly["explanation"].as_str().unwrap_or_default();
+    assert!(said.contains("file.type=STEP in 100 % of failing calls"), "{said}");
+}

@@ -37,6 +37,7 @@ pub(crate) fn anomaly(seq: u32) -> Anomaly {
         threshold: 5.0,
         scale: 1.0,
         contributors: Vec::new(),
+        attributes: Vec::new(),
         sample_count: 100,
         baseline_span: Duration::from_secs(1000),
         points: 1,
@@ -76,6 +77,7 @@ pub(crate) fn alert(episode: &str) -> Alert {
         value: 2.5,
         source: "p99 > 1".to_owned(),
         anomalies: Vec::new(),
+        attributes: Vec::new(),
         argued_level: Level::CacheOnly,
     }
 }

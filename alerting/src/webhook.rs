@@ -7,7 +7,7 @@
 //! A notification tells of a group of alerts: those that fire, and those that have ceased to since it was told last.
 
 use chrono::{DateTime, SecondsFormat};
-use detect::{Alert, Labels, Level, UnixNanos};
+use detect::{Alert, AttributeShare, Labels, Level, UnixNanos};
 use serde::Serialize;
 
 use crate::ledger::is_marked;
@@ -54,7 +54,7 @@ impl Origin {
 }
 
 /// An anomaly behind an alert, as a receiver is told of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Cause {
     pub(crate) id: String,
@@ -64,6 +64,9 @@ pub(crate) struct Cause {
     /// The incident that it belongs to, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) incident_id: Option<String>,
+    /// Which attributes carry it, as the ledger has them; empty for none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attributes: Vec<AttributeShare>,
 }
 
 /// One notification: alerts of a group, and what is behind each.
@@ -123,6 +126,9 @@ struct Extra<'a> {
     source: &'a str,
     argued_level: Level,
     anomalies: &'a [Cause],
+    /// What sets the failing calls of its service apart.
+    #[serde(skip_serializing_if = "<[AttributeShare]>::is_empty")]
+    attributes: &'a [AttributeShare],
 }
 
 /// The word that a receiver is told for where an alert is.
@@ -182,6 +188,7 @@ fn entry<'a>(alert: &'a Alert, origin: &'a Origin, causes: &'a [Cause]) -> Entry
             source: &alert.source,
             argued_level: alert.argued_level,
             anomalies: causes,
+            attributes: &alert.attributes,
         },
     }
 }
@@ -264,7 +271,12 @@ mod tests {
     #[test]
     fn a_firing_alert_is_a_version_4_group_of_one() {
         let firing = alert("e1").firing(at(100));
-        let causes = [Cause { id: "a 1".into(), explanation: Some("far above".into()), incident_id: None }];
+        let causes = [Cause {
+            id: "a 1".into(),
+            explanation: Some("far above".into()),
+            incident_id: None,
+            attributes: Vec::new(),
+        }];
         let labels = json!({"alertname": "HighLatency", "service": "shop", "severity": "critical"});
         let annotations = json!({"runbook_url": "https://rb/1", "summary": "slow"});
         let expected = json!({
@@ -283,6 +295,26 @@ mod tests {
             }],
         });
         assert_eq!(parsed(&firing, &causes), expected);
+    }
+
+    #[test]
+    fn what_sets_failing_calls_apart_is_told_with_its_counts() {
+        let mut firing = alert("e1").firing(at(100));
+        firing.attributes = vec![AttributeShare {
+            key: "file.type".into(),
+            value: "STEP".into(),
+            share: 0.92,
+            baseline_share: 0.25,
+            count: 46,
+            total: 50,
+            baseline_count: 10,
+            baseline_total: 40,
+            of: detect::Affected::Failing,
+            baseline_of: detect::BaselineOf::All,
+        }];
+        let expected = json!([{"key": "file.type", "value": "STEP", "share": 0.92, "baselineShare": 0.25, "count": 46,
+            "total": 50, "baselineCount": 10, "baselineTotal": 40, "of": "failing", "baselineOf": "all"}]);
+        assert_eq!(parsed(&firing, &[])["alerts"][0]["bellwether"]["attributes"], expected);
     }
 
     #[test]

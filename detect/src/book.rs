@@ -85,6 +85,13 @@ impl Book {
         self.of(owner).next().is_some()
     }
 
+    /// Remembers what the caller has found out about the attributes of an active alert.
+    pub(crate) fn amend(&mut self, found: &Alert) {
+        if let Some(alert) = self.alerts.values_mut().find(|alert| alert.episode == found.episode) {
+            alert.attributes.clone_from(&found.attributes);
+        }
+    }
+
     fn of(&self, owner: &str) -> impl Iterator<Item = (&(String, u64), &Alert)> {
         let first = (owner.to_owned(), u64::MIN);
         self.alerts.range(first..).take_while(move |((name, _), _)| name == owner)
@@ -146,6 +153,7 @@ impl Book {
             value,
             source: owner.source.clone(),
             anomalies: Vec::new(),
+            attributes: Vec::new(),
             argued_level,
         });
         alert.last_true_at = at;

@@ -6,6 +6,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use window::{Labels, Series, SeriesKey, UnixNanos};
 
+use crate::AttributeShare;
+
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -215,6 +217,9 @@ pub struct Anomaly {
     /// What the evidence is made of, the greatest share first; empty where there is only one part.
     #[serde(default)]
     pub contributors: Vec<Contributor>,
+    /// Which attributes set its failing or slow calls apart, the strongest first; empty for anomalies of other things.
+    #[serde(default)]
+    pub attributes: Vec<AttributeShare>,
     /// How many points the baseline was learned from.
     pub sample_count: u64,
     /// Event time span of that baseline.
@@ -298,6 +303,7 @@ impl Anomaly {
             threshold: 0.0,
             scale: 0.0,
             contributors: Vec::new(),
+            attributes: Vec::new(),
             sample_count: 0,
             baseline_span: Duration::ZERO,
             points: 1,
@@ -414,6 +420,9 @@ pub struct Alert {
     pub source: String,
     /// Ids of the anomalies behind it.
     pub anomalies: Vec<String>,
+    /// Which attributes set the failing calls of its service apart when a rule's alert began to fire.
+    #[serde(default)]
+    pub attributes: Vec<AttributeShare>,
     /// The level that this alert alone argues for.
     pub argued_level: Level,
 }

@@ -16,7 +16,7 @@ use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 use crate::{
     Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, CallGraph, Correction, Decision, DetectorKind,
     Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange,
-    LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms,
+    LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, attributes,
     breakers::{Breakers, Effects},
     exemplars,
     health::{Assessed, Burns, Evidence},
@@ -322,24 +322,34 @@ impl Engine {
             let joint = self.entities.observe(point, series);
             let ahead = self.forecasts.observe(point, series, self.zscore.limit_of(point.series));
             for event in observed.event.into_iter().chain(joint).chain(ahead) {
-                out.decisions.push(self.announce(event, point.series));
+                out.decisions.push(self.announce(event, point));
             }
         }
         out
     }
 
-    /// Numbers a new anomaly, and adds what the detector does not know: incident, traces, runbook.
-    fn announce(&mut self, mut event: AnomalyEvent, series: SeriesId) -> Decision {
+    /// Numbers a new anomaly, and adds what the detector does not know: incident, traces, runbook, and the
+    /// attributes that carry it, as often as it is spoken of.
+    fn announce(&mut self, mut event: AnomalyEvent, point: &Point) -> Decision {
         self.incidents.note(&mut event, &self.graph);
+        if let AnomalyEvent::Opened(anomaly) | AnomalyEvent::Updated(anomaly) = &mut event {
+            let found = attributes::of_anomaly(anomaly, &self.snapshot, point.time);
+            // A restart or the end of the window takes away what was seen once, not that it was seen.
+            if !found.is_empty() {
+                attributes::attach(anomaly, found);
+            }
+        }
         if let AnomalyEvent::Opened(anomaly) = &mut event {
             self.last_seq += 1;
             anomaly.seq = self.last_seq;
             anomaly.runbook_url = Some(runbook_of(anomaly, &self.config.symptoms));
             anomaly.exemplars = exemplars::of(anomaly, &self.snapshot);
+        }
+        if let AnomalyEvent::Opened(anomaly) | AnomalyEvent::Updated(anomaly) = &event {
             match anomaly.detector {
                 DetectorKind::Entity | DetectorKind::Forest => self.entities.amend(anomaly),
-                DetectorKind::Forecast => self.forecasts.amend(series, anomaly),
-                _ => self.zscore.amend(series, anomaly),
+                DetectorKind::Forecast => self.forecasts.amend(point.series, anomaly),
+                _ => self.zscore.amend(point.series, anomaly),
             }
         }
         Decision::Anomaly(event)
@@ -372,7 +382,12 @@ impl Engine {
             let (due, next) = grid(*planned, group.interval, now);
             *planned = Some(next);
             for at in due {
-                let evaluated = group.evaluate(&self.snapshot, at, &mut self.book, &self.config.query);
+                let mut evaluated = group.evaluate(&self.snapshot, at, &mut self.book, &self.config.query);
+                for change in evaluated.transitions.iter_mut().filter(|change| begins_to_fire(change)) {
+                    let Some(service) = change.alert.service() else { continue };
+                    change.alert.attributes = attributes::of_service(service, &self.snapshot, at);
+                    self.book.amend(&change.alert);
+                }
                 out.decisions.extend(evaluated.transitions.into_iter().map(Decision::Alert));
                 out.recorded.extend(evaluated.recorded);
                 out.failures.extend(evaluated.failures);
@@ -575,6 +590,10 @@ impl Engine {
     pub fn rules(&self) -> &[RuleGroup] {
         &self.config.rules
     }
+}
+
+fn begins_to_fire(change: &AlertTransition) -> bool {
+    change.is_announced() && change.alert.state.is_firing()
 }
 
 fn reasons(scope: &Scope) -> Vec<String> {

@@ -5,6 +5,7 @@
 //! run decide the same. [`Engine`] is the whole; the other modules are its parts, each testable by
 //! itself.
 
+mod attributes;
 mod book;
 pub mod breakers;
 mod call_graph;
@@ -18,6 +19,7 @@ mod forecast;
 mod gap;
 pub mod health;
 mod incidents;
+mod key_values;
 mod level;
 mod peers;
 pub mod rules;
@@ -28,6 +30,7 @@ mod testing;
 pub mod yaml;
 pub mod zscore;
 
+pub use attributes::{Affected, AttributeShare, BaselineOf};
 pub use book::{Absence, Book, Condition, Owner};
 pub use call_graph::CallGraph;
 pub use corrections::{Change, Correction, Trial, Verdict, try_out};

@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use window::{Snapshot, SpanKind, SpanView, UnixNanos};
 
-use crate::edges::Edges;
+use crate::{
+    edges::Edges,
+    key_values::{pairs, scalar},
+};
 
 /// How often spans are looked at.
 const EVERY: Duration = Duration::from_secs(10);
@@ -36,8 +39,9 @@ impl Peers {
         self.looked_at = Some(at);
         let is_call = |span: &SpanView<'_>| matches!(span.kind, SpanKind::Client | SpanKind::Producer);
         for span in snapshot.spans_between(at.minus(REACH), at).filter(is_call).take(SPANS) {
-            if let Some(peer) = PEERS.iter().find_map(|name| text_attribute(span.attributes, name)) {
-                self.note(peer, span.service, span.end);
+            let named = |name: &&str| pairs(span.attributes).find(|(key, _)| *key == name.as_bytes());
+            if let Some(peer) = PEERS.iter().find_map(|name| named(name).and_then(|(_, value)| scalar(value))) {
+                self.note(&peer, span.service, span.end);
             }
         }
         self.calls.forget(at);
@@ -53,69 +57,9 @@ impl Peers {
     }
 }
 
-/// The text under `name` in an encoded `KeyValueList`: field 1 holds pairs of a key (1) and a value (2), and a value
-/// that is text has it in its field 1.
-fn text_attribute<'a>(list: &'a [u8], name: &str) -> Option<&'a str> {
-    let mut rest = list;
-    while let Some((1, pair)) = next_field(&mut rest) {
-        let (mut key, mut value, mut fields) = (None, None, pair);
-        while let Some((number, bytes)) = next_field(&mut fields) {
-            match number {
-                1 => key = Some(bytes),
-                2 => value = Some(bytes),
-                _ => {}
-            }
-        }
-        if key == Some(name.as_bytes()) {
-            let mut value = value?;
-            let (number, text) = next_field(&mut value)?;
-            return std::str::from_utf8(text).ok().filter(|text| number == 1 && !text.is_empty());
-        }
-    }
-    None
-}
-
-/// The next field if it holds bytes; none at the end, or before anything else.
-fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
-    let tag = varint(bytes)?;
-    if tag & 7 != 2 {
-        return None;
-    }
-    let length = usize::try_from(varint(bytes)?).ok()?;
-    let (field, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some((tag >> 3, field))
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_found_in_an_encoded_list_and_nonsense_is_none() {
-        // {"a": 7, "peer.service": "tax"}
-        let list = b"\x0a\x07\x0a\x01a\x12\x02\x18\x07\x0a\x15\x0a\x0cpeer.service\x12\x05\x0a\x03tax";
-        assert_eq!(text_attribute(list, "peer.service"), Some("tax"));
-        assert_eq!(text_attribute(list, "a"), None);
-        assert_eq!(text_attribute(list, "b"), None);
-        for cut in 0..list.len() {
-            let _ = text_attribute(&list[..cut], "peer.service");
-        }
-        assert_eq!(text_attribute(&[0xff; 20], "a"), None);
-    }
 
     #[test]
     fn peers_are_remembered_for_an_hour() {

@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     Anomaly, AnomalyEvent, Change, Correction, DetectorKind, Direction, Limit, MetricSettings, Pattern, Settings,
-    Severity, corrections::Corrections,
+    Severity, attributes, corrections::Corrections,
 };
 
 mod explain;
@@ -567,7 +567,7 @@ fn state_numbers(a: &mut Anomaly, config: &ZScoreConfig, numbers: Numbers) {
     a.contributors = numbers.contributors;
     let severity = if numbers.score >= numbers.critical { Severity::Critical } else { Severity::Warning };
     a.severity = a.severity.max(severity);
-    a.explanation = explain::decision(a, config, numbers.of_mean);
+    a.explanation = explain::decision(a, config, numbers.of_mean) + &attributes::sentence(&a.attributes);
 }
 
 #[cfg(test)]

@@ -279,6 +279,7 @@ fn anomalies(all: &[Anomaly], wanted: &dyn Fn(&str) -> bool) -> Result<RecordBat
         .number("threshold", |a| a.threshold)
         .number("scale", |a| a.scale)
         .json("contributors", |a| &a.contributors)
+        .json("attributes", |a| &a.attributes)
         .count("sample_count", |a| a.sample_count)
         .number("baseline_span_seconds", |a| a.baseline_span.as_secs_f64())
         .count("points", |a| a.points)

@@ -104,6 +104,7 @@ pub(super) const TABLES: [Table; 5] = [
             ("threshold", Kind::Number),
             ("scale", Kind::Number),
             ("contributors", Kind::Text),
+            ("attributes", Kind::Text),
             ("sample_count", Kind::Count),
             ("baseline_span_seconds", Kind::Number),
             ("points", Kind::Count),

@@ -73,6 +73,7 @@ pub(crate) struct AnomalyJson {
     threshold: f64,
     scale: f64,
     contributors: Vec<detect::Contributor>,
+    attributes: Vec<detect::AttributeShare>,
     sample_count: u64,
     baseline_span_seconds: f64,
     points: u64,
@@ -152,6 +153,7 @@ impl From<&Anomaly> for AnomalyJson {
             threshold: a.threshold,
             scale: a.scale,
             contributors: a.contributors.clone(),
+            attributes: a.attributes.clone(),
             sample_count: a.sample_count,
             baseline_span_seconds: a.baseline_span.as_secs_f64(),
             points: a.points,
@@ -190,6 +192,7 @@ pub(crate) struct AlertJson {
     service: Option<String>,
     source: String,
     anomalies: Vec<String>,
+    attributes: Vec<detect::AttributeShare>,
     argued_level: Level,
 }
 
@@ -211,6 +214,7 @@ impl AlertJson {
             service: alert.service().map(str::to_owned),
             source: alert.source.clone(),
             anomalies: alert.anomalies.clone(),
+            attributes: alert.attributes.clone(),
             argued_level: alert.argued_level,
         }
     }

@@ -203,6 +203,7 @@ pub(super) fn anomaly(seq: u32) -> Anomaly {
         threshold: 5.0,
         scale: 0.064,
         contributors: Vec::new(),
+        attributes: Vec::new(),
         sample_count: 100,
         baseline_span: Duration::from_secs(1000),
         points: 3,
@@ -233,6 +234,7 @@ fn alert() -> Alert {
         value: 0.9,
         source: "latency > 1".into(),
         anomalies: vec!["a1".into()],
+        attributes: Vec::new(),
         argued_level: Level::CacheOnly,
     }
 }

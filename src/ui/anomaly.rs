@@ -1,7 +1,7 @@
 //! One anomaly: what was seen, against what, and everything that the verdict was made of.
 
 use axum::{extract::Path, http::StatusCode, response::Response};
-use detect::{Anomaly, UnixNanos};
+use detect::{Affected, Anomaly, BaselineOf, UnixNanos};
 use maud::{Markup, html};
 
 use super::{
@@ -61,6 +61,9 @@ fn render(a: &Anomaly, chart: &Chart, now: UnixNanos, link: &Link) -> Markup {
             h2 id="chart" { "Around it" }
             (chart::draw(chart, a))
         }
+        @if !a.attributes.is_empty() {
+            section.panel aria-labelledby="apart" { h2 id="apart" { "What sets these calls apart" } (apart(a)) }
+        }
         div.columns {
             section.panel aria-labelledby="numbers" { h2 id="numbers" { "The verdict in numbers" } (numbers(a, chart)) }
             section.panel aria-labelledby="labels" { h2 id="labels" { "The series" } (series(a, link)) }
@@ -86,6 +89,26 @@ fn numbers(a: &Anomaly, chart: &Chart) -> Markup {
         ("Incident", a.incident_id.clone().unwrap_or_else(|| super::format::NOTHING.to_owned())),
     ];
     html! { dl.numbers { @for (name, text) in rows { div { dt { (name) } dd { (text) } } } } }
+}
+
+/// The attributes that carry it, with the counts that their shares come from.
+fn apart(a: &Anomaly) -> Markup {
+    let cell = |share: f64, count: u32, total: u32| format!("{:.0} % ({count} of {total})", 100.0 * share);
+    html! {
+        dl.numbers {
+            @for s in &a.attributes {
+                @let whose = if s.baseline_of == BaselineOf::All { " of all calls" } else { "" };
+                @let calls = if s.of == Affected::Slow { "slow calls" } else { "failing calls" };
+                div {
+                    dt { (s.key) "=" (s.value) }
+                    dd {
+                        (cell(s.share, s.count, s.total)) " of " (calls) ", before "
+                        (cell(s.baseline_share, s.baseline_count, s.baseline_total)) (whose)
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn series(a: &Anomaly, link: &Link) -> Markup {

@@ -27,7 +27,7 @@ pub(crate) use self::blocks::{BLOCK_BYTES, Blocks, HEAD_BYTES};
 pub use self::{
     bytes::Dictionary,
     logs::{LogChunk, LogColumns},
-    spans::{SpanChunk, SpanColumns, SpanView},
+    spans::{SpanChunk, SpanColumns, SpanOutline, SpanView},
 };
 
 /// Bytes of variable length that one batch may hold, so that a head and a batch stay below the
@@ -148,6 +148,12 @@ impl<'a> Texts<'a> {
 
     fn value(&self, row: usize) -> &'a str {
         self.keys.key(row).map_or("", |key| self.values.value(key))
+    }
+
+    /// The number that stands for `text` in this column; `None` when no row has it.
+    fn key_of(&self, text: &str) -> Option<i32> {
+        let place = self.values.iter().position(|value| value == Some(text))?;
+        i32::try_from(place).ok()
     }
 }
 

@@ -26,7 +26,7 @@ mod tables;
 
 mod time;
 
-pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanColumns, SpanView};
+pub use events::{BatchFull, Dictionary, LogChunk, LogColumns, SpanChunk, SpanColumns, SpanOutline, SpanView};
 pub use histograms::{Buckets, BucketsView, ExpBuckets, ExpBucketsView, HistogramChunk, HistogramRow, HistogramView};
 pub use history::{
     Ask, Filter, Historian, History, HistoryConfig, HistoryError, HistoryStats, Past, Resolution, Rollup, RollupRow,

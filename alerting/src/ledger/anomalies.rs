@@ -8,7 +8,7 @@ use super::{
     body::{anomaly_columns, read_anomaly, to_json},
     rows::Conditions,
 };
-use crate::LedgerError;
+use crate::{LedgerError, webhook::Cause};
 
 /// Whether an anomaly lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +90,18 @@ pub(super) fn save(transaction: &Transaction<'_>, anomaly: &Anomaly) -> Result<b
     Ok(true)
 }
 
-/// The anomaly's explanation and its incident, as far as they are known.
-pub(super) fn cause(transaction: &Transaction<'_>, id: &str) -> Result<(Option<String>, Option<String>), LedgerError> {
-    let sql = "SELECT b.body ->> '$.explanation', a.incident FROM anomalies a CROSS JOIN anomaly_bodies b ON b.row = a.row \
-        WHERE a.id = ?";
-    Ok(transaction.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?.unwrap_or_default())
+/// The anomaly as a receiver is told of it, as far as it is known.
+pub(super) fn cause(transaction: &Transaction<'_>, id: &str) -> Result<Cause, LedgerError> {
+    let sql = "SELECT b.body ->> '$.explanation', a.incident, b.body -> '$.attributes' \
+        FROM anomalies a CROSS JOIN anomaly_bodies b ON b.row = a.row WHERE a.id = ?";
+    let read = |row: &rusqlite::Row<'_>| {
+        let attributes: Option<String> = row.get(2)?;
+        // Those that were written before there were any have none.
+        let attributes = attributes.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        Ok(Cause { id: id.to_owned(), explanation: row.get(0)?, incident_id: row.get(1)?, attributes })
+    };
+    let known = transaction.query_row(sql, [id], read).optional()?;
+    Ok(known.unwrap_or_else(|| Cause { id: id.to_owned(), ..Cause::default() }))
 }
 
 impl Reader {

@@ -152,6 +152,7 @@ impl Desk<'_> {
             value: f64::NAN,
             source: if is_link { link.clone() } else { "external".to_owned() },
             anomalies: Vec::new(),
+            attributes: Vec::new(),
             argued_level: Level::default(),
         };
         let transition = AlertTransition { from: None, alert, at: self.now };

@@ -86,11 +86,7 @@ pub struct DeliveryFilter {
 /// The anomalies behind an alert, as receivers are told of them.
 pub(super) fn causes(transaction: &Transaction<'_>, alert: &Alert) -> Result<Vec<webhook::Cause>, LedgerError> {
     let ids = alert.anomalies.iter().take(MOST_CAUSES);
-    ids.map(|id| {
-        let (explanation, incident_id) = anomalies::cause(transaction, id)?;
-        Ok(webhook::Cause { id: id.clone(), explanation, incident_id })
-    })
-    .collect()
+    ids.map(|id| anomalies::cause(transaction, id)).collect()
 }
 
 /// A notification that is to be added.

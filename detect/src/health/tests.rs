@@ -16,6 +16,7 @@ fn alert(job: &str, severity: &str, state: AlertState) -> Alert {
         value: 1.0,
         source: String::new(),
         anomalies: Vec::new(),
+        attributes: Vec::new(),
         argued_level: Level::NonCriticalOff,
     }
 }

@@ -24,6 +24,7 @@ fn transition(name: &str, state: AlertState, at: Duration) -> Decision {
         value: 1.0,
         source: String::new(),
         anomalies: Vec::new(),
+        attributes: Vec::new(),
         argued_level: Level::FullService,
     };
     let from = if state.is_firing() { AlertState::Pending } else { AlertState::Firing };

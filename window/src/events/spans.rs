@@ -304,6 +304,21 @@ pub struct SpanView<'a> {
     pub attributes: &'a [u8],
 }
 
+/// A span of a chunk without its texts and bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanOutline {
+    /// Its place in the chunk.
+    pub row: usize,
+    /// When it began.
+    pub start: UnixNanos,
+    /// When it ended: its event time.
+    pub end: UnixNanos,
+    /// Span kind.
+    pub kind: SpanKind,
+    /// Whether its status is Error.
+    pub failed: bool,
+}
+
 impl SpanChunk {
     /// Seals `spans`; `None` when there are none. The columns become Arrow's without being copied.
     #[must_use]
@@ -355,6 +370,45 @@ impl SpanChunk {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.batch.get_array_memory_size()
+    }
+
+    /// The rows of `service` that ended within `from..=until`, the last to arrive first, without what is costly to read:
+    /// of all operations or of the one with this `name`. The flag says whether it is a row that is wanted: others are
+    /// there to be counted.
+    pub fn outlines_of(
+        &self,
+        service: &str,
+        name: Option<&str>,
+        (from, until): (UnixNanos, UnixNanos),
+    ) -> impl Iterator<Item = (SpanOutline, bool)> {
+        let ends: &TimestampNanosecondArray = column(&self.batch, 0);
+        let starts: &TimestampNanosecondArray = column(&self.batch, 1);
+        let (services, names) = (Texts::of(&self.batch, 2), Texts::of(&self.batch, 3));
+        let (service, wanted) = (services.key_of(service), name.map(|name| names.key_of(name)));
+        let (services, names) = (services.keys.keys().values(), names.keys.keys().values());
+        let kinds: &UInt8Array = column(&self.batch, 4);
+        let statuses: &UInt8Array = column(&self.batch, 5);
+        let (ends, starts, kinds, statuses) = (ends.values(), starts.values(), kinds.values(), statuses.values());
+        let within = move |row: &usize| (from.0..=until.0).contains(&ends[*row]);
+        (0..self.batch.num_rows()).rev().filter(within).map(move |row| {
+            let is_wanted = Some(services[row]) == service && wanted.is_none_or(|name| Some(names[row]) == name);
+            let outline = SpanOutline {
+                row,
+                start: UnixNanos(starts[row]),
+                end: UnixNanos(ends[row]),
+                kind: SpanKind::from_wire(i32::from(kinds[row])),
+                failed: statuses[row] == SpanStatus::Error as u8,
+            };
+            (outline, is_wanted)
+        })
+    }
+
+    /// Name, attributes (an encoded `KeyValueList`) and resource (an encoded `Resource`) of the span at `row`, which is
+    /// one that [`SpanChunk::outlines_of`] gave.
+    #[must_use]
+    pub fn details(&self, row: usize) -> (&str, &[u8], &[u8]) {
+        let attributes: &BinaryArray = column(&self.batch, 10);
+        (Texts::of(&self.batch, 3).value(row), attributes.value(row), Binaries::of(&self.batch, 12).value(row))
     }
 
     /// The rows, in order of arrival.
