@@ -15,7 +15,7 @@
 //! the likelihood ratio would rank certainty and not size: with many calls a difference of 2 % beats all.
 //!
 //! Work and memory are bounded, and it does not show where chunks begin and end: rows are taken backwards in order of
-//! arrival, and every second one is let go when there are too many.
+//! arrival, and an even part of them is kept when there are too many.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -234,7 +234,7 @@ impl Comparison<'_> {
         let mut tally = Tally::default();
         let groups = [affected, others, affected_before, others_before];
         for (group, rows) in groups.iter().enumerate() {
-            for (chunk, row) in &rows.kept {
+            for (chunk, row, _) in &rows.kept {
                 let Some(chunk) = snapshot.spans.get(*chunk as usize) else { continue };
                 tally.take(chunk, *row as usize, group, self.operation.is_none());
             }
@@ -274,28 +274,29 @@ impl Comparison<'_> {
     }
 }
 
-/// Rows of one group, by chunk and place: all of them, or every second, fourth and so on.
+/// Rows of one group, by chunk and place: all of them, or an even part. Which rows stay is decided by a hash of their
+/// number, because calls often alternate, and every second one would be of one kind.
 #[derive(Debug, Default)]
 struct Rows {
-    kept: Vec<(u32, u32)>,
-    seen: usize,
-    /// Of so many rows one is kept, as the power of two.
+    /// With the hash of the row's number.
+    kept: Vec<(u32, u32, u64)>,
+    seen: u64,
+    /// Rows stay whose hash ends in so many zero bits.
     thinned: u32,
 }
 
 impl Rows {
     fn push(&mut self, chunk: usize, row: usize) {
-        let is_kept = self.seen.is_multiple_of(1 << self.thinned);
+        let hash = xxhash_rust::xxh3::xxh3_64(&self.seen.to_le_bytes());
         self.seen += 1;
-        let (true, Ok(chunk), Ok(row)) = (is_kept, u32::try_from(chunk), u32::try_from(row)) else { return };
-        self.kept.push((chunk, row));
+        let (Ok(chunk), Ok(row)) = (u32::try_from(chunk), u32::try_from(row)) else { return };
+        if hash.trailing_zeros() < self.thinned {
+            return;
+        }
+        self.kept.push((chunk, row, hash));
         if self.kept.len() > READ {
-            let mut place = 0;
-            self.kept.retain(|_| {
-                place += 1;
-                place % 2 == 1
-            });
             self.thinned += 1;
+            self.kept.retain(|(_, _, hash)| hash.trailing_zeros() >= self.thinned);
         }
     }
 }

@@ -174,6 +174,9 @@ const CATCH_UP: i64 = 120;
 const SHORT_ABSENCE: Duration = Duration::from_secs(10);
 /// Event time after a longer absence in which senders may come back, before anything is evaluated.
 const SETTLE: Duration = Duration::from_mins(1);
+/// Event time between looks for what carries an open anomaly, on its grid, and for how long.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOKS: Duration = Duration::from_mins(5);
 /// How long incidents are remembered after their last anomaly.
 const INCIDENT_MEMORY: Duration = Duration::from_hours(1);
 
@@ -332,12 +335,12 @@ impl Engine {
     /// attributes that carry it, as often as it is spoken of.
     fn announce(&mut self, mut event: AnomalyEvent, point: &Point) -> Decision {
         self.incidents.note(&mut event, &self.graph);
-        if let AnomalyEvent::Opened(anomaly) | AnomalyEvent::Updated(anomaly) = &mut event {
-            let found = attributes::of_anomaly(anomaly, &self.snapshot, point.time);
-            // A restart or the end of the window takes away what was seen once, not that it was seen.
-            if !found.is_empty() {
-                attributes::attach(anomaly, found);
-            }
+        let (AnomalyEvent::Opened(anomaly) | AnomalyEvent::Updated(anomaly) | AnomalyEvent::Ended(anomaly)) =
+            &mut event;
+        let found = attributes::of_anomaly(anomaly, &self.snapshot, point.time);
+        // What the window has let go of since was seen all the same.
+        if !found.is_empty() {
+            attributes::attach(anomaly, found);
         }
         if let AnomalyEvent::Opened(anomaly) = &mut event {
             self.last_seq += 1;
@@ -428,6 +431,7 @@ impl Engine {
         self.peers.look(&self.snapshot, at);
         self.effects = Effects::of(&self.breakers, &self.graph, &self.peers);
         out.recorded.extend(self.breakers.published(at));
+        self.look_again(at, out);
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));
         let (options, caps) = (&self.config.query, &self.effects.caps[..]);
@@ -440,6 +444,23 @@ impl Engine {
         for health in healths {
             let silent = all_silent || health.service.as_ref().is_some_and(|s| self.feeds.is_silent(s, at));
             out.decisions.extend(self.step_level(health, at, silent).map(Decision::Level));
+        }
+    }
+
+    /// Asks again for the attributes of anomalies that began with too few calls to tell.
+    fn look_again(&mut self, at: UnixNanos, out: &mut Output) {
+        let is_due = |a: &&Anomaly| a.attributes.is_empty() && a.emitted_at < at && at.since(a.emitted_at) <= LOOKS;
+        if at.floor_to(LOOK_EVERY) != at {
+            return;
+        }
+        let waiting: Vec<Anomaly> = self.zscore.open().filter(is_due).cloned().collect();
+        for mut anomaly in waiting {
+            let found = attributes::of_anomaly(&anomaly, &self.snapshot, at);
+            if !found.is_empty() {
+                attributes::attach(&mut anomaly, found);
+                self.zscore.amend_open(&anomaly);
+                out.decisions.push(Decision::Anomaly(AnomalyEvent::Updated(anomaly)));
+            }
         }
     }
 

@@ -296,6 +296,14 @@ impl ZScoreDetector {
         }
     }
 
+    /// The same for an anomaly that is known by its id.
+    pub(crate) fn amend_open(&mut self, anomaly: &Anomaly) {
+        let open = self.states.iter_mut().filter_map(|state| state.open.as_mut());
+        if let Some(open) = open.into_iter().find(|open| open.anomaly.id == anomaly.id) {
+            open.anomaly = anomaly.clone();
+        }
+    }
+
     /// Makes a change to what is expected of a series, unless it was made already; `id` is its present number.
     pub(crate) fn correct(&mut self, correction: Correction, id: SeriesId) -> Option<AnomalyEvent> {
         let (name, change) = (correction.id.clone(), correction.change);
