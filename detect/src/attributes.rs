@@ -123,18 +123,24 @@ const OUTCOMES: [&str; 9] = [
     "rpc.response.status_code",
 ];
 
+/// Whether `anomaly` is about failing or slow spans.
+pub(crate) fn concern(anomaly: &Anomaly) -> bool {
+    affected(anomaly).is_some()
+}
+
+/// Which spans it is about.
+fn affected(anomaly: &Anomaly) -> Option<Affected> {
+    let metric = anomaly.metric.strip_prefix("traces_span_metrics_").filter(|_| anomaly.direction == Direction::Up)?;
+    if metric == "errors:ratio" {
+        Some(Affected::Failing)
+    } else {
+        (metric.starts_with("duration_seconds:p") && anomaly.upper > 0.0).then_some(Affected::Slow)
+    }
+}
+
 /// What carries `anomaly` as far as event time `at`; empty for one that is not about failing or slow spans.
 pub(crate) fn of_anomaly(anomaly: &Anomaly, snapshot: &Snapshot, at: UnixNanos) -> Vec<AttributeShare> {
-    let (Some(metric), Some(operation), Direction::Up) =
-        (anomaly.metric.strip_prefix("traces_span_metrics_"), anomaly.labels.get("span_name"), anomaly.direction)
-    else {
-        return Vec::new();
-    };
-    let of = match metric {
-        "errors:ratio" => Affected::Failing,
-        _ if metric.starts_with("duration_seconds:p") && anomaly.upper > 0.0 => Affected::Slow,
-        _ => return Vec::new(),
-    };
+    let (Some(of), Some(operation)) = (affected(anomaly), anomaly.labels.get("span_name")) else { return Vec::new() };
     let begin = anomaly.starts_at.minus(BUCKET);
     Comparison {
         service: &anomaly.service,
@@ -359,7 +365,7 @@ impl<'a> Tally<'a> {
         });
         let span_name = std::str::from_utf8(SPAN_NAME).unwrap_or_default();
         let names = self.names.iter().map(|(name, counts)| (span_name, (*name).to_owned(), *counts));
-        let judged = pairs.chain(names).filter_map(|(key, value, counts)| judge(of, calls, key, value, counts));
+        let judged = pairs.chain(names).filter_map(|(key, value, counts)| judge(of, calls, key, &value, counts));
         let mut named: Vec<(f64, AttributeShare)> = judged.collect();
         named.sort_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| (&x.key, &x.value).cmp(&(&y.key, &y.value))));
         named.into_iter().take(NAMED).map(|(_, share)| share).collect()
@@ -367,7 +373,7 @@ impl<'a> Tally<'a> {
 }
 
 /// What is to be said of a pair with these `counts` among these `calls`, and how strong it is at least.
-fn judge(of: Affected, calls: Counts, key: &str, value: String, counts: Counts) -> Option<(f64, AttributeShare)> {
+fn judge(of: Affected, calls: Counts, key: &str, value: &str, counts: Counts) -> Option<(f64, AttributeShare)> {
     let group = |group: usize| (counts.0[group], calls.0[group]);
     let (affected, others) = (group(AFFECTED), group(OTHERS));
     let all_before = (counts.before(), calls.before());

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 
 use crate::{
-    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, Book, CallGraph, Correction, Decision, DetectorKind,
-    Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level, LevelChange,
-    LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, attributes,
+    Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, AttributeShare, Book, CallGraph, Correction, Decision,
+    DetectorKind, Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level,
+    LevelChange, LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, attributes,
     breakers::{Breakers, Effects},
     exemplars,
     health::{Assessed, Burns, Evidence},
@@ -174,9 +174,13 @@ const CATCH_UP: i64 = 120;
 const SHORT_ABSENCE: Duration = Duration::from_secs(10);
 /// Event time after a longer absence in which senders may come back, before anything is evaluated.
 const SETTLE: Duration = Duration::from_mins(1);
-/// Event time between looks for what carries an open anomaly, on its grid, and for how long.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// For how long it is looked for what carries an open anomaly: at first with each assessment, then on a grid.
 const LOOKS: Duration = Duration::from_mins(5);
+const FIRST_LOOKS: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Anomalies that are looked at in one assessment at most, the oldest first, and alerts of a group of rules that begin to
+/// fire: each look goes over many spans.
+const MOST_LOOKS: usize = 10;
 /// How long incidents are remembered after their last anomaly.
 const INCIDENT_MEMORY: Duration = Duration::from_hours(1);
 
@@ -325,34 +329,24 @@ impl Engine {
             let joint = self.entities.observe(point, series);
             let ahead = self.forecasts.observe(point, series, self.zscore.limit_of(point.series));
             for event in observed.event.into_iter().chain(joint).chain(ahead) {
-                out.decisions.push(self.announce(event, point));
+                out.decisions.push(self.announce(event, point.series));
             }
         }
         out
     }
 
-    /// Numbers a new anomaly, and adds what the detector does not know: incident, traces, runbook, and the
-    /// attributes that carry it, as often as it is spoken of.
-    fn announce(&mut self, mut event: AnomalyEvent, point: &Point) -> Decision {
+    /// Numbers a new anomaly, and adds what the detector does not know: incident, traces, runbook.
+    fn announce(&mut self, mut event: AnomalyEvent, series: SeriesId) -> Decision {
         self.incidents.note(&mut event, &self.graph);
-        let (AnomalyEvent::Opened(anomaly) | AnomalyEvent::Updated(anomaly) | AnomalyEvent::Ended(anomaly)) =
-            &mut event;
-        let found = attributes::of_anomaly(anomaly, &self.snapshot, point.time);
-        // What the window has let go of since was seen all the same.
-        if !found.is_empty() {
-            attributes::attach(anomaly, found);
-        }
         if let AnomalyEvent::Opened(anomaly) = &mut event {
             self.last_seq += 1;
             anomaly.seq = self.last_seq;
             anomaly.runbook_url = Some(runbook_of(anomaly, &self.config.symptoms));
             anomaly.exemplars = exemplars::of(anomaly, &self.snapshot);
-        }
-        if let AnomalyEvent::Opened(anomaly) | AnomalyEvent::Updated(anomaly) = &event {
             match anomaly.detector {
                 DetectorKind::Entity | DetectorKind::Forest => self.entities.amend(anomaly),
-                DetectorKind::Forecast => self.forecasts.amend(point.series, anomaly),
-                _ => self.zscore.amend(point.series, anomaly),
+                DetectorKind::Forecast => self.forecasts.amend(series, anomaly),
+                _ => self.zscore.amend(series, anomaly),
             }
         }
         Decision::Anomaly(event)
@@ -386,7 +380,8 @@ impl Engine {
             *planned = Some(next);
             for at in due {
                 let mut evaluated = group.evaluate(&self.snapshot, at, &mut self.book, &self.config.query);
-                for change in evaluated.transitions.iter_mut().filter(|change| begins_to_fire(change)) {
+                let begin = evaluated.transitions.iter_mut().filter(|change| begins_to_fire(change));
+                for change in begin.take(MOST_LOOKS) {
                     let Some(service) = change.alert.service() else { continue };
                     change.alert.attributes = attributes::of_service(service, &self.snapshot, at);
                     self.book.amend(&change.alert);
@@ -431,7 +426,7 @@ impl Engine {
         self.peers.look(&self.snapshot, at);
         self.effects = Effects::of(&self.breakers, &self.graph, &self.peers);
         out.recorded.extend(self.breakers.published(at));
-        self.look_again(at, out);
+        self.look_for_attributes(at, out);
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));
         let (options, caps) = (&self.config.query, &self.effects.caps[..]);
@@ -447,16 +442,20 @@ impl Engine {
         }
     }
 
-    /// Asks again for the attributes of anomalies that began with too few calls to tell.
-    fn look_again(&mut self, at: UnixNanos, out: &mut Output) {
-        let is_due = |a: &&Anomaly| a.attributes.is_empty() && a.emitted_at < at && at.since(a.emitted_at) <= LOOKS;
-        if at.floor_to(LOOK_EVERY) != at {
-            return;
-        }
-        let waiting: Vec<Anomaly> = self.zscore.open().filter(is_due).cloned().collect();
-        for mut anomaly in waiting {
+    /// Asks which attributes carry open anomalies, and says what is new: that there are any, or from twice as many calls.
+    fn look_for_attributes(&mut self, at: UnixNanos, out: &mut Output) {
+        let is_on_grid = at.floor_to(LOOK_EVERY) == at;
+        let is_due = |a: &&Anomaly| {
+            let age = at.since(a.emitted_at);
+            let is_early = a.attributes.is_empty() && age <= FIRST_LOOKS;
+            a.emitted_at <= at && (is_early || is_on_grid && age <= LOOKS) && attributes::concern(a)
+        };
+        let mut due: Vec<Anomaly> = self.zscore.open().filter(is_due).cloned().collect();
+        due.sort_by_key(|anomaly| anomaly.seq);
+        for mut anomaly in due.into_iter().take(MOST_LOOKS) {
             let found = attributes::of_anomaly(&anomaly, &self.snapshot, at);
-            if !found.is_empty() {
+            let calls = |shares: &[AttributeShare]| shares.first().map_or(0, |share| share.total);
+            if calls(&found) > 2 * calls(&anomaly.attributes) {
                 attributes::attach(&mut anomaly, found);
                 self.zscore.amend_open(&anomaly);
                 out.decisions.push(Decision::Anomaly(AnomalyEvent::Updated(anomaly)));

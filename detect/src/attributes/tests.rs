@@ -117,7 +117,7 @@ fn the_guilty_value_is_named_with_counts_that_recompute_and_said_once() {
     let step = &found[0];
     assert_eq!((step.count, step.total), failing(BEGIN, end));
     assert_eq!((step.baseline_count, step.baseline_total), failing(0, BEGIN - 50));
-    assert_eq!(step.share, f64::from(step.count) / f64::from(step.total));
+    assert!((step.share - f64::from(step.count) / f64::from(step.total)).abs() < 1e-12);
     assert_eq!((step.of, step.baseline_of), (Affected::Failing, BaselineOf::Affected));
 
     errors.explanation = "Bad.".into();
