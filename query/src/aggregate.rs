@@ -59,8 +59,14 @@ impl State {
 pub(crate) fn aggregate(op: Aggregation, vector: &[InstantSample], by: &mut Projector<'_>) -> Vec<InstantSample> {
     let mut places: HashMap<Group, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut states: Vec<State> = Vec::new();
+    let mut before: Option<(&InstantSample, usize)> = None;
     for sample in vector {
-        let place = *places.entry(by.group(sample)).or_insert(states.len());
+        // Elements mostly come sorted, so that those of a group mostly follow each other.
+        let place = match before {
+            Some((other, place)) if by.are_together(other, sample) => place,
+            _ => *places.entry(by.group(sample)).or_insert(states.len()),
+        };
+        before = Some((sample, place));
         match states.get_mut(place) {
             Some(state) => state.push(sample.value),
             None => states.push(State::starting_with(op, sample.value)),

@@ -30,6 +30,7 @@ pub(crate) enum Ask {
 #[derive(Debug)]
 pub(crate) struct Evaluator<'a> {
     selections: Vec<Selection>,
+    /// Of each projection; none for a query of one step.
     memories: Vec<Memory>,
     pub(crate) ask: Ask,
     options: &'a Options,
@@ -49,7 +50,8 @@ impl<'a> Evaluator<'a> {
         let mut samples_left = options.max_samples;
         let read = |s| Selection::read(s, snapshot, steps, options, &mut samples_left);
         let selections = plan.selectors.iter().map(read).collect::<Result<_, _>>()?;
-        let memories = (0..plan.projections).map(|_| Memory::default()).collect();
+        let remembered = if steps.first == steps.last { 0 } else { plan.projections };
+        let memories = (0..remembered).map(|_| Memory::default()).collect();
         Ok(Self { selections, memories, ask: Ask::Value, options, samples_left, visits_left: options.max_visits })
     }
 
@@ -242,7 +244,7 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn projector(&mut self, projection: &'a Projection) -> Projector<'_> {
-        Projector::new(projection, &mut self.memories[projection.id])
+        Projector::new(projection, self.memories.get_mut(projection.id))
     }
 
     /// Names are gone: what was told apart by them only is not told apart any more.

@@ -21,23 +21,40 @@ pub(crate) type Memory = HashMap<Labels, Labels, foldhash::fast::RandomState>;
 #[derive(Debug)]
 pub(crate) struct Projector<'a> {
     projection: &'a Projection,
-    memory: &'a mut Memory,
+    /// `None` for a query of one step, which asks for each label set about once.
+    memory: Option<&'a mut Memory>,
 }
 
 impl<'a> Projector<'a> {
-    pub(crate) fn new(projection: &'a Projection, memory: &'a mut Memory) -> Self {
+    pub(crate) fn new(projection: &'a Projection, memory: Option<&'a mut Memory>) -> Self {
         Self { projection, memory }
     }
 
     pub(crate) fn group(&mut self, sample: &InstantSample) -> Group {
         let Projection { keeps, names, .. } = self.projection;
         let name = sample.name.as_ref().filter(|_| *keeps && lists(names, METRIC_NAME)).cloned();
-        if let Some(labels) = self.memory.get(&sample.labels) {
+        if let Some(labels) = self.memory.as_ref().and_then(|memory| memory.get(&sample.labels)) {
             return Group { name, labels: labels.clone() };
         }
         let labels = sample.labels.filtered(|label| lists(names, label) == *keeps);
-        self.memory.insert(sample.labels.clone(), labels.clone());
+        if let Some(memory) = &mut self.memory {
+            memory.insert(sample.labels.clone(), labels.clone());
+        }
         Group { name, labels }
+    }
+
+    /// Whether both are of one group, without making it.
+    pub(crate) fn are_together(&self, a: &InstantSample, b: &InstantSample) -> bool {
+        let Projection { keeps, names, .. } = self.projection;
+        if *keeps {
+            let same = |name: &Arc<str>| match &**name {
+                METRIC_NAME => a.name == b.name,
+                name => a.labels.get(name) == b.labels.get(name),
+            };
+            return names.iter().all(same);
+        }
+        let kept = |sample: &'_ InstantSample| sample.labels.filtered(|label| !lists(names, label));
+        kept(a) == kept(b)
     }
 
     /// Whether `label` survives a one-to-one match.

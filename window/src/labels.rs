@@ -1,6 +1,6 @@
 //! Label sets: the names and values by which PromQL, rules and alerts address a series.
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap}
 ///
 /// Cloning shares the storage. As in Prometheus, a label with an empty value is the same as no
 /// label at all.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
 
 impl Labels {
@@ -94,6 +94,26 @@ impl Labels {
             hash.update(&[0xff]);
         }
         hash.digest()
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labels {
+    /// By the first pair that differs. Series share their texts, and what is shared need not be read.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let text = |a: &Arc<str>, b: &Arc<str>| if Arc::ptr_eq(a, b) { Ordering::Equal } else { a.cmp(b) };
+        for (a, b) in self.0.iter().zip(other.0.iter()) {
+            let order = text(&a.0, &b.0).then_with(|| text(&a.1, &b.1));
+            if order.is_ne() {
+                return order;
+            }
+        }
+        self.0.len().cmp(&other.0.len())
     }
 }
 

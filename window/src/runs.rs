@@ -29,9 +29,21 @@ impl Runs {
         self.0.len() * size_of::<(SeriesId, u32)>()
     }
 
+    /// The place of the run of `series`. Numbers grow by at least one from run to run, so the first and the last of
+    /// them say where it can stand: in a chunk with rows of every series, at one place only.
+    fn place_of(&self, series: SeriesId) -> Option<usize> {
+        let (first, last) = (self.0.first()?.0, self.0.last()?.0);
+        let behind_first = series.0.checked_sub(first.0)? as usize;
+        let before_last = last.0.checked_sub(series.0)? as usize;
+        let greatest = self.0.len() - 1;
+        let least = greatest.saturating_sub(before_last);
+        let found = self.0[least..=greatest.min(behind_first)].binary_search_by_key(&series, |(s, _)| *s).ok()?;
+        Some(least + found)
+    }
+
     /// The rows of `series` with `after < time <= until`, in a chunk with these `times`.
     pub(crate) fn between(&self, times: &[i64], series: SeriesId, after: UnixNanos, until: UnixNanos) -> Range<usize> {
-        let Ok(i) = self.0.binary_search_by_key(&series, |(s, _)| *s) else { return 0..0 };
+        let Some(i) = self.place_of(series) else { return 0..0 };
         let first = self.0[i].1 as usize;
         let end = self.0.get(i + 1).map_or(times.len(), |(_, row)| *row as usize);
         let times = &times[first..end];
@@ -55,5 +67,17 @@ mod tests {
         assert_eq!((between(4, 2, 7), between(1, 0, 8), between(2, 0, 9)), (3..5, 0..1, 0..0));
         assert!(between(4, 7, 2).is_empty(), "a range that ends before it starts");
         assert!(Runs::of([]).is_none());
+    }
+
+    #[test]
+    fn every_series_of_a_chunk_is_found_and_no_other() {
+        for numbers in [&[5_u32, 6, 7][..], &[5], &[0, 3, 4, 5, 90], &[1, 2, 50, 51, 52, 53]] {
+            let rows = numbers.iter().map(|number| (SeriesId(*number), UnixNanos(1)));
+            let (runs, _) = Runs::of(rows).expect("has rows");
+            for series in 0..100 {
+                let place = numbers.iter().position(|number| *number == series);
+                assert_eq!(runs.place_of(SeriesId(series)), place, "{series} of {numbers:?}");
+            }
+        }
     }
 }
