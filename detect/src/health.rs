@@ -8,7 +8,12 @@ mod burns;
 mod objective;
 pub mod openslo;
 
-use std::{borrow::Borrow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use query::{InstantSample, Options, Query, Value};
 use serde::{Deserialize, Serialize};
@@ -121,6 +126,34 @@ pub struct Evidence<'a> {
     pub caps: &'a [Cap],
 }
 
+/// Answers to the questions of one assessment. Objectives often ask the same: the value over 5 min is also the short
+/// window of its budget, and objectives of one indicator differ by their targets only.
+#[derive(Debug)]
+struct Answers<'a> {
+    evidence: &'a Evidence<'a>,
+    by_text: HashMap<Arc<str>, Arc<[InstantSample]>>,
+}
+
+impl<'a> Answers<'a> {
+    fn from(evidence: &'a Evidence<'a>) -> Self {
+        Self { evidence, by_text: HashMap::new() }
+    }
+
+    /// What `query` says; nothing where it fails or is no vector.
+    fn to(&mut self, query: &Query) -> Arc<[InstantSample]> {
+        if let Some(known) = self.by_text.get(query.text()) {
+            return Arc::clone(known);
+        }
+        let Evidence { snapshot, at, options, .. } = *self.evidence;
+        let samples = match query.instant(snapshot, at, options) {
+            Ok(Value::Vector(samples)) => samples.into(),
+            _ => Arc::default(),
+        };
+        self.by_text.insert(query.text().into(), Arc::clone(&samples));
+        samples
+    }
+}
+
 /// Health of everything first, then of each service by name; and what is published of the objectives.
 #[derive(Debug, Default)]
 pub struct Assessed {
@@ -171,9 +204,10 @@ impl HealthConfig {
         let services = known.map(|s| (Arc::clone(s), Tally::full())).collect();
         let mut tallies = Tallies { services, overall: Tally::full() };
         let mut published = Vec::new();
-        burns.update(&self.objectives, evidence);
+        let mut answers = Answers::from(evidence);
+        burns.update(&self.objectives, evidence.at, &mut answers);
         for objective in &self.objectives {
-            self.tally(objective, evidence, burns, &mut tallies, &mut published);
+            tally(objective, &mut answers, burns, &mut tallies, &mut published);
         }
         for cap in evidence.caps {
             tallies.of(Some(&cap.service)).lower(cap.health, || cap.because.clone());
@@ -186,33 +220,6 @@ impl HealthConfig {
             tally.causes.push((after, explain_alert(alert)));
         }
         Assessed { healths: self.finish(tallies), published }
-    }
-
-    fn tally(
-        &self,
-        objective: &Objective,
-        evidence: &Evidence<'_>,
-        burns: &Burns,
-        tallies: &mut Tallies,
-        published: &mut Vec<Recorded>,
-    ) {
-        let Evidence { snapshot, at, options, .. } = *evidence;
-        let Ok(Value::Vector(samples)) = objective.query.instant(snapshot, at, options) else { return };
-        let is_published = objective.is_published && burns.is_told_at(at);
-        for sample in samples {
-            let job = sample.labels.get("job");
-            if job.is_some_and(|job| !objective.is_about(job)) || sample.value.is_nan() {
-                continue;
-            }
-            let whose = tallies.whose(objective, &sample);
-            let shares = |burn: &Burn| burns.share(objective, burn, job);
-            let health = 1.0 - objective.weight * (1.0 - objective.health(sample.value, shares));
-            let explain = || objective.explain(whose.as_deref(), sample.value, shares);
-            tallies.of(whose.as_deref()).lower(health, explain);
-            if is_published {
-                published.extend(values_of(objective, job, at, sample.value));
-            }
-        }
     }
 
     fn finish(&self, tallies: Tallies) -> Vec<Health> {
@@ -236,6 +243,35 @@ impl HealthConfig {
             Severity::Info => 0.0,
             Severity::Warning => self.warning_share,
             Severity::Critical => self.critical_share,
+        }
+    }
+}
+
+/// Lowers health by what `objective` says, and adds its values to `published` when it is time.
+fn tally(
+    objective: &Objective,
+    answers: &mut Answers<'_>,
+    burns: &Burns,
+    tallies: &mut Tallies,
+    published: &mut Vec<Recorded>,
+) {
+    let at = answers.evidence.at;
+    let is_published = objective.is_published && burns.is_told_at(at);
+    let shares_of = burns.of(objective);
+    for sample in answers.to(&objective.query).iter() {
+        let job = sample.labels.get("job");
+        if job.is_some_and(|job| !objective.is_about(job)) || sample.value.is_nan() {
+            continue;
+        }
+        let shares = |burn: &Burn| shares_of.share(burn, job);
+        let health = 1.0 - objective.weight * (1.0 - objective.health(sample.value, shares));
+        if health < 1.0 || job.is_none_or(|job| !tallies.services.contains_key(job)) {
+            let whose = tallies.whose(objective, sample);
+            let explain = || objective.explain(whose.as_deref(), sample.value, shares);
+            tallies.of(whose.as_deref()).lower(health, explain);
+        }
+        if is_published {
+            published.extend(values_of(objective, job, at, sample.value));
         }
     }
 }
