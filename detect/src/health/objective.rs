@@ -166,13 +166,26 @@ impl Objective {
     ///
     /// # Errors
     /// What is wrong with the PromQL that the source stands for.
-    pub fn with_budget(mut self, source: &Source, share: f64) -> Result<Self, String> {
+    pub fn with_budget(self, source: &Source, share: f64) -> Result<Self, String> {
+        self.budgeted(share, |window| source.ratio(window))
+    }
+
+    /// The same, of which the share `share` of time may be bad: time in which the value missed the target.
+    ///
+    /// # Errors
+    /// What is wrong with the PromQL that asks for the time.
+    pub fn with_budget_of_time(self, share: f64) -> Result<Self, String> {
+        self.budgeted(share, |_| None)
+    }
+
+    /// With a budget of what `events` says of a window, or of time where that is nothing.
+    fn budgeted(mut self, share: f64, events: impl Fn(Duration) -> Option<String>) -> Result<Self, String> {
         let burn = |window: Duration| {
             let of_time = || {
                 let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
                 format!("avg by (job) (avg_over_time({MISSED}{{objective=\"{name}\"}}[{}ms]))", window.as_millis())
             };
-            Ok::<_, String>(Burn { window, query: parse(&source.ratio(window).unwrap_or_else(of_time))? })
+            Ok::<_, String>(Burn { window, query: parse(&events(window).unwrap_or_else(of_time))? })
         };
         let pair = |(long, short, factor, ceiling): (Duration, Duration, f64, f64)| {
             Ok::<_, String>(Pair { long: burn(long)?, short: burn(short)?, factor, ceiling })

@@ -3,7 +3,7 @@
 //! Kinds `SLO` and `SLI` are read. `Service` and `DataSource` name things and change nothing here. `AlertPolicy`,
 //! `AlertCondition` and `AlertNotificationTarget` say who is told of what, which rules and receivers do.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use query::Query;
 
@@ -12,6 +12,8 @@ use crate::yaml::{Document, Fault, Faults, Mapping, Value};
 
 /// The version that is read.
 const VERSION: &str = "openslo/v1";
+/// How long slices of time may be: not shorter than values are published, not longer than the fastest pair of windows.
+const SLICES: RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_hours(1);
 
 /// Whether `text` holds objectives as OpenSLO writes them.
 #[must_use]
@@ -238,11 +240,17 @@ fn slo(
             None
         }
     };
-    if let Some(method) = spec.get("budgetingMethod")
-        && method.text(faults)? != "Occurrences"
-    {
-        method.expected("Occurrences: others are not done", faults);
-    }
+    let is_sliced = match spec.get("budgetingMethod") {
+        None => false,
+        Some(method) => match method.text(faults)?.as_str() {
+            "Occurrences" => false,
+            "Timeslices" => true,
+            _ => {
+                method.expected("Occurrences or Timeslices: others are not done", faults);
+                false
+            }
+        },
+    };
     time_window(&mut spec, faults);
     if let Some(policies) = spec.get("alertPolicies")
         && !policies.list(faults).is_empty()
@@ -254,7 +262,7 @@ fn slo(
     let indicator = indicator?;
     let read = objectives.iter().enumerate().filter_map(|(i, value)| {
         let name = if objectives.len() == 1 { name.to_owned() } else { format!("{name}/{}", i + 1) };
-        let mut objective = objective(&name, value, &indicator, faults)?;
+        let mut objective = objective(&name, value, &indicator, is_sliced, faults)?;
         objective.service = Some(service.as_str().into());
         objective.is_published = true;
         Some(objective)
@@ -280,12 +288,47 @@ fn time_window(spec: &mut Mapping<'_, '_>, faults: &mut Faults) {
     }
 }
 
-fn objective(name: &str, value: &Value<'_, '_>, indicator: &Indicator, faults: &mut Faults) -> Option<Objective> {
+/// Slices of time: the share of good events that makes one good, and how long one is.
+fn slices(m: &mut Mapping<'_, '_>, is_sliced: bool, faults: &mut Faults) -> Option<Option<(f64, Duration)>> {
+    let (line, target, window) = (m.line(), m.get("timeSliceTarget"), m.get("timeSliceWindow"));
+    match (is_sliced, target, window) {
+        (false, None, None) => Some(None),
+        (false, Some(value), _) | (false, None, Some(value)) => {
+            value.expected("none of it: it is of the budgeting method Timeslices", faults);
+            None
+        }
+        (true, Some(target), Some(window)) => {
+            let (share, length) = (target.number(faults)?, window.duration(faults)?);
+            if !(share > 0.0 && share < 1.0) {
+                target.expected("more than 0 and less than 1", faults);
+                return None;
+            }
+            if !SLICES.contains(&length) {
+                window.expected("from 15s to 1h", faults);
+                return None;
+            }
+            Some(Some((share, length)))
+        }
+        (true, ..) => {
+            faults.add(line, "expected `timeSliceTarget` and `timeSliceWindow` for the budgeting method Timeslices");
+            None
+        }
+    }
+}
+
+fn objective(
+    name: &str,
+    value: &Value<'_, '_>,
+    indicator: &Indicator,
+    is_sliced: bool,
+    faults: &mut Faults,
+) -> Option<Objective> {
     let mut m = value.mapping(faults)?;
     let title = m.get("displayName").and_then(|title| title.text(faults));
     let weight = m.get("compositeWeight");
     let (target, percent) = (m.get("target"), m.get("targetPercent"));
-    for key in ["timeSliceTarget", "timeSliceWindow", "indicator", "indicatorRef"] {
+    let slices = slices(&mut m, is_sliced, faults);
+    for key in ["indicator", "indicatorRef"] {
         if let Some(value) = m.get(key) {
             faults.add(value.line(), format!("{key}: not done in an objective"));
         }
@@ -306,15 +349,23 @@ fn objective(name: &str, value: &Value<'_, '_>, indicator: &Indicator, faults: &
         written.expected("more than 0 and less than 1 (100 as a percentage)", faults);
         return None;
     }
+    let slices = slices?;
     let name = title.unwrap_or_else(|| name.to_owned());
     let made = match indicator {
         Indicator::Ratio(source) => {
             if let Some(extra) = op.or(limit) {
                 faults.add(extra.line(), "`op` and `value` are of a thresholdMetric");
             }
-            let good = 1.0 - share;
-            Objective::new(&name, source, Objective::RANGE, good, Objective::worst_share(good))
-                .and_then(|o| o.with_budget(source, good))
+            let (good, range) = slices.map_or((1.0 - share, Objective::RANGE), |(share, slice)| (1.0 - share, slice));
+            let made = Objective::new(&name, source, range, good, Objective::worst_share(good));
+            match slices {
+                None => made.and_then(|o| o.with_budget(source, 1.0 - share)),
+                Some(_) => made.and_then(|o| o.with_budget_of_time(1.0 - share)),
+            }
+        }
+        Indicator::Threshold(_) if slices.is_some() => {
+            faults.add(line, "Timeslices: not done for a thresholdMetric, whose `target` is a share of time already");
+            return None;
         }
         Indicator::Threshold(source) => {
             let (good, bad) = limits(op, limit, line, faults)?;

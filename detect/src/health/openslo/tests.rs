@@ -62,7 +62,7 @@ spec:
         counter: true
         good: {metricSource: {type: Datadog, spec: {query: x}}}
         total: {metricSource: {spec: {query: avg(x)}}}
-  budgetingMethod: Timeslices
+  budgetingMethod: RatioTimeslices
   timeWindow:
     - {duration: 1M, calendar: {}}
   alertPolicies: [p]
@@ -88,7 +88,7 @@ metadata: {name: c}
     has(2, "kind AlertPolicy: not done");
     has(14, "expected Prometheus");
     has(15, "total: not done");
-    has(16, "budgetingMethod: expected Occurrences");
+    has(16, "budgetingMethod: expected Occurrences or Timeslices");
     has(18, "calendar: not done");
     has(19, "alertPolicies: not done");
     has(27, "indicatorRef: expected the name of an SLI");
@@ -107,4 +107,44 @@ fn thresholds_need_an_operator_and_a_target() {
     assert!(faults(&slo("{op: eq, value: 2, target: 0.9}"))[0].contains("expected lt, lte, gt or gte"));
     assert!(faults(&slo("{op: lt, value: 2, target: 1}"))[0].contains("target: expected more than 0"));
     assert!(faults(&slo("{op: lt, value: 2}"))[0].contains("either `target` or `targetPercent`"));
+}
+
+#[test]
+fn time_slices_are_of_events_and_their_budget_is_of_time() {
+    let slo = |metric: &str, method: &str, objective: &str| {
+        let head = "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\n";
+        format!(
+            "{head}spec: {{service: s, budgetingMethod: {method}, indicator: {{spec: {metric}}}, objectives: [{objective}]}}\n"
+        )
+    };
+    let source = "{metricSource: {spec: {query: x}}}";
+    let ratio = format!("{{ratioMetric: {{bad: {source}, total: {source}}}}}");
+    let sliced = "{target: 0.99, timeSliceTarget: 0.95, timeSliceWindow: 1m}";
+    let read = read(&[("s.yaml".into(), slo(&ratio, "Timeslices", sliced))]).expect("is valid");
+    let objective = &read[0];
+    let budget = objective.budget.as_ref().expect("has one");
+    assert!((objective.good - 0.05).abs() < 1e-9 && (budget.share - 0.01).abs() < 1e-9, "{objective:?}");
+    assert!(objective.query.text().contains("[60000ms]"), "{}", objective.query.text());
+    assert!(budget.pairs[0].long.query.text().contains("bellwether_objective_missed"), "{budget:?}");
+    let threshold = format!("{{thresholdMetric: {source}}}");
+    for (metric, method, objective, want) in [
+        (&ratio, "Timeslices", "{target: 0.9}", "expected `timeSliceTarget` and `timeSliceWindow`"),
+        (
+            &ratio,
+            "Timeslices",
+            "{target: 0.9, timeSliceTarget: 1, timeSliceWindow: 1m}",
+            "timeSliceTarget: expected more",
+        ),
+        (
+            &ratio,
+            "Timeslices",
+            "{target: 0.9, timeSliceTarget: 0.9, timeSliceWindow: 1s}",
+            "timeSliceWindow: expected from",
+        ),
+        (&ratio, "Occurrences", sliced, "timeSliceTarget: expected none of it"),
+        (&threshold, "Timeslices", sliced, "not done for a thresholdMetric"),
+    ] {
+        let got = faults(&slo(metric, method, objective));
+        assert!(got.iter().any(|fault| fault.contains(want)), "{want} in {got:?}");
+    }
 }
