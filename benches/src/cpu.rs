@@ -16,6 +16,16 @@ pub(crate) fn time_of(pid: u32) -> Result<Duration> {
     parse_time(&stat).with_context(|| format!("{path} has no CPU times"))
 }
 
+/// Time that this thread has been running so far. Giving way brings the kernel's count up to now, which else is as
+/// old as its last tick.
+pub(crate) fn time_of_thread() -> Result<Duration> {
+    std::thread::yield_now();
+    let path = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let nanos = text.split_whitespace().next().and_then(|field| field.parse().ok());
+    Ok(Duration::from_nanos(nanos.with_context(|| format!("{path} has no time"))?))
+}
+
 /// The most resident memory that the process has had so far, in bytes.
 pub(crate) fn peak_memory_of(pid: u32) -> Result<u64> {
     memory_of(pid, "VmHWM:")

@@ -52,8 +52,11 @@ enum Command {
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
         services: u32,
         /// Assessments to measure.
-        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=600))]
+        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u16).range(1..=600))]
         rounds: u16,
+        /// The OpenSLO file of the second row.
+        #[arg(long, default_value = "slo/targets.yaml")]
+        targets: PathBuf,
     },
     /// Connects followers to the level's stream of the real binary, and prints how long a change takes to reach all.
     Followers {
@@ -193,7 +196,7 @@ async fn main() -> Result<()> {
             };
             table::measure(&plan).await
         }
-        Command::Level { services, rounds } => level::run(services, rounds),
+        Command::Level { services, rounds, targets } => level::run(services, rounds, &targets),
         Command::Followers { bellwether, followers } => followers::tell(&bellwether, followers).await,
         Command::Flags { bellwether, core, connections, seconds } => {
             let time = Duration::from_secs(seconds.max(1));
