@@ -25,6 +25,7 @@ mod peers;
 pub mod rules;
 mod settings;
 mod symptoms;
+pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod yaml;

@@ -1,122 +1,58 @@
-//! The templates of labels and annotations: the small part of Prometheus's that rules use.
+//! The templates of labels and annotations, as Prometheus's rules have them.
 //!
-//! `{{ $externalURL }}`, `{{ $labels.name }}`, and `{{ $value }}`, the last optionally through `humanize`, `humanizePercentage`,
-//! `humanizeDuration` or `printf "%.2f"`. Anything else is refused when the rule is read, so that no
-//! alert ever goes out with a hole in it.
+//! `$labels`, `$value` and `$externalURL` (with `.Labels`, `.Value` and `.ExternalURL`) in the language of
+//! [`crate::template`]; queries are not among its functions. What cannot work is refused when the rule is read, so that
+//! no alert ever goes out with a hole in it.
 
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 use window::Labels;
 
-use crate::zscore::{number, span};
+use crate::template::{self, Library, Value, plain};
+
+/// Bytes of one text at most.
+const MOST: usize = 16 << 10;
+const VARIABLES: [&str; 3] = ["$labels", "$value", "$externalURL"];
+
+static NOTHING: LazyLock<Arc<Library>> = LazyLock::new(Arc::default);
 
 /// A checked template.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Template {
-    text: String,
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Part {
-    Text(String),
-    Label(String),
-    Value(Format),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Format {
-    Plain,
-    Humanize,
-    Percentage,
-    Duration,
-    Decimals(usize),
+    template: template::Template,
+    external_url: Value,
 }
 
 impl Template {
-    /// Reads `text`; the error says which action is not supported.
+    /// Reads `text`; the error says what is wrong or not supported.
     pub(crate) fn parse(text: &str, external_url: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some(open) = rest.find("{{") {
-            parts.push(Part::Text(rest[..open].to_owned()));
-            let Some(length) = rest[open..].find("}}") else { return Err("`{{` without `}}`".into()) };
-            let inside = rest[open + 2..open + length].trim_matches('-').trim();
-            parts.push(if inside == "$externalURL" { Part::Text(external_url.to_owned()) } else { action(inside)? });
-            rest = &rest[open + length + 2..];
+        let template = template::Template::parse(text, &VARIABLES, &NOTHING).map_err(|fault| fault.to_string())?;
+        let read = Self { template, external_url: Value::text(external_url) };
+        match read.try_render(&Labels::default(), 1.0) {
+            Err(fault) if !fault.depends_on_data => Err(fault.to_string()),
+            _ => Ok(read),
         }
-        parts.push(Part::Text(rest.to_owned()));
-        Ok(Self { text: text.to_owned(), parts })
     }
 
     /// The template as it was written.
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        self.template.text()
     }
 
-    /// The text for one result.
+    /// The text for one result. Where the template fails with these data, that is what it says, as in Prometheus.
     pub(crate) fn render(&self, labels: &Labels, value: f64) -> String {
-        let mut out = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Label(name) => out.push_str(labels.get(name).unwrap_or_default()),
-                Part::Value(format) => out.push_str(&format.apply(value)),
-            }
-        }
-        out
+        self.try_render(labels, value).unwrap_or_else(|fault| format!("<error expanding template: {fault}>"))
     }
-}
 
-fn action(text: &str) -> Result<Part, String> {
-    let unsupported = || {
-        format!(
-            "`{{{{ {text} }}}}` is not supported; expected $externalURL, $labels.<name> or $value, with humanize, humanizePercentage, \
-             humanizeDuration or printf \"%.2f\""
-        )
-    };
-    if let Some(name) = text.strip_prefix("$labels.") {
-        let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        return if valid { Ok(Part::Label(name.to_owned())) } else { Err(unsupported()) };
-    }
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let format = match words.as_slice() {
-        ["$value"] => Format::Plain,
-        ["$value", "|", function] | [function, "$value"] => match *function {
-            "humanize" => Format::Humanize,
-            "humanizePercentage" => Format::Percentage,
-            "humanizeDuration" => Format::Duration,
-            _ => return Err(unsupported()),
-        },
-        ["$value", "|", "printf", pattern] | ["printf", pattern, "$value"] => {
-            let digits = pattern.strip_prefix("\"%.").and_then(|p| p.strip_suffix("f\""));
-            match digits.and_then(|d| d.parse().ok()).filter(|d| *d <= 12) {
-                Some(digits) => Format::Decimals(digits),
-                None => return Err(unsupported()),
-            }
+    fn try_render(&self, labels: &Labels, value: f64) -> Result<String, template::Fault> {
+        if self.template.is_plain() {
+            return self.template.render(&Value::Nothing, &[], plain, usize::MAX);
         }
-        _ => return Err(unsupported()),
-    };
-    Ok(Part::Value(format))
-}
-
-impl Format {
-    fn apply(self, value: f64) -> String {
-        match self {
-            Self::Plain => value.to_string(),
-            Self::Humanize => humanize(value),
-            Self::Percentage => format!("{}%", number(value * 100.0)),
-            Self::Duration => span(Duration::try_from_secs_f64(value).unwrap_or_default()),
-            Self::Decimals(digits) => format!("{value:.digits$}"),
-        }
+        let values = [Value::labels(labels), Value::Number(value), self.external_url.clone()];
+        let dot = Value::record(["Labels", "Value", "ExternalURL"].into_iter().zip(values.clone()));
+        let variables: Vec<(&str, Value)> = VARIABLES.into_iter().zip(values).collect();
+        self.template.render(&dot, &variables, plain, MOST)
     }
-}
-
-/// With an SI prefix and four digits, as Prometheus's `humanize`.
-fn humanize(value: f64) -> String {
-    const PREFIXES: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let prefix = PREFIXES.iter().find(|(size, _)| value.abs() >= *size);
-    prefix.map_or_else(|| number(value), |(size, letter)| format!("{}{letter}", number(value / size)))
 }
 
 #[cfg(test)]
@@ -136,7 +72,7 @@ mod tests {
         check("{{ $labels.job }} at {{$value}}", "api at 0.1234");
         check("{{ $value | humanizePercentage }} of {{ $labels.gone }}.", "12.34% of .");
         check("{{ printf \"%.1f\" $value }}, {{ humanize $value }}", "0.1, 0.1234");
-        assert_eq!(humanize(12_345_678.0), "12.346M");
+        check("{{ if gt $value 0.1 }}{{ .Labels.job | toUpper }}{{ else }}low{{ end }}", "API");
     }
 
     #[test]
@@ -144,6 +80,13 @@ mod tests {
         for bad in ["{{ $labels. }}", "{{ query \"up\" }}", "{{ $value | reverse }}", "{{", "{{ range . }}x{{ end }}"] {
             assert!(Template::parse(bad, "").is_err(), "{bad}");
         }
-        assert!(Template::parse("{{ query 1 }}", "").expect_err("refused").contains("query 1"));
+        assert!(Template::parse("{{ query 1 }}", "").expect_err("refused").contains("function query"));
+    }
+
+    #[test]
+    fn what_fails_with_the_data_says_so() {
+        let template = Template::parse("{{ slice $labels.job 2 }}", "").expect("may work");
+        assert_eq!(template.render(&Labels::from_pairs([("job", "api")]), 1.0), "i");
+        assert!(template.render(&Labels::default(), 1.0).starts_with("<error expanding template: line 1"));
     }
 }
