@@ -11,6 +11,7 @@ mod objectives;
 mod receivers;
 mod routing;
 mod secrets;
+mod templates;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

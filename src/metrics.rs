@@ -298,7 +298,7 @@ fn levels(text: &mut Text, view: &View) {
 
 fn notifications(text: &mut Text, faces: &[Face], pending: u64) {
     let sum = |of: fn(&alerting::Counters) -> u64| faces.iter().map(|face| of(&face.delivery)).sum();
-    let all: [(&str, &str, u64); 3] = [
+    let all: [(&str, &str, u64); 4] = [
         (
             "bellwether_notifications_delivered_total",
             "Notifications that receivers took.",
@@ -313,6 +313,11 @@ fn notifications(text: &mut Text, faces: &[Face], pending: u64) {
             "bellwether_notifications_given_up_total",
             "Notifications that were given up.",
             sum(alerting::Counters::given_up),
+        ),
+        (
+            "bellwether_notification_template_faults_total",
+            "Templates that failed; their notifications went out with the text that there is without them.",
+            sum(alerting::Counters::template_faults),
         ),
     ];
     for (name, help, count) in all {

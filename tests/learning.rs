@@ -30,6 +30,14 @@ detect:
       limit: {value: 0.95, horizon: 1h}
 ";
 
+/// Behind the settings: alerts at once, and who is told of them.
+const TOLD: &str = "  symptoms: {for: 0s}
+receivers: [{name: log, file_configs: [{path: told.jsonl}]}]
+route: {receiver: log, group_by: [job], group_by_incident: true, group_wait: 3s}
+";
+/// What raises an alert of its service.
+const LATENCY: &str = "traces_span_metrics_duration_seconds:p95";
+
 struct Service {
     binary: Binary,
     api: Api,
@@ -37,7 +45,11 @@ struct Service {
 }
 
 fn start(directory: &Path) -> Service {
-    let binary = Binary::start_in(directory, SETTINGS);
+    start_with(directory, SETTINGS)
+}
+
+fn start_with(directory: &Path, settings: &str) -> Service {
+    let binary = Binary::start_in(directory, settings);
     let api = Api::new(&binary.api);
     Service { binary, api, client: reqwest::Client::new() }
 }
@@ -180,11 +192,11 @@ async fn feedback_shows_what_it_changes_does_it_survives_and_is_undone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_in_trouble_belong_to_the_incident_of_what_they_call() {
     let directory = tempfile::tempdir().expect("there is a temporary directory");
-    let service = start(directory.path());
+    let service = start_with(directory.path(), &format!("{SETTINGS}{TOLD}"));
     let now = seconds();
     let calm_until_now = || (0..60).map(move |i| (now - 620 + i * 10, calm(i)));
     for name in ["shop", "quotes", "db", "elsewhere"] {
-        service.gauge(name, "lock.wait", calm_until_now()).await;
+        service.gauge(name, LATENCY, calm_until_now()).await;
     }
     for i in 0..5 {
         service.call("shop", "quotes", 2 * i, now - 30 + i).await;
@@ -200,7 +212,7 @@ async fn callers_in_trouble_belong_to_the_incident_of_what_they_call() {
 
     for (name, after) in [("quotes", 0), ("shop", 1), ("elsewhere", 2), ("db", 3)] {
         let at = seconds().max(now);
-        service.gauge(name, "lock.wait", [(at + after, 900.0)]).await;
+        service.gauge(name, LATENCY, [(at + after, 900.0)]).await;
     }
     let incidents = service.api.items("/api/v1/incidents").await;
     assert_eq!(incidents.len(), 2, "{incidents:?}");
@@ -217,6 +229,24 @@ async fn callers_in_trouble_belong_to_the_incident_of_what_they_call() {
     assert_eq!(service.api.items("/api/v1/incidents?state=ended").await.len(), 0);
     let missing = service.client.get(format!("{}/api/v1/incidents/none", service.binary.api)).send().await;
     assert_eq!(missing.expect("is answered").status().as_u16(), 404);
+    let told = eventually(PATIENCE, || async {
+        service.gauge("clock", "tick", [(seconds() + 5, 1.0)]).await;
+        let text = std::fs::read_to_string(directory.path().join("told.jsonl")).unwrap_or_default();
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (lines.len() >= 2).then_some(lines)
+    });
+    let told = told.await.expect("two groups are told");
+    let of_incident: Vec<&Value> =
+        told.iter().map(|line| &line["message"]).filter(|message| message["groupLabels"]["incident"] == id).collect();
+    assert_eq!(of_incident.len(), 1, "{told:?}");
+    let mut jobs: Vec<&str> = of_incident[0]["alerts"]
+        .as_array()
+        .expect("is a list")
+        .iter()
+        .filter_map(|a| a["labels"]["job"].as_str())
+        .collect();
+    jobs.sort_unstable();
+    assert_eq!(jobs, ["db", "quotes", "shop"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -444,3 +444,58 @@ fn check_reads_runbooks_and_names_file_line_and_field() {
     let output = Command::new(env!("CARGO_BIN_EXE_bellwether")).arg("check").arg(shipped).output().expect("runs");
     assert!(output.status.success() && said(&output).contains("the runbook is valid; 4 steps"), "{}", said(&output));
 }
+
+/// A file of Alertmanager's as there are many, with templates of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_of_an_alertmanager_file_make_the_message_and_their_faults_are_found() {
+    let mut sink = Sink::listen(200).await;
+    let alertmanager = |title: &str| {
+        format!(
+            r#"
+global: {{slack_api_url: '{}'}}
+templates: ['templates/*.tmpl']
+route: {{receiver: chat, group_by: [alertname]}}
+receivers:
+- name: chat
+  slack_configs:
+  - channel: '#ops'
+    title: '{title}'
+    title_link: '{{{{ template "slack.default.titlelink" . }}}}'
+    text: |-
+      {{{{ range .Alerts -}}}}
+      *{{{{ .Labels.alertname | toUpper }}}}* {{{{ .Annotations.summary }}}} ({{{{ .StartsAt.Format "2006" | len }}}})
+      {{{{- end }}}}
+"#,
+            sink.url()
+        )
+    };
+    let setup = Setup::new("alertmanager_config: alertmanager.yml\n");
+    std::fs::create_dir(setup.path("templates")).expect("can be made");
+    setup.write("templates/ours.tmpl", "{{ define \"ours\" }}{{ .Status }} of {{ .Receiver }}{{ end }}\n");
+    let check = |setup: &Setup| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+        said(&command.arg("check").arg(setup.path("bellwether.yaml")).output().expect("runs"))
+    };
+    for (title, expected) in [
+        (
+            "{{ template \"theirs\" . }}",
+            "alertmanager.yml:9: title: line 1 of the template: there is no template \"theirs\"",
+        ),
+        ("{{ .Allerts }}", "alertmanager.yml:9: title: line 1 of the template: there is no field .Allerts"),
+        ("{{ query 1 }}", "the function query is not supported"),
+    ] {
+        setup.write("alertmanager.yml", &alertmanager(title));
+        assert!(check(&setup).contains(expected), "{}", check(&setup));
+    }
+    setup.write("alertmanager.yml", &alertmanager("{{ template \"ours\" . }}"));
+    setup.write("templates/wrong.tmpl", "\n{{ define \"x\" }}{{ if }}{{ end }}{{ end }}\n");
+    assert!(check(&setup).contains("templates/wrong.tmpl:2: an action without a value"), "{}", check(&setup));
+    std::fs::remove_file(setup.path("templates/wrong.tmpl")).expect("is there");
+    let output = tokio::task::spawn_blocking(move || setup.notify_test("chat", &[])).await.expect("does not panic");
+    assert!(output.status.success(), "{}", said(&output));
+    let body = sink.request().await.json();
+    let attachment = &body["attachments"][0];
+    assert_eq!((&attachment["title"], &body["channel"]), (&"firing of chat".into(), &"#ops".into()), "{body}");
+    let text = "*BELLWETHERTEST* This is a test of the way to this receiver. Nothing is wrong. (4)";
+    assert_eq!(attachment["text"], text);
+}

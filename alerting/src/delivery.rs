@@ -97,6 +97,7 @@ pub struct Counters {
     delivered: AtomicU64,
     failed_attempts: AtomicU64,
     given_up: AtomicU64,
+    template_faults: AtomicU64,
 }
 
 impl Counters {
@@ -110,6 +111,12 @@ impl Counters {
     #[must_use]
     pub fn failed_attempts(&self) -> u64 {
         self.failed_attempts.load(Ordering::Relaxed)
+    }
+
+    /// Templates that failed; what they were for was sent with the text that there is without them.
+    #[must_use]
+    pub fn template_faults(&self) -> u64 {
+        self.template_faults.load(Ordering::Relaxed)
     }
 
     /// Notifications that were given up.
@@ -195,7 +202,8 @@ impl Deliverer {
     pub fn start(outbox: &Outbox, receivers: &[Receiver], config: &DeliveryConfig) -> Result<Self, DeliveryError> {
         config.check()?;
         let wanted = wanted(receivers)?;
-        let sender = Sender::new(&config.destinations)?;
+        let counters = Arc::<Counters>::default();
+        let sender = Sender::new(&config.destinations, Arc::clone(&counters))?;
         let (stop, stopped) = watch::channel(false);
         let (settler, settling) = Settler::new(outbox.clone(), stopped);
         let mut common = JoinSet::new();
@@ -209,7 +217,7 @@ impl Deliverer {
             common,
             sweeper: JoinSet::new(),
             stop,
-            counters: Arc::default(),
+            counters,
         };
         deliverer.serve(wanted);
         Ok(deliverer)
@@ -227,7 +235,7 @@ impl Deliverer {
         config.check()?;
         let wanted = wanted(receivers)?;
         if *config != self.config {
-            self.sender = Sender::new(&config.destinations)?;
+            self.sender = Sender::new(&config.destinations, Arc::clone(&self.counters))?;
             self.config = config.clone();
             // They know the old configuration.
             for served in self.served.values() {

@@ -2,13 +2,14 @@
 //!
 //! What stands in the outbox is Alertmanager's message (`webhook.rs`), the same for all; each integration
 //! makes its own body of it when it is sent, so that what was written down before a configuration changed is
-//! sent as the new one says. Here are no templates: each form is fixed, fits its vendor's limits, and has
-//! everything that came from telemetry escaped.
+//! sent as the new one says. Each form fits its vendor's limits, and has everything that came from telemetry
+//! escaped, also where templates of one's own (`own.rs`) make its texts.
 
 mod alertmanager;
 mod email;
 mod file;
 mod message;
+mod own;
 mod pagerduty;
 mod slack;
 mod teams;
@@ -17,10 +18,12 @@ mod webhook;
 
 use std::time::Duration;
 
+use self::own::Renderer;
 pub use self::{
     alertmanager::Alertmanager,
     email::{Email, MailAuth, Smarthost, TlsMode},
     file::FileSink,
+    own::{OwnTexts, Templates},
     pagerduty::PagerDuty,
     slack::Slack,
     teams::Teams,
@@ -41,6 +44,8 @@ pub struct Integration {
     /// Longest time for one attempt, from connecting to the end of the answer; 10 ms to 5 min. What is
     /// waited in fact follows from how fast the place answers, and is never longer. Default 15 s.
     pub timeout: Duration,
+    /// Texts in place of ours. Default none.
+    pub own: OwnTexts,
     target: Target,
 }
 
@@ -115,7 +120,7 @@ impl Integration {
     #[must_use]
     pub fn new(key: &str, target: Target) -> Self {
         let send_resolved = !matches!(target, Target::Slack(_) | Target::Email(_));
-        Self { key: key.to_owned(), send_resolved, timeout: Duration::from_secs(15), target }
+        Self { key: key.to_owned(), send_resolved, timeout: Duration::from_secs(15), own: OwnTexts::default(), target }
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -136,22 +141,34 @@ impl Integration {
     pub fn target(&self) -> &Target {
         &self.target
     }
+
+    /// The notification as this place takes it; `faults` gets what is wrong with templates, which are done without.
+    pub(crate) fn render(&self, sending: &Sending<'_>, faults: &mut Vec<String>) -> Result<Outgoing, String> {
+        self.target.render(&self.own, sending, faults)
+    }
 }
 
 impl Target {
-    /// The notification as this place takes it.
-    pub(crate) fn render(&self, sending: &Sending<'_>) -> Result<Outgoing, String> {
-        match self {
-            Self::Webhook(webhook) => webhook.render(sending).map(Outgoing::Http),
-            Self::Alertmanager(peer) => Ok(peer.render(&[read(sending.payload)?], sending.at)),
-            Self::Slack(slack) => Ok(Outgoing::Http(slack.render(&read(sending.payload)?))),
-            Self::PagerDuty(service) => Ok(Outgoing::Http(service.render(&read(sending.payload)?, sending.thread))),
-            Self::Teams(teams) => Ok(Outgoing::Http(teams.render(&read(sending.payload)?))),
-            Self::Email(email) => {
-                email.render(&read(sending.payload)?, sending).map(|mail| Outgoing::Mail(Box::new(mail)))
-            }
-            Self::File(_) => Ok(Outgoing::Line(file::line(sending))),
+    fn render(&self, own: &OwnTexts, sending: &Sending<'_>, faults: &mut Vec<String>) -> Result<Outgoing, String> {
+        if matches!(self, Self::File(_)) {
+            return Ok(Outgoing::Line(file::line(sending)));
         }
+        if let Self::Webhook(webhook) = self
+            && own.texts.is_empty()
+        {
+            return webhook.render(sending, None).map(Outgoing::Http);
+        }
+        let message = read(sending.payload)?;
+        let mut texts = Renderer::new(own, &message, faults);
+        Ok(match self {
+            Self::Webhook(webhook) => Outgoing::Http(webhook.render(sending, webhook::body(&message, &mut texts))?),
+            Self::Alertmanager(peer) => peer.render(&[message], sending.at),
+            Self::Slack(slack) => Outgoing::Http(slack.render(&message, &mut texts)),
+            Self::PagerDuty(service) => Outgoing::Http(service.render(&message, sending.thread, &mut texts)),
+            Self::Teams(teams) => Outgoing::Http(teams.render(&message, &mut texts)),
+            Self::Email(email) => Outgoing::Mail(Box::new(email.render(&message, sending, &mut texts)?)),
+            Self::File(_) => Outgoing::Nothing,
+        })
     }
 
     /// What the answer means, beyond its status.

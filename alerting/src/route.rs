@@ -10,6 +10,9 @@ use crate::{
     matcher::{Matcher, all_match},
 };
 
+/// What a group of the alerts of one incident has in place of labels.
+const INCIDENT: &str = "incident";
+
 /// The routing of one configuration. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Routing {
@@ -39,6 +42,9 @@ pub struct Route {
     pub matchers: Vec<Matcher>,
     /// Which labels tell one group from another.
     pub group_by: GroupBy,
+    /// Whether alerts of one incident are one group, whatever `group_by` says. Those of none are grouped by that.
+    /// Default false.
+    pub group_by_incident: bool,
     /// How long a new group waits for company before its first notification.
     pub group_wait: Duration,
     /// Least time between two notifications of a group that has changed; zero: at each change.
@@ -93,6 +99,7 @@ impl Route {
             receiver,
             matchers: Vec::new(),
             group_by: GroupBy::Labels(Vec::new()),
+            group_by_incident: false,
             group_wait: Duration::from_secs(30),
             group_interval: Duration::from_mins(5),
             repeat_interval: Some(Duration::from_hours(4)),
@@ -103,8 +110,11 @@ impl Route {
         }
     }
 
-    /// The labels by which an alert is grouped here.
-    pub(crate) fn group_labels(&self, labels: &Labels) -> Labels {
+    /// The labels by which an alert of this incident is grouped here.
+    pub(crate) fn group_labels(&self, labels: &Labels, incident: Option<&str>) -> Labels {
+        if let Some(incident) = incident.filter(|_| self.group_by_incident) {
+            return Labels::from_pairs([(INCIDENT, incident)]);
+        }
         match &self.group_by {
             GroupBy::Everything => labels.clone(),
             GroupBy::Labels(names) | GroupBy::Each(names) => {

@@ -6,8 +6,8 @@
 use std::{path::Path, time::Duration};
 
 use alerting::{
-    Alertmanager, Email, Fallback, FileSink, Heartbeat, Integration, MailAuth, PagerDuty, Receiver, Secret, SigningKey,
-    Slack, Smarthost, Target, Teams, TlsMode, Webhook, WebhookUrl,
+    Alertmanager, Email, Fallback, FileSink, Heartbeat, Integration, MailAuth, OwnTexts, PagerDuty, Receiver, Secret,
+    SigningKey, Slack, Smarthost, Target, Teams, Templates, TlsMode, Webhook, WebhookUrl,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use detect::yaml::{Faults, Mapping, Value};
@@ -15,7 +15,8 @@ use detect::yaml::{Faults, Mapping, Value};
 use super::{
     Config,
     file::{number, positive, section, set, whole},
-    secrets,
+    secrets, templates,
+    templates::OwnReader,
 };
 
 /// Where `chat.postMessage` of Slack is.
@@ -67,11 +68,12 @@ pub(super) fn heartbeat(top: &mut Mapping<'_, '_>, config: &mut Config, faults: 
 pub(super) fn receivers(top: &mut Mapping<'_, '_>, config: &mut Config, directory: &Path, faults: &mut Faults) {
     let global = Global::read(top, directory, faults);
     config.resolve_timeout = global.resolve_timeout.unwrap_or(config.resolve_timeout);
+    let templates = templates::templates(top, directory, faults);
     let Some(value) = top.get("receivers") else { return };
     let entries = value.list(faults);
     let mut lines = Vec::new();
     for entry in entries {
-        let Some(receiver) = receiver(&entry, &global, directory, faults) else { continue };
+        let Some(receiver) = receiver(&entry, &global, &templates, directory, faults) else { continue };
         if config.receivers.iter().any(|known| known.name() == receiver.name()) {
             faults.add(entry.line(), format!("receivers: `{}` is given twice", receiver.name()));
         }
@@ -111,7 +113,8 @@ impl Global {
     fn read(top: &mut Mapping<'_, '_>, directory: &Path, faults: &mut Faults) -> Self {
         let mut global = Self::default();
         section(top, "global", faults, |m, faults| {
-            let mut reader = Reader { directory, global: &Self::default(), faults, integrations: Vec::new() };
+            let own = OwnReader { templates: &Templates::default(), own: OwnTexts::default() };
+            let mut reader = Reader { directory, global: &Self::default(), own, faults, integrations: Vec::new() };
             let has_slack = m.get("slack_api_url").is_some() || m.get("slack_api_url_file").is_some();
             global.slack_api_url =
                 has_slack.then(|| reader.url(m, "slack_api_url", "slack_api_url_file", None)).flatten();
@@ -128,10 +131,17 @@ impl Global {
     }
 }
 
-fn receiver(value: &Value<'_, '_>, global: &Global, directory: &Path, faults: &mut Faults) -> Option<Receiver> {
+fn receiver(
+    value: &Value<'_, '_>,
+    global: &Global,
+    templates: &Templates,
+    directory: &Path,
+    faults: &mut Faults,
+) -> Option<Receiver> {
     let mut entry = value.mapping(faults)?;
     let name = entry.required("name", faults).and_then(|v| v.text(faults));
-    let mut reader = Reader { directory, global, faults, integrations: Vec::new() };
+    let own = OwnReader { templates, own: OwnTexts::default() };
+    let mut reader = Reader { directory, global, own, faults, integrations: Vec::new() };
     reader.all(&mut entry, "webhook_configs", "webhook", Reader::webhook);
     reader.all(&mut entry, "slack_configs", "slack", Reader::slack);
     reader.all(&mut entry, "pagerduty_configs", "pagerduty", Reader::pagerduty);
@@ -160,6 +170,8 @@ fn receiver(value: &Value<'_, '_>, global: &Global, directory: &Path, faults: &m
 struct Reader<'r> {
     directory: &'r Path,
     global: &'r Global,
+    /// Of the integration that is being read.
+    own: OwnReader<'r>,
     faults: &'r mut Faults,
     integrations: Vec<Integration>,
 }
@@ -178,6 +190,7 @@ impl Reader<'_> {
         let Some(list) = entry.get(key) else { return };
         for (i, value) in list.list(self.faults).iter().enumerate() {
             let Some(mut m) = value.mapping(self.faults) else { continue };
+            self.own.own = OwnTexts::default();
             let target = read(self, &mut m);
             self.add(&format!("{kind}/{i}"), target.into_iter().collect(), m);
         }
@@ -210,6 +223,7 @@ impl Reader<'_> {
             let mut integration = Integration::new(&key, target);
             integration.send_resolved = send_resolved.unwrap_or(integration.send_resolved);
             integration.timeout = timeout.unwrap_or(integration.timeout);
+            integration.own = self.own.own.clone();
             self.integrations.push(integration);
         }
     }
@@ -217,6 +231,7 @@ impl Reader<'_> {
     fn webhook(&mut self, m: M<'_, '_, '_>) -> Option<Target> {
         let url = self.url(m, "url", "url_file", None);
         let authorization = self.http_config(m);
+        self.own.texts(m, &["payload"], self.faults);
         let mut max_alerts = 0;
         set(m, "max_alerts", self.faults, |v, f| number(v, f, 0.0, 1e6).map(|n| whole(n) as usize), &mut max_alerts);
         let mut signing_keys = Vec::new();
@@ -241,9 +256,12 @@ impl Reader<'_> {
             Some(url) if !is_given => Some(url.clone()),
             _ => self.url(m, keys[0], keys[1], default),
         };
-        let mut text = |key| m.get(key).and_then(|v| v.text(self.faults));
-        let (channel, username, icon_emoji) = (text("channel"), text("username"), text("icon_emoji"));
-        if has_token && channel.is_none() {
+        let mut plain = |key| self.own.plain(m, key, self.faults);
+        let (channel, username, icon_emoji) = (plain("channel"), plain("username"), plain("icon_emoji"));
+        let parts = ["title", "title_link", "text", "pretext", "fallback", "footer", "color"];
+        self.own.texts(m, &parts, self.faults);
+        self.own.fields(m, self.faults);
+        if has_token && channel.is_none() && !self.own.own.texts.contains_key("channel") {
             self.faults.add(m.line(), "slack_configs: `app_token` expects `channel` beside it");
         }
         if has_token && token.is_none() {
@@ -257,6 +275,9 @@ impl Reader<'_> {
         if key.is_none() {
             self.faults.add(m.line(), "pagerduty_configs: `routing_key` or `routing_key_file` is missing");
         }
+        let parts = ["description", "severity", "source", "class", "component", "group", "client", "client_url"];
+        self.own.texts(m, &parts, self.faults);
+        self.own.details(m, self.faults);
         let given = m.get("url").map(|value| self.address(&value, "url"));
         let mut service = PagerDuty::of(key?);
         if let Some(url) = given.unwrap_or_else(|| self.global.pagerduty_url.clone()) {
@@ -266,11 +287,14 @@ impl Reader<'_> {
     }
 
     fn teams(&mut self, m: M<'_, '_, '_>) -> Option<Target> {
+        self.own.texts(m, &["title", "text", "summary"], self.faults);
         Some(Target::Teams(Teams { url: self.url(m, "webhook_url", "webhook_url_file", None)? }))
     }
 
     fn email(&mut self, m: M<'_, '_, '_>) -> Option<Target> {
         let global = self.global;
+        self.own.headers(m, self.faults);
+        self.own.texts(m, &["html", "text"], self.faults);
         let to = self.parsed(m, "to", Email::mailboxes);
         let from = match &global.from {
             Some(from) if m.get("from").is_none() => Some(from.clone()),

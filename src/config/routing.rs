@@ -25,11 +25,6 @@ pub(super) fn alertmanager(path: &Path, config: &mut Config) -> Result<(), Vec<F
     let document = Document::parse(&text, &mut faults);
     let mut top = document.mapping(&mut faults);
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    if let Some(templates) = top.get("templates")
-        && !templates.list(&mut faults).is_empty()
-    {
-        faults.add(templates.line(), "templates: there are none here; expected an empty list");
-    }
     receivers::receivers(&mut top, config, directory, &mut faults);
     routing(&mut top, config, &mut faults);
     top.finish(&mut faults);
@@ -105,6 +100,7 @@ impl Tree<'_> {
             Some(above) => Route {
                 receiver: above.receiver.clone(),
                 group_by: above.group_by.clone(),
+                group_by_incident: above.group_by_incident,
                 group_wait: above.group_wait,
                 group_interval: above.group_interval,
                 repeat_interval: above.repeat_interval,
@@ -120,6 +116,7 @@ impl Tree<'_> {
             route.receiver = Some(name);
         }
         set(&mut m, "group_by", faults, group_by, &mut route.group_by);
+        set(&mut m, "group_by_incident", faults, |v, f| v.boolean(f), &mut route.group_by_incident);
         set(&mut m, "group_wait", faults, |v, f| v.duration(f), &mut route.group_wait);
         set(&mut m, "group_interval", faults, positive, &mut route.group_interval);
         set(&mut m, "repeat_interval", faults, |v, f| positive(v, f).map(Some), &mut route.repeat_interval);
@@ -330,6 +327,7 @@ time_intervals:
         let config = read().expect("is right");
         assert_eq!((config.receivers.len(), config.resolve_timeout), (2, Duration::from_mins(7)));
         assert!(config.routing.is_some());
+        std::fs::write(directory.path().join("a.tmpl"), "{{ define \"a\" }}\n{{ nope }}{{ end }}").expect("writes");
         write(&format!("global: {{opsgenie_api_key: x}}\nroute: {{receiver: ops}}\n{RECEIVERS}templates: ['*.tmpl']"));
         let faults = read().expect_err("is wrong");
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

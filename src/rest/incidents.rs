@@ -102,16 +102,16 @@ async fn one(asked: Asked, Path(id): Path<String>, uri: Uri) -> Result<Response,
     let page = Page { order: Order::Ascending, limit: Page::MAX_LIMIT, after: None };
     let found = asked.ledger(move |ledger| {
         let Some(incident) = ledger.incident(&wanted)? else { return Ok(None) };
-        Ok(Some((incident, ledger.anomalies_of(&wanted, page)?.items)))
+        Ok(Some((incident, ledger.anomalies_of(&wanted, page)?.items, ledger.flapping()?)))
     });
-    let (incident, anomalies) = found.await?.ok_or_else(|| Problem::not_found("incident", &id))?;
+    let (incident, anomalies, flapping) = found.await?.ok_or_else(|| Problem::not_found("incident", &id))?;
     let members: BTreeSet<&str> = anomalies.iter().map(|a| a.id.as_str()).collect();
     let view = asked.view();
     let alerts = view.alerts.iter().filter(|alert| alert.anomalies.iter().any(|id| members.contains(id.as_str())));
     let whole = Whole {
         incident: IncidentJson::from(&incident),
         anomalies: anomalies.iter().map(AnomalyJson::from).collect(),
-        alerts: alerts.map(|alert| AlertJson::new(alert, number(alert.value))).collect(),
+        alerts: alerts.map(|alert| AlertJson::new(alert, number(alert.value), &flapping)).collect(),
     };
     Ok(json(StatusCode::OK, &whole))
 }

@@ -1,6 +1,8 @@
 //! How decisions look outside: lowerCamelCase, times as RFC 3339 in UTC with milliseconds, numbers
 //! that are not finite as `null`.
 
+use std::collections::BTreeSet;
+
 use alerting::{Delivery, Listed};
 use axum::{
     body::Body,
@@ -184,6 +186,8 @@ pub(crate) struct AlertJson {
     value: String,
     /// Firing without news: its input is silent.
     stale: bool,
+    /// Beginning and ceasing to fire again and again: receivers were told once that it does.
+    flapping: bool,
     episode: String,
     fingerprint: String,
     /// When it began to fire.
@@ -197,8 +201,8 @@ pub(crate) struct AlertJson {
 }
 
 impl AlertJson {
-    /// `value` is the alert's value as Prometheus writes it.
-    pub(crate) fn new(alert: &Alert, value: String) -> Self {
+    /// `value` is the alert's value as Prometheus writes it, `flapping` the fingerprints of those that flap.
+    pub(crate) fn new(alert: &Alert, value: String, flapping: &BTreeSet<String>) -> Self {
         let firing = alert.state.is_firing();
         Self {
             labels: alert.labels.clone(),
@@ -207,6 +211,7 @@ impl AlertJson {
             active_at: rfc3339(alert.active_at),
             value,
             stale: alert.state == detect::AlertState::Stale,
+            flapping: flapping.contains(&alert.fingerprint),
             episode: alert.episode.clone(),
             fingerprint: alert.fingerprint.clone(),
             starts_at: alert.fired_at.map(rfc3339),

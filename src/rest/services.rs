@@ -184,7 +184,7 @@ struct OperationJson {
     p95_seconds: Option<f64>,
 }
 
-fn detail(view: &View, mut row: ServiceRow) -> DetailJson {
+fn detail(view: &View, mut row: ServiceRow, flapping: &BTreeSet<String>) -> DetailJson {
     let at = view.event_time.unwrap_or_else(now);
     let mut operations = red::operations(&view.snapshot, at, |service| *service == *row.name);
     let mut operations = operations.remove(&row.name).unwrap_or_default();
@@ -200,13 +200,14 @@ fn detail(view: &View, mut row: ServiceRow) -> DetailJson {
         error_ratio: operation.red.error_ratio,
         p95_seconds: operation.red.p95_seconds,
     };
+    let shown = |alert: &Alert| AlertJson::new(alert, prometheus::number(alert.value), flapping);
     DetailJson {
         service: ServiceJson::from(&row),
         because: status.map(|s| s.because.clone()).unwrap_or_default(),
         operations: operations.iter().map(show).collect(),
         calls: view.call_graph.callees(&row.name).map(ToString::to_string).collect(),
         called_by: view.call_graph.callers(&row.name).map(ToString::to_string).collect(),
-        alerts_open: view.alerts.iter().filter(is_of).map(|a| AlertJson::new(a, prometheus::number(a.value))).collect(),
+        alerts_open: view.alerts.iter().filter(is_of).map(shown).collect(),
         anomalies_open: view.open_anomalies.iter().filter(has).map(AnomalyJson::from).collect(),
     }
 }
@@ -215,7 +216,8 @@ async fn one(asked: Asked, Path(name): Path<String>, uri: Uri) -> Result<Respons
     Params::of(&uri).finish()?;
     let view = asked.view();
     let wanted = name.clone();
-    let work = move || known(&view).remove(&*wanted).map(|row| detail(&view, row));
+    let flapping = asked.ledger(|ledger| ledger.flapping()).await?;
+    let work = move || known(&view).remove(&*wanted).map(|row| detail(&view, row, &flapping));
     let found = asked.compute(work).await?;
     let found = found.ok_or_else(|| Problem::not_found("service", &name))?;
     Ok(json(StatusCode::OK, &found))

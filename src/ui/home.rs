@@ -1,6 +1,6 @@
 //! The first page: how far to degrade and why, what is wrong, and what was noticed.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use alerting::{AnomalyFilter, DeliveryState, Order, Page as LedgerPage};
 use axum::{http::StatusCode, response::Response};
@@ -32,6 +32,8 @@ struct Home {
     info: Arc<Info>,
     services: (Vec<ServiceRow>, usize),
     anomalies: Vec<Anomaly>,
+    /// Fingerprints of alerts that flap.
+    flapping: BTreeSet<String>,
     undelivered: u64,
     failed: u64,
     items_per_second: f64,
@@ -55,9 +57,9 @@ async fn gather(asked: &Asked) -> Result<Home, Problem> {
     let ask = move |ledger: &alerting::Reader| {
         let anomalies = ledger.anomalies(&AnomalyFilter::default(), newest)?.items;
         let counts = (ledger.delivery_count(DeliveryState::Pending)?, ledger.delivery_count(DeliveryState::Failed)?);
-        Ok((anomalies, counts))
+        Ok((anomalies, counts, ledger.flapping()?))
     };
-    let (anomalies, (undelivered, failed)) = asked.ledger(ask).await?;
+    let (anomalies, (undelivered, failed), flapping) = asked.ledger(ask).await?;
     let shown = Arc::clone(&view);
     let worst = |row: &ServiceRow| {
         let quiet = (row.alerts == 0, row.open_anomalies == 0);
@@ -72,6 +74,7 @@ async fn gather(asked: &Asked) -> Result<Home, Problem> {
         info: asked.shared.api.info(),
         services,
         anomalies,
+        flapping,
         undelivered,
         failed,
         items_per_second: asked.face.intake_rate.per_second(items),
@@ -223,11 +226,15 @@ impl Home {
             }
         };
         let severity = alert.severity().as_str();
+        let state = html! {
+            (badge(alert.state.as_str(), alert.state.as_str()))
+            @if self.flapping.contains(&alert.fingerprint) { " " span.badge { "flapping" } }
+        };
         html! {
             tr role="row" {
                 (cell("Severity", badge(severity, severity)))
                 (cell("Alert", what))
-                (cell("State", badge(alert.state.as_str(), alert.state.as_str())))
+                (cell("State", state))
                 (cell("Service", alert.service().unwrap_or(NOTHING)))
                 (number_cell("Value", number(alert.value)))
                 (cell("Since", ago(alert.fired_at.unwrap_or(alert.active_at), self.now)))

@@ -1,16 +1,21 @@
 //! One attempt, and what its outcome means.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use detect::UnixNanos;
 use reqwest::{Client, ClientBuilder, Response, StatusCode, header, redirect};
 
 use super::{
+    Counters,
     destinations::{Destinations, Resolver},
     mail, retry_after,
 };
 use crate::{
-    DeliveryError, FileSink, Redactor, Target, clock,
+    DeliveryError, FileSink, Integration, Redactor, Target, clock,
     integration::{HttpRequest, Meaning, Outgoing, Sending},
     ledger::Due,
 };
@@ -53,12 +58,13 @@ pub(crate) enum Failure {
 pub(crate) struct Sender {
     client: Client,
     destinations: Arc<Destinations>,
+    counters: Arc<Counters>,
 }
 
 impl Sender {
     /// One that sends nothing to where `destinations` does not let it. It follows no redirects, since a
     /// notification must not end up where nobody meant it to go, and takes no proxy from the environment.
-    pub(crate) fn new(destinations: &Destinations) -> Result<Self, DeliveryError> {
+    pub(crate) fn new(destinations: &Destinations, counters: Arc<Counters>) -> Result<Self, DeliveryError> {
         // An error means that the binary has chosen a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let destinations = Arc::new(destinations.clone());
@@ -66,16 +72,28 @@ impl Sender {
             tracing::warn!(error = %chain(&error), "no usable system certificates: https receivers will be refused");
             client_without_certificates(&destinations)
         })?;
-        Ok(Self { client, destinations })
+        Ok(Self { client, destinations, counters })
     }
 
     /// Sends the notification once, taking at most `timeout`.
-    pub(crate) async fn send(&self, target: &Target, due: &Due, timeout: Duration) -> Reaction {
+    pub(crate) async fn send(&self, integration: &Integration, due: &Due, timeout: Duration) -> Reaction {
         let at = clock::now().since(UnixNanos::default()).as_secs();
         let at = i64::try_from(at).unwrap_or(i64::MAX);
         let sending = Sending { id: &due.id, thread: &due.episode, payload: &due.payload, at };
-        match target.render(&sending) {
-            Ok(outgoing) => self.deliver(target, outgoing, timeout).await,
+        let mut faults = Vec::new();
+        let rendered = integration.render(&sending, &mut faults);
+        for fault in faults {
+            self.counters.template_faults.fetch_add(1, Relaxed);
+            let key = integration.key();
+            tracing::error!(
+                id = due.id,
+                integration = key,
+                fault,
+                "a template failed; sent with the text that there is without it"
+            );
+        }
+        match rendered {
+            Ok(outgoing) => self.deliver(integration.target(), outgoing, timeout).await,
             Err(error) => Reaction::Refused { status: None, error },
         }
     }
@@ -244,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_client_exists_also_without_system_certificates() {
-        Sender::new(&Destinations::default()).expect("with whatever this system has");
+        Sender::new(&Destinations::default(), Arc::default()).expect("with whatever this system has");
         client_without_certificates(&Arc::new(Destinations::default())).expect("without any");
     }
 

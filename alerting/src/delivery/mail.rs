@@ -59,7 +59,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{MailAuth, Secret, Smarthost, clock, delivery::attempt::Sender, ledger::Due};
+    use crate::{Integration, MailAuth, Secret, Smarthost, clock, delivery::attempt::Sender, ledger::Due};
 
     /// A server that takes one mail, or says at `MAIL` that it does not; what it was told.
     async fn server(refusal: Option<&'static str>) -> (Smarthost, tokio::task::JoinHandle<Vec<String>>) {
@@ -112,8 +112,8 @@ mod tests {
         let payload = r#"{"status": "firing", "alerts": [{"status": "firing", "annotations": {"summary": "slow"}}]}"#;
         let (id, episode, payload) = ("msg_1".to_owned(), "e1".to_owned(), payload.to_owned());
         let due = Due { id, episode, payload, attempts: 0, since: clock::now() };
-        let sender = Sender::new(destinations).expect("starts");
-        sender.send(&Target::Email(email), &due, Duration::from_secs(20)).await
+        let sender = Sender::new(destinations, std::sync::Arc::default()).expect("starts");
+        sender.send(&Integration::new("email/0", Target::Email(email)), &due, Duration::from_secs(20)).await
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Trying the way to a receiver, past the outbox.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SecondsFormat};
 
@@ -30,7 +30,7 @@ pub async fn notify_test(
     destinations: &Destinations,
     external_url: &str,
 ) -> Result<Vec<TestOutcome>, DeliveryError> {
-    let sender = Sender::new(destinations)?;
+    let sender = Sender::new(destinations, Arc::default())?;
     let now = clock::now();
     let starts_at = DateTime::from_timestamp_nanos(now.0).to_rfc3339_opts(SecondsFormat::Secs, true);
     let payload = test_message(receiver.name(), external_url, &starts_at).to_string();
@@ -39,7 +39,7 @@ pub async fn notify_test(
         let id = format!("test_{:016x}", fastrand::u64(..));
         let due = Due { id, episode: format!("test:{}", now.0), payload: payload.clone(), attempts: 0, since: now };
         let began = std::time::Instant::now();
-        let reaction = sender.send(integration.target(), &due, integration.timeout).await;
+        let reaction = sender.send(integration, &due, integration.timeout).await;
         let result = match reaction {
             Reaction::Taken { status } => Ok(status),
             Reaction::Failed { error, .. } | Reaction::Refused { error, .. } | Reaction::Gone { error, .. } => {

@@ -198,7 +198,7 @@ impl Attempt {
     /// Makes one, learns from it and writes down how it ended; the thread that it was of.
     async fn make(self: Arc<Self>, due: Due) -> String {
         let (timeout, began) = (locked(&self.gate).timeout(), Instant::now());
-        let reaction = self.sender.send(self.integration.target(), &due, timeout).await;
+        let reaction = self.sender.send(&self.integration, &due, timeout).await;
         let now = clock::now();
         let releases = self.learn(&reaction, began, due.attempts);
         let disables = matches!(reaction, Reaction::Gone { .. });

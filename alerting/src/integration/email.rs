@@ -2,10 +2,10 @@
 
 use lettre::{
     Message as Letter,
-    message::{Mailbox, MultiPart, header::ContentType},
+    message::{Mailbox, MultiPart, SinglePart, header::ContentType},
 };
 
-use super::{Message, Sending, message::Told, text};
+use super::{Message, Sending, message::Told, own, own::Renderer, text};
 use crate::Secret;
 
 /// Mailboxes, and who takes mail for them.
@@ -91,8 +91,14 @@ impl Email {
         if boxes.is_empty() { Err("expected a mail address".to_owned()) } else { Ok(boxes) }
     }
 
-    pub(super) fn render(&self, message: &Message, sending: &Sending<'_>) -> Result<Mail, String> {
-        let subject = text::cut(&text::one_line(&message.title()), SUBJECT);
+    pub(super) fn render(
+        &self,
+        message: &Message,
+        sending: &Sending<'_>,
+        texts: &mut Renderer<'_>,
+    ) -> Result<Mail, String> {
+        let subject = texts.text("subject", detect::template::plain).unwrap_or_else(|| message.title());
+        let subject = text::cut(text::one_line(&subject).trim(), SUBJECT);
         let domain = self.from.email.domain();
         // The same in every attempt, so that mail systems recognise a repetition.
         let id = format!("<{}@{domain}>", sending.id);
@@ -103,10 +109,18 @@ impl Email {
         for mailbox in &self.to {
             letter = letter.to(mailbox.clone());
         }
-        let (plain, html) = bodies(message);
-        let parts = MultiPart::alternative()
-            .singlepart(lettre::message::SinglePart::builder().header(ContentType::TEXT_PLAIN).body(plain))
-            .singlepart(lettre::message::SinglePart::builder().header(ContentType::TEXT_HTML).body(html));
+        let (our_plain, our_html) = bodies(message);
+        let plain = texts.text("text", detect::template::plain).unwrap_or(our_plain);
+        let html = texts.text("html", own::html).unwrap_or(our_html);
+        let part = |kind, body| SinglePart::builder().header(kind).body(body);
+        // An empty text leaves its part out, as in Alertmanager.
+        let parts = match (plain.trim().is_empty(), html.trim().is_empty()) {
+            (_, true) => MultiPart::alternative().singlepart(part(ContentType::TEXT_PLAIN, plain)),
+            (true, false) => MultiPart::alternative().singlepart(part(ContentType::TEXT_HTML, html)),
+            (false, false) => MultiPart::alternative()
+                .singlepart(part(ContentType::TEXT_PLAIN, plain))
+                .singlepart(part(ContentType::TEXT_HTML, html)),
+        };
         let letter = letter.multipart(parts).map_err(|error| format!("the mail cannot be written: {error}"))?;
         Ok(Mail { letter })
     }

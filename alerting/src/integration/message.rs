@@ -33,6 +33,7 @@ pub(crate) struct Told {
     pub(crate) ends_at: String,
     #[serde(rename = "generatorURL")]
     pub(crate) generator_url: String,
+    pub(crate) fingerprint: String,
     pub(crate) bellwether: Ours,
 }
 
@@ -45,9 +46,10 @@ pub(crate) struct Ours {
 
 /// An anomaly behind an alert.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct Cause {
     pub(crate) explanation: Option<String>,
+    pub(crate) incident_id: Option<String>,
 }
 
 impl Message {

@@ -3,9 +3,10 @@
 //! Limits: 512 KB, `dedup_key` of 255 characters, a summary of 1,024; 202 is taken, 429 and 5xx come again,
 //! 400 never will be taken (developer.pagerduty.com, Events API v2).
 
+use detect::template::plain;
 use serde_json::{Map, Value, json};
 
-use super::{HttpRequest, Message, text};
+use super::{HttpRequest, Message, own::Renderer, text};
 use crate::{Secret, WebhookUrl};
 
 /// A service.
@@ -21,6 +22,9 @@ pub struct PagerDuty {
 pub(crate) const ENQUEUE: &str = "https://events.pagerduty.com/v2/enqueue";
 const SUMMARY: usize = 1_024;
 const FIELD: usize = 1_024;
+/// Characters of all details of one's own together.
+const DETAILS: usize = 50_000;
+const SEVERITIES: [&str; 4] = ["critical", "error", "warning", "info"];
 /// Alerts described in one event, which keeps it far below 512 KB.
 const ALERTS: usize = 20;
 
@@ -35,7 +39,7 @@ impl PagerDuty {
     }
 
     /// `thread` is what opens and closes an incident: all messages about it have it in common.
-    pub(super) fn render(&self, message: &Message, thread: &str) -> HttpRequest {
+    pub(super) fn render(&self, message: &Message, thread: &str, texts: &mut Renderer<'_>) -> HttpRequest {
         // A hash, since a thread may be longer than the key may be; with the receiver, since two of them may
         // have the same routing key and not be told of the same end.
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
@@ -50,9 +54,15 @@ impl PagerDuty {
         });
         if message.is_firing() {
             event["payload"] = payload(message);
-            event["client"] = "Bellwether".into();
+            own_parts(&mut event["payload"], texts);
+            let client = texts.text("client", plain).map(|client| text::cut(&text::one_line(&client), FIELD));
+            event["client"] = client.unwrap_or_else(|| "Bellwether".to_owned()).into();
             if super::message::is_web(&message.external_url) {
                 event["client_url"] = message.external_url.as_str().into();
+            }
+            let own = texts.text("client_url", plain).filter(|url| super::message::is_web(url));
+            if let Some(url) = own {
+                event["client_url"] = url.into();
             }
             let sources = message.alerts.iter().take(3).filter_map(super::message::Told::link);
             let links =
@@ -61,6 +71,36 @@ impl PagerDuty {
         }
         let headers = vec![("content-type", "application/json".to_owned())];
         HttpRequest { url: self.url.clone(), headers, body: event.to_string() }
+    }
+}
+
+/// What templates say in place of what is there.
+fn own_parts(payload: &mut Value, texts: &mut Renderer<'_>) {
+    let fields = [
+        ("description", "summary", SUMMARY),
+        ("source", "source", FIELD),
+        ("class", "class", FIELD),
+        ("component", "component", FIELD),
+        ("group", "group", FIELD),
+    ];
+    for (own, field, most) in fields {
+        let text = texts.text(own, plain).map(|text| text::cut(text::one_line(&text).trim(), most));
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            payload[field] = text.into();
+        }
+    }
+    if let Some(severity) = texts.text("severity", plain).map(|text| text.trim().to_lowercase()) {
+        if SEVERITIES.contains(&severity.as_str()) {
+            payload["severity"] = severity.into();
+        } else {
+            texts.fails("severity", &format!("expected one of {}", SEVERITIES.join(", ")));
+        }
+    }
+    let mut room = DETAILS;
+    for (name, text) in texts.details() {
+        let text = text::cut(&text, room);
+        room -= text.chars().count();
+        payload["custom_details"][text::cut(name, FIELD)] = text.into();
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{HttpRequest, Meaning, Message, message::Told, text};
+use super::{HttpRequest, Meaning, Message, message::Told, own::Renderer, text};
 use crate::{Secret, WebhookUrl};
 
 /// A channel.
@@ -27,6 +27,7 @@ pub struct Slack {
 }
 
 pub(super) const RATES: &[(usize, Duration)] = &[(1, Duration::from_secs(1))];
+/// Field names of [`super::OwnTexts`] are those of Alertmanager.
 const TITLE: usize = 200;
 const TEXT: usize = 3_000;
 /// Of one alert.
@@ -35,8 +36,9 @@ const PART: usize = 700;
 const REFUSED: [&str; 5] = ["invalid_payload", "invalid_blocks", "msg_too_long", "no_text", "too_many_attachments"];
 
 impl Slack {
-    pub(super) fn render(&self, message: &Message) -> HttpRequest {
-        let title = text::cut(&escaped(&text::one_line(&message.title())), TITLE);
+    pub(super) fn render(&self, message: &Message, texts: &mut Renderer<'_>) -> HttpRequest {
+        let own_title = texts.text("title", inserted).map(|title| text::one_line(&title));
+        let title = text::cut(&own_title.unwrap_or_else(|| escaped(&text::one_line(&message.title()))), TITLE);
         let parts: Vec<String> = message.alerts.iter().map(part).collect();
         let (mut body, left) = text::fitting(&parts, "\n\n", TEXT - 60);
         let left = left as u64 + message.truncated_alerts;
@@ -48,17 +50,22 @@ impl Slack {
             (true, "critical" | "error") => "danger",
             (true, _) => "warning",
         };
+        if let Some(own) = texts.text("text", inserted) {
+            body = text::cut(&own, TEXT);
+        }
         let mut attachment = json!({
             "color": color, "title": title, "fallback": title, "text": body, "mrkdwn_in": ["text"],
         });
         if super::message::is_web(&message.external_url) {
             attachment["title_link"] = message.external_url.as_str().into();
         }
+        texts.own_parts(&mut attachment);
         let mut payload = json!({"attachments": [attachment]});
         for (field, value) in
             [("channel", &self.channel), ("username", &self.username), ("icon_emoji", &self.icon_emoji)]
         {
-            if let Some(value) = value {
+            let own = texts.text(field, detect::template::plain).map(|text| text::cut(&text, TITLE));
+            if let Some(value) = own.as_ref().or(value.as_ref()).filter(|value| !value.is_empty()) {
                 payload[field] = value.as_str().into();
             }
         }
@@ -105,6 +112,35 @@ fn part(alert: &Told) -> String {
         .map(|(name, url)| format!("<{}|{name}>", escaped(url)))
         .collect();
     if links.is_empty() { whole } else { format!("{whole}\n{}", links.join(" · ")) }
+}
+
+impl Renderer<'_> {
+    /// What else of an attachment has templates.
+    fn own_parts(&mut self, attachment: &mut Value) {
+        for (field, most) in [("fallback", TEXT), ("pretext", TEXT), ("footer", TITLE), ("color", 20)] {
+            if let Some(own) = self.text(field, inserted).filter(|own| !own.is_empty()) {
+                attachment[field] = text::cut(&own, most).into();
+            }
+        }
+        if let Some(link) = self.text("title_link", detect::template::plain).filter(|link| super::message::is_web(link))
+        {
+            attachment["title_link"] = link.into();
+        }
+        let fields: Vec<Value> = self
+            .fields(inserted)
+            .iter()
+            .map(|(title, value, short)| {
+                json!({"title": text::cut(title, TITLE), "value": text::cut(value, PART), "short": short})
+            })
+            .collect();
+        if !fields.is_empty() {
+            attachment["fields"] = fields.into();
+        }
+    }
+}
+
+fn inserted(_written: &str, value: &str) -> String {
+    escaped(value)
 }
 
 fn escaped(text: &str) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{HttpRequest, Meaning, Message, message::Told, text};
+use super::{HttpRequest, Meaning, Message, message::Told, own::Renderer, text};
 use crate::WebhookUrl;
 
 /// A channel or chat.
@@ -32,34 +32,52 @@ const ALERTS: usize = 20;
 const LIES: [&str; 3] = ["http error", "webhook message delivery failed", "endpoint returned http"];
 
 impl Teams {
-    pub(super) fn render(&self, message: &Message) -> HttpRequest {
+    pub(super) fn render(&self, message: &Message, texts: &mut Renderer<'_>) -> HttpRequest {
+        let own = Own {
+            title: texts.text("title", inserted).map(|title| text::cut(&text::one_line(&title), TITLE)),
+            text: texts.text("text", inserted),
+            summary: texts.text("summary", detect::template::plain).map(|s| text::cut(&text::one_line(&s), TITLE)),
+        };
+        let mut room = BYTES;
         // Fewer and fewer alerts until it fits. The title alone always does.
         let mut shown = message.alerts.len().min(ALERTS);
         let body = loop {
-            let body = card(message, shown).to_string();
-            if body.len() <= BYTES || shown == 0 {
+            let body = card(message, shown, &own, room).to_string();
+            if body.len() <= BYTES || (shown == 0 && room == 0) {
                 break body;
             }
             shown /= 2;
+            room /= 2;
         };
         let headers = vec![("content-type", "application/json".to_owned())];
         HttpRequest { url: self.url.clone(), headers, body }
     }
 }
 
-fn card(message: &Message, shown: usize) -> Value {
+/// What templates say.
+struct Own {
+    title: Option<String>,
+    text: Option<String>,
+    summary: Option<String>,
+}
+
+fn card(message: &Message, shown: usize, own: &Own, room: usize) -> Value {
     let color = match (message.is_firing(), message.severity()) {
         (false, _) => "good",
         (true, "critical" | "error") => "attention",
         (true, _) => "warning",
     };
-    let title = plain(&message.title(), TITLE);
+    let title = own.title.clone().unwrap_or_else(|| plain(&message.title(), TITLE));
     let mut blocks = vec![json!({
         "type": "TextBlock", "weight": "bolder", "size": "large", "wrap": true, "color": color, "text": title,
     })];
-    blocks.extend(message.alerts.iter().take(shown).flat_map(part));
     let more = (message.alerts.len() - shown) as u64 + message.truncated_alerts;
-    if more > 0 {
+    if let Some(own) = &own.text {
+        blocks.push(json!({"type": "TextBlock", "wrap": true, "text": text::cut(own, room)}));
+    } else {
+        blocks.extend(message.alerts.iter().take(shown).flat_map(part));
+    }
+    if more > 0 && own.text.is_none() {
         blocks.push(json!({"type": "TextBlock", "wrap": true, "text": format!("… and {more} more")}));
     }
     let links = [("Runbook", message.runbook()), ("Bellwether", Some(message.external_url.as_str()))];
@@ -68,7 +86,7 @@ fn card(message: &Message, shown: usize) -> Value {
         .filter_map(|(title, url)| Some((title, url.filter(|url| super::message::is_web(url) && url.len() <= 2_000)?)))
         .map(|(title, url)| json!({"type": "Action.OpenUrl", "title": title, "url": url}))
         .collect();
-    json!({
+    let mut card = json!({
         "type": "message",
         "attachments": [{
             "contentType": "application/vnd.microsoft.card.adaptive",
@@ -78,7 +96,11 @@ fn card(message: &Message, shown: usize) -> Value {
                 "body": blocks, "actions": actions,
             },
         }],
-    })
+    });
+    if let Some(summary) = &own.summary {
+        card["summary"] = summary.as_str().into();
+    }
+    card
 }
 
 fn part(alert: &Told) -> Vec<Value> {
@@ -93,8 +115,20 @@ fn part(alert: &Told) -> Vec<Value> {
 
 /// A text block knows a little Markdown, links among it: those marks are escaped.
 fn plain(text: &str, most: usize) -> String {
+    escaped(&text::cut(&text::one_line(text), most))
+}
+
+fn inserted(written: &str, value: &str) -> String {
+    // The target of a link that a template makes is an address as it is, or none.
+    if written.ends_with("](") && super::message::is_web(value) && !value.contains([')', '(']) {
+        return value.to_owned();
+    }
+    escaped(value)
+}
+
+fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text::cut(&text::one_line(text), most).chars() {
+    for c in text.chars() {
         if matches!(c, '\\' | '[' | ']' | '(' | ')' | '*' | '_' | '`' | '<' | '>') {
             out.push('\\');
         }

@@ -32,8 +32,12 @@ fn sending(payload: &str) -> Sending<'_> {
     Sending { id: "msg_1", thread: "g1", payload, at: 1_767_322_800 }
 }
 
+fn rendered(target: &Target, payload: &str) -> Result<Outgoing, String> {
+    Integration::new("x/0", target.clone()).render(&sending(payload), &mut Vec::new())
+}
+
 fn render(target: &Target, payload: &str) -> (Vec<(&'static str, String)>, Value, usize) {
-    let Outgoing::Http(request) = target.render(&sending(payload)).expect("is rendered") else {
+    let Outgoing::Http(request) = rendered(target, payload).expect("is rendered") else {
         unreachable!("it is sent by HTTP")
     };
     let size = request.body.len();
@@ -80,7 +84,7 @@ fn a_webhook_is_signed_with_every_key() {
         payload: "{\"test\": 2432232314}",
         at: 1_614_265_330,
     };
-    let request = webhook.render(&of).expect("is rendered");
+    let request = webhook.render(&of, None).expect("is rendered");
     let signature =
         request.headers.iter().find(|(name, _)| *name == "webhook-signature").map(|(_, value)| value.as_str());
     let signature = signature.expect("is signed");
@@ -158,9 +162,11 @@ fn pagerduty_opens_and_closes_one_incident_per_thread() {
     assert_eq!((&payload["severity"], &payload["component"]), (&json!("warning"), &json!("shop")));
     assert_eq!(payload["summary"], "[FIRING:1] HighLatency (shop): slow");
     assert_eq!(trigger["links"][0]["href"], "http://bw/runbooks/high-latency");
-    let other =
-        Outgoing::Http(PagerDuty::of(Secret::new("R0UTE")).render(&read(&message(1, "slow")).expect("reads"), "g2"));
-    let Outgoing::Http(other) = other else { unreachable!("it is sent by HTTP") };
+    let text = message(1, "slow");
+    let elsewhere = Sending { thread: "g2", ..sending(&text) };
+    let Ok(Outgoing::Http(other)) = Integration::new("x/0", service.clone()).render(&elsewhere, &mut Vec::new()) else {
+        unreachable!("it is sent by HTTP")
+    };
     assert!(
         !other.body.contains(trigger["dedup_key"].as_str().expect("is text")),
         "another thread is another incident"
@@ -214,7 +220,7 @@ fn a_mail_is_recognised_when_it_comes_again_and_no_header_comes_from_a_label() {
     let text =
         message(2, HOSTILE).replace("\"alertname\":\"HighLatency\"", "\"alertname\":\"A\\r\\nBcc: x@example.com\"");
     let once = || {
-        let Outgoing::Mail(mail) = Target::Email(email()).render(&sending(&text)).expect("is rendered") else {
+        let Outgoing::Mail(mail) = rendered(&Target::Email(email()), &text).expect("is rendered") else {
             unreachable!("it is a mail")
         };
         String::from_utf8(mail.letter.formatted()).expect("is ASCII")
@@ -238,7 +244,7 @@ fn a_mail_is_recognised_when_it_comes_again_and_no_header_comes_from_a_label() {
 #[test]
 fn a_line_for_a_file_is_one_line_of_json() {
     let payload = message(1, HOSTILE);
-    let Outgoing::Line(line) = Target::File(FileSink::Stdout).render(&sending(&payload)).expect("is rendered") else {
+    let Outgoing::Line(line) = rendered(&Target::File(FileSink::Stdout), &payload).expect("is rendered") else {
         unreachable!("it is a line")
     };
     assert_eq!(line.matches('\n').count(), 1);
@@ -279,8 +285,107 @@ fn secrets_of_no_integration_are_shown() {
 fn what_is_no_message_is_refused_and_no_panic() {
     for payload in ["", "[1]", "{\"alerts\": 1}", "null"] {
         let teams = Target::Teams(Teams { url: url("http://h/") });
-        assert!(teams.render(&sending(payload)).is_err(), "{payload}");
+        assert!(rendered(&teams, payload).is_err(), "{payload}");
     }
-    let empty = Target::Alertmanager(Alertmanager::peer(&url("http://h/"))).render(&sending("{}"));
+    let empty = rendered(&Target::Alertmanager(Alertmanager::peer(&url("http://h/"))), "{}");
     assert!(matches!(empty, Ok(Outgoing::Nothing)));
+}
+
+/// What `target` sends with these templates, and what is wrong with them.
+fn with_own(target: Target, own: &[(&'static str, &str)], payload: &str) -> (Outgoing, Vec<String>) {
+    let templates = Templates::default();
+    let mut integration = Integration::new("x/0", target);
+    integration.own.texts = own.iter().map(|(name, text)| (*name, templates.read(text).expect("is right"))).collect();
+    if own.iter().any(|(name, _)| *name == "details") {
+        let details = integration.own.texts.remove("details").expect("is there");
+        integration.own.details.insert("note".to_owned(), details);
+    }
+    let mut faults = Vec::new();
+    (integration.render(&sending(payload), &mut faults).expect("is rendered"), faults)
+}
+
+fn own_json(target: Target, own: &[(&'static str, &str)], payload: &str) -> (Value, Vec<String>) {
+    let (Outgoing::Http(request), faults) = with_own(target, own, payload) else { unreachable!("it is sent by HTTP") };
+    (serde_json::from_str(&request.body).expect("is JSON"), faults)
+}
+
+#[test]
+fn slack_says_it_in_ones_own_words_and_telemetry_is_no_mention_there_either() {
+    let own = [
+        ("title", "{{ template \"slack.default.title\" . }}"),
+        ("text", "<!here> {{ range .Alerts }}{{ .Annotations.summary }} <{{ .GeneratorURL }}|go> {{ end }}"),
+        ("pretext", "{{ .CommonLabels.service }}"),
+        ("color", "{{ if eq .Status \"firing\" }}#ff0000{{ else }}good{{ end }}"),
+        ("username", "bw-{{ .Receiver }}"),
+        ("title_link", "javascript:alert(1)"),
+    ];
+    let (body, faults) = own_json(Target::Slack(slack(None)), &own, &message(1, "<!channel> slow"));
+    let attachment = &body["attachments"][0];
+    assert_eq!(attachment["title"], "[FIRING:1] HighLatency (shop)");
+    assert_eq!(attachment["text"], "<!here> &lt;!channel&gt; slow <http://bw/anomalies/a1|go> ");
+    assert_eq!((&attachment["pretext"], &attachment["color"]), (&json!("shop"), &json!("#ff0000")));
+    assert_eq!((&body["username"], &attachment["title_link"]), (&json!("bw-ops"), &json!("http://bw")));
+    assert_eq!(faults, [""; 0]);
+    let (long, _) = own_json(Target::Slack(slack(None)), &own[1..2], &message(900, &"x".repeat(900)));
+    assert_eq!(long["attachments"][0]["text"].as_str().map(|text| text.chars().count()), Some(3_000));
+}
+
+#[test]
+fn a_template_that_fails_costs_nobody_a_notification() {
+    let own = [("text", "{{ (index .Alerts 7).Status }}"), ("title", "own")];
+    let (body, faults) = own_json(Target::Slack(slack(None)), &own, &message(1, "slow"));
+    assert_eq!(body["attachments"][0]["title"], "own");
+    assert!(body["attachments"][0]["text"].as_str().is_some_and(|text| text.contains("slow")), "{body}");
+    assert_eq!(faults, ["text: line 1 of the template: there is no element 7 of 1"]);
+    let service = || Target::PagerDuty(PagerDuty::of(Secret::new("R0UTE-KEY")));
+    let (body, faults) = own_json(service(), &[("severity", "{{ .Receiver }}")], &message(1, "slow"));
+    assert_eq!((&body["payload"]["severity"], faults.len()), (&json!("warning"), 1));
+    let hook = || Target::Webhook(Webhook::to(url("http://h/")));
+    let payload = message(1, "say \"slow\"");
+    let (Outgoing::Http(request), faults) = with_own(hook(), &[("payload", "{{ .Status }}")], &payload) else {
+        unreachable!("it is sent by HTTP")
+    };
+    assert_eq!(request.body, payload, "as without a template");
+    assert!(faults[0].starts_with("payload: what it makes is no JSON"), "{faults:?}");
+}
+
+#[test]
+fn pagerduty_teams_mail_and_webhooks_have_templates() {
+    let own = [
+        ("description", "{{ .GroupLabels.alertname }}!"),
+        ("severity", "critical"),
+        ("details", "{{ .Alerts.Firing | len }} fire"),
+    ];
+    let service = Target::PagerDuty(PagerDuty::of(Secret::new("R0UTE-KEY")));
+    let (body, faults) = own_json(service, &own, &message(1, "slow"));
+    let payload = &body["payload"];
+    assert_eq!((&payload["summary"], &payload["severity"]), (&json!("HighLatency!"), &json!("critical")));
+    assert_eq!((&payload["custom_details"]["note"], faults), (&json!("1 fire"), vec![]));
+    let own = [
+        ("title", "T {{ .Status }}"),
+        ("text", "{{ range .Alerts }}[x]({{ .GeneratorURL }}) {{ .Annotations.summary }}{{ end }}"),
+    ];
+    let teams = || Target::Teams(Teams { url: url("http://h/") });
+    let (body, _) = own_json(teams(), &own, &message(1, "[y](http://evil/)"));
+    let blocks = &body["attachments"][0]["content"]["body"];
+    assert_eq!((&blocks[0]["text"], blocks.as_array().map(Vec::len)), (&json!("T firing"), Some(2)));
+    assert_eq!(blocks[1]["text"], "[x](http://bw/anomalies/a1) \\[y\\]\\(http://evil/\\)");
+    let (Outgoing::Http(long), _) = with_own(teams(), &own, &message(500, &"\"x".repeat(400))) else {
+        unreachable!("it is sent by HTTP")
+    };
+    assert!(long.body.len() <= 28 * 1024, "{}", long.body.len());
+    let own = [
+        ("subject", "S\n{{ .Status }}"),
+        ("html", "<a href=\"{{ .CommonLabels.service }}\">{{ (index .Alerts 0).Annotations.summary }}</a>"),
+        ("text", ""),
+    ];
+    let (Outgoing::Mail(mail), _) = with_own(Target::Email(email()), &own, &message(1, "<b>")) else {
+        unreachable!("it is mailed")
+    };
+    let letter = String::from_utf8(mail.letter.formatted()).expect("is text");
+    assert!(letter.contains("Subject: S firing") && !letter.contains("text/plain"), "{letter}");
+    assert!(letter.contains("<a href=\"#\">&lt;b&gt;</a>"), "{letter}");
+    let own = [("payload", "{\"n\": {{ len .Alerts }}, \"why\": {{ (index .Alerts 0).Explanations | toJson }}}")];
+    let (body, _) = own_json(Target::Webhook(Webhook::to(url("http://h/"))), &own, &message(2, "slow"));
+    assert_eq!(body, json!({"n": 2, "why": ["p95 is 3 times its band"]}));
 }

@@ -5,7 +5,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::hmac;
 
-use super::{HttpRequest, Sending};
+use super::{HttpRequest, Message, Sending, own::Renderer};
 use crate::{Secret, WebhookUrl};
 
 /// Takes notifications by POST.
@@ -62,8 +62,13 @@ impl Webhook {
         Self { url, authorization: None, signing_keys: Vec::new(), max_alerts: 0 }
     }
 
-    pub(super) fn render(&self, sending: &Sending<'_>) -> Result<HttpRequest, String> {
-        let body = if self.max_alerts == 0 { sending.payload.to_owned() } else { self.shortened(sending.payload)? };
+    /// `own` is a body of one's own.
+    pub(super) fn render(&self, sending: &Sending<'_>, own: Option<String>) -> Result<HttpRequest, String> {
+        let body = match own {
+            Some(body) => body,
+            None if self.max_alerts == 0 => sending.payload.to_owned(),
+            None => self.shortened(sending.payload)?,
+        };
         let mut headers = vec![
             ("content-type", "application/json".to_owned()),
             ("webhook-id", sending.id.to_owned()),
@@ -88,5 +93,20 @@ impl Webhook {
         alerts.truncate(self.max_alerts);
         message["truncatedAlerts"] = (message["truncatedAlerts"].as_u64().unwrap_or(0) + more as u64).into();
         Ok(message.to_string())
+    }
+}
+
+/// The body that the template `payload` makes of a message about alerts, if it is JSON.
+pub(super) fn body(message: &Message, texts: &mut Renderer<'_>) -> Option<String> {
+    if message.alerts.is_empty() {
+        return None;
+    }
+    let body = texts.text("payload", detect::template::plain)?;
+    match serde_json::from_str::<serde::de::IgnoredAny>(&body) {
+        Ok(_) => Some(body),
+        Err(error) => {
+            texts.fails("payload", &format!("what it makes is no JSON: {error}"));
+            None
+        }
     }
 }

@@ -8,7 +8,7 @@
 use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use detect::{Alert, Labels, UnixNanos};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
     PostedAlert, alerts,
@@ -117,12 +117,52 @@ impl Group {
     }
 }
 
-/// Which group of a node an alert belongs to.
-fn identity(route: &Route, alert: &Alert, labels: &Labels) -> String {
-    match &route.group_by {
-        GroupBy::Each(_) => alert.fingerprint.clone(),
-        _ => route.group_labels(labels).to_string(),
+/// Which group of a node an alert belongs to: its identity and labels. An alert stays where it was placed when it
+/// began, also when its anomalies have come to be of an incident, so that its end is told where its beginning was.
+fn group_of(
+    transaction: &Transaction<'_>,
+    Matched { route, key, receiver }: Matched<'_>,
+    alert: &Alert,
+    labels: &Labels,
+) -> Result<(String, Labels), LedgerError> {
+    const PLACED: &str = "
+        SELECT g.identity, g.labels FROM group_alerts m JOIN groups g ON g.row = m.group_row
+        WHERE m.episode = ? AND g.node = ? AND g.receiver = ?";
+    if route.group_by_incident {
+        let placed = transaction
+            .prepare_cached(PLACED)?
+            .query_row([&alert.episode, key, receiver], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
+            .optional()?;
+        if let Some((identity, labels)) = placed {
+            return Ok((identity, serde_json::from_str(&labels).unwrap_or_default()));
+        }
     }
+    let incident = incident_of(transaction, route, alert)?;
+    let group_labels = route.group_labels(labels, incident.as_deref());
+    let identity = match &route.group_by {
+        GroupBy::Each(_) if incident.is_none() => alert.fingerprint.clone(),
+        _ => group_labels.to_string(),
+    };
+    Ok((identity, group_labels))
+}
+
+/// The incident of the first of the alert's anomalies that is of one, where it is grouped by that.
+pub(super) fn incident_of(
+    connection: &Connection,
+    route: &Route,
+    alert: &Alert,
+) -> Result<Option<String>, LedgerError> {
+    if !route.group_by_incident {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached("SELECT incident FROM anomalies WHERE id = ?")?;
+    for id in &alert.anomalies {
+        let found: Option<Option<String>> = statement.query_row([id], |row| row.get(0)).optional()?;
+        if let Some(Some(incident)) = found {
+            return Ok(Some(incident));
+        }
+    }
+    Ok(None)
 }
 
 /// Lets the groups be looked at again in which somebody has not been told of an alert.
@@ -187,7 +227,7 @@ impl Desk<'_> {
     fn place_at(
         &self,
         transaction: &Transaction<'_>,
-        Matched { route, key, receiver }: Matched<'_>,
+        matched: Matched<'_>,
         alert: &Alert,
         labels: &Labels,
         told: Option<&str>,
@@ -198,11 +238,13 @@ impl Desk<'_> {
                 coalesce(next_flush, 9223372036854775807),
                 max(?6, coalesce(flushed_at + ?7, next_flush)))
             RETURNING row";
-        let json = serde_json::to_string(&route.group_labels(labels)).expect("labels always serialise");
+        let Matched { route, key, receiver } = matched;
+        let (identity, group_labels) = group_of(transaction, matched, alert, labels)?;
+        let json = serde_json::to_string(&group_labels).expect("labels always serialise");
         let values = params![
             key,
             receiver,
-            identity(route, alert, labels),
+            identity,
             json,
             self.now.plus(route.group_wait).0,
             self.now.0,

@@ -1,13 +1,13 @@
 //! Alerts and groups as Alertmanager shows them: with who is told, and why nobody is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use detect::{Alert, Labels, UnixNanos};
 
 use super::{
     Reader, alerts,
     flapping::{flapping, marked},
-    groups::{Muted, muted, sources},
+    groups::{Muted, incident_of, muted, sources},
 };
 use crate::{
     LedgerError, clock,
@@ -46,6 +46,14 @@ pub struct ShownGroup {
 }
 
 impl Reader {
+    /// Fingerprints of the alerts that flap, in the engine's form: without a tenant.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn flapping(&self) -> Result<BTreeSet<String>, LedgerError> {
+        self.store.read(|connection| Ok(flapping(connection)?.into_keys().collect()))
+    }
+
     /// All alerts that fire, oldest first, as `routing` sends them; `origin` is what [`super::Ledger::origin`] says.
     ///
     /// # Errors
@@ -79,14 +87,19 @@ impl Reader {
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
     pub(crate) fn shown_groups(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownGroup>, LedgerError> {
         let mut groups: BTreeMap<(String, String, String), ShownGroup> = BTreeMap::new();
-        for shown in self.shown_alerts(routing, origin)? {
-            for matched in routing.matching(&shown.labels) {
-                let labels = matched.route.group_labels(&shown.labels);
-                let key = (labels.to_string(), matched.receiver.to_owned(), matched.key.to_owned());
-                let empty = || ShownGroup { receiver: matched.receiver.to_owned(), labels, alerts: Vec::new() };
-                groups.entry(key).or_insert_with(empty).alerts.push(shown.clone());
+        let all = self.shown_alerts(routing, origin)?;
+        self.store.read(|connection| {
+            for shown in &all {
+                for matched in routing.matching(&shown.labels) {
+                    let incident = incident_of(connection, matched.route, &shown.alert)?;
+                    let labels = matched.route.group_labels(&shown.labels, incident.as_deref());
+                    let key = (labels.to_string(), matched.receiver.to_owned(), matched.key.to_owned());
+                    let empty = || ShownGroup { receiver: matched.receiver.to_owned(), labels, alerts: Vec::new() };
+                    groups.entry(key).or_insert_with(empty).alerts.push(shown.clone());
+                }
             }
-        }
+            Ok(())
+        })?;
         Ok(groups.into_values().collect())
     }
 }

@@ -48,6 +48,14 @@ impl Refusal {
     }
 }
 
+impl From<alerting::LedgerError> for Refusal {
+    fn from(error: alerting::LedgerError) -> Self {
+        tracing::error!(%error, "the ledger cannot be read");
+        let message = "the ledger cannot be read; the log says why".to_owned();
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, error_type: "internal", message }
+    }
+}
+
 impl From<Busy> for Refusal {
     fn from(_: Busy) -> Self {
         let message = "too many queries are being worked on, or the service is shutting down";

@@ -1,6 +1,6 @@
 //! Rules and alerts as Prometheus lists them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,7 +14,11 @@ use detect::{
 };
 use serde::Serialize;
 
-use super::{checked, envelope::Success, number};
+use super::{
+    checked,
+    envelope::{Refusal, Success},
+    number,
+};
 use crate::{
     rest::{Asked, Shared, json::AlertJson, params::Params},
     view::View,
@@ -31,7 +35,11 @@ struct Alerts {
 
 async fn alerts(asked: Asked) -> Response {
     let view = asked.view();
-    let alerts = view.alerts.iter().map(|alert| AlertJson::new(alert, number(alert.value))).collect();
+    let flapping = match asked.ledger(|ledger| ledger.flapping()).await {
+        Ok(flapping) => flapping,
+        Err(error) => return Refusal::from(error).into_response(),
+    };
+    let alerts = view.alerts.iter().map(|alert| AlertJson::new(alert, number(alert.value), &flapping)).collect();
     Success::new(Alerts { alerts }, false).response().unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -88,11 +96,23 @@ async fn rules(asked: Asked, request: Request) -> Response {
         return refusal.into_response();
     }
     let view = asked.view();
-    let groups = asked.shared.api.info().rules.iter().map(|group| show_group(group, &view, wanted)).collect();
+    let flapping = match asked.ledger(|ledger| ledger.flapping()).await {
+        Ok(flapping) => flapping,
+        Err(error) => return Refusal::from(error).into_response(),
+    };
+    let shown = Shown { view: &view, flapping: &flapping };
+    let groups = asked.shared.api.info().rules.iter().map(|group| show_group(group, &shown, wanted)).collect();
     Success::new(Groups { groups }, false).response().unwrap_or_else(IntoResponse::into_response)
 }
 
-fn show_group(group: &RuleGroup, view: &View, wanted: Option<&str>) -> Group {
+/// What rules are shown with.
+struct Shown<'a> {
+    view: &'a View,
+    /// Fingerprints of alerts that flap.
+    flapping: &'a BTreeSet<String>,
+}
+
+fn show_group(group: &RuleGroup, shown: &Shown<'_>, wanted: Option<&str>) -> Group {
     let is_wanted = |rule: &&Rule| match rule {
         Rule::Alert(_) => wanted != Some("record"),
         Rule::Record(_) => wanted != Some("alert"),
@@ -102,11 +122,12 @@ fn show_group(group: &RuleGroup, view: &View, wanted: Option<&str>) -> Group {
         file: group.file.clone(),
         interval: seconds(group.interval),
         limit: 0,
-        rules: group.rules.iter().filter(is_wanted).map(|rule| show(rule, view)).collect(),
+        rules: group.rules.iter().filter(is_wanted).map(|rule| show(rule, shown)).collect(),
     }
 }
 
-fn show(rule: &Rule, view: &View) -> RuleJson {
+fn show(rule: &Rule, shown: &Shown<'_>) -> RuleJson {
+    let view = shown.view;
     let error = |name: &str| view.rule_failures.iter().find(|(failed, _)| failed == name).map(|(_, why)| why.clone());
     let health = |last_error: &Option<String>| match last_error {
         Some(_) => "err",
@@ -114,7 +135,7 @@ fn show(rule: &Rule, view: &View) -> RuleJson {
         None => "ok",
     };
     match rule {
-        Rule::Alert(alert) => show_alerting(alert, view, error(&alert.name), health),
+        Rule::Alert(alert) => show_alerting(alert, shown, error(&alert.name), health),
         Rule::Record(record) => {
             let last_error = error(&record.name);
             RuleJson::Recording {
@@ -130,12 +151,12 @@ fn show(rule: &Rule, view: &View) -> RuleJson {
 
 fn show_alerting(
     rule: &AlertRule,
-    view: &View,
+    shown: &Shown<'_>,
     last_error: Option<String>,
     health: impl Fn(&Option<String>) -> &'static str,
 ) -> RuleJson {
     let is_ours = |alert: &&detect::Alert| alert.name() == rule.name && alert.source == rule.owner.source;
-    let ours: Vec<_> = view.alerts.iter().filter(is_ours).collect();
+    let ours: Vec<_> = shown.view.alerts.iter().filter(is_ours).collect();
     let state = match ours.iter().map(|a| a.state.is_firing()).max() {
         Some(true) => "firing",
         Some(false) => "pending",
@@ -151,7 +172,7 @@ fn show_alerting(
         state,
         health: health(&last_error),
         last_error,
-        alerts: ours.into_iter().map(|alert| AlertJson::new(alert, number(alert.value))).collect(),
+        alerts: ours.into_iter().map(|alert| AlertJson::new(alert, number(alert.value), shown.flapping)).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::{
     Damping, DeliveryFilter, Dispatcher, GroupBy, InhibitRule, Ledger, Matcher, MatcherJson, Order, Page, PostedAlert,
     Receiver, Route, Routing, SilenceSpec, TimeInterval, clock,
-    testing::{Later, alert, at},
+    testing::{Later, alert, anomaly, at, opened},
 };
 
 const WAIT: Duration = Duration::from_millis(150);
@@ -253,6 +253,7 @@ fn an_alert_that_flaps_is_told_once_with_the_mark_and_again_when_it_has_calmed()
     let told = ["ops firing a:firing", "ops resolved a:resolved", "ops firing b:firing", "ops firing c:firing"];
     assert_eq!(fixture.told(), told);
     assert_eq!(marks(&fixture), [false, false, false, true]);
+    assert!(fixture.ledger.reader().flapping().expect("reads").contains("00000000000000ff"));
     let shown = fixture.dispatcher().alerts().expect("reads");
     assert!(shown.is_empty(), "it is over just now: {shown:?}");
     // It is on disk, as all is. Without damping everything is calm.
@@ -402,4 +403,48 @@ fn alerts_of_others_last_until_they_are_over_or_nobody_speaks_of_them() {
     // It may come back.
     dispatcher.post(&[posted("B", Some(clock::now().plus(hour)))], WAIT).expect("writes");
     assert_eq!(fixture.told().len(), 5);
+}
+
+#[test]
+fn alerts_of_one_incident_are_told_together_and_stay_so_to_their_end() {
+    let root = Route { group_by_incident: true, group_by: GroupBy::Labels(vec!["service".into()]), ..by_service() };
+    let mut fixture = Fixture::new(tree(root.clone()));
+    let of = |seq: u32, incident: Option<&str>| {
+        let mut found = anomaly(seq);
+        found.incident_id = incident.map(str::to_owned);
+        opened(found)
+    };
+    let decisions = [of(1, Some("inc-a1")), of(2, Some("inc-a1")), of(3, None)];
+    fixture.ledger.record(&decisions, &fixture.receivers).expect("records");
+    let with = |episode: &str, service: &str, cause: &str| {
+        let mut alert = firing(episode, &[("service", service)]);
+        alert.anomalies = vec![cause.to_owned()];
+        alert
+    };
+    let (a, b) = (with("a", "x", "a1"), with("b", "y", "a2"));
+    let (c, d) = (with("c", "x", "a3"), firing("d", &[("service", "x")]));
+    fixture.record(&[&a, &b, &c, &d]);
+    let groups = fixture.dispatcher().groups().expect("reads");
+    let labels: Vec<String> = groups.iter().map(|group| group.labels.to_string()).collect();
+    assert_eq!(labels, ["{incident=\"inc-a1\"}", "{service=\"x\"}"]);
+    sleep(WAIT);
+    fixture.flush();
+    let mut told = fixture.told();
+    told.sort();
+    assert_eq!(told, ["ops firing a:firing b:firing", "ops firing c:firing d:firing"]);
+    // What comes to be of an incident later stays where it was told.
+    let mut joined = anomaly(3);
+    joined.incident_id = Some("inc-a1".into());
+    fixture
+        .ledger
+        .record(&[Decision::Anomaly(detect::AnomalyEvent::Updated(joined))], &fixture.receivers)
+        .expect("records");
+    let mut fixture = fixture.restarted(tree(root));
+    sleep(WAIT);
+    fixture.record(&[&a.resolved(at(200)), &c.resolved(at(200)), &b.resolved(at(200))]);
+    sleep(WAIT);
+    fixture.flush();
+    let mut told = fixture.told()[2..].to_vec();
+    told.sort();
+    assert_eq!(told, ["ops firing d:firing c:resolved", "ops resolved a:resolved b:resolved"]);
 }
