@@ -7,7 +7,7 @@ Prints how long it takes until all alerts are on disk and their 100 notification
 resolved), and how long GET /api/v2/alerts takes without silences and with 100,000 that do not match. Silences are
 written into the ledger between two starts, since only their number matters.
 """
-import json, os, pathlib, re, sqlite3, subprocess, sys, tempfile, time, urllib.request
+import json, os, pathlib, re, sqlite3, subprocess, sys, tempfile, threading, time, urllib.request
 
 ALERTS, SERVICES, SILENCES, ROUNDS = 10_000, 100, 100_000, 20
 CONFIG = """listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}
@@ -24,14 +24,13 @@ class Service:
         log = ""
         for line in self.process.stdout:
             log += line
-            found = re.search(r"\bapi=?\S*?(127\.0\.0\.1:\d+)", line)
+            found = re.search(r"page, REST\s+http://(\S+)", line)
             if found:
                 self.base = "http://" + found.group(1)
                 break
         else:
             sys.exit("it did not start:\n" + log)
         # So that it never waits for somebody to read.
-        import threading
         threading.Thread(target=lambda: [None for _ in self.process.stdout], daemon=True).start()
 
     def post(self, alerts):
@@ -68,7 +67,6 @@ def report(service, what):
 
 
 def silences(directory):
-    body = {"id": "", "matchers": [], "startsAt": 0, "endsAt": 0, "createdBy": "bench", "comment": "bench", "updatedAt": 0}
     with sqlite3.connect(ledger(directory)) as connection:
         known = connection.execute("SELECT id, ends_at, updated_at, body FROM silences").fetchone()
         body = json.loads(known[3])

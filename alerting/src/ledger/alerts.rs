@@ -75,10 +75,10 @@ pub(super) fn save(transaction: &Transaction<'_>, transition: &AlertTransition) 
         WHERE excluded.changed_at >= alerts.changed_at";
     let AlertTransition { from, alert, at } = transition;
     let from = from.map_or("", AlertState::as_str);
-    let inserted = transaction.execute(
-        "INSERT INTO alert_transitions (episode, from_state, to_state, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        params![alert.episode, from, alert.state.as_str(), at.0],
-    )?;
+    let insert =
+        "INSERT INTO alert_transitions (episode, from_state, to_state, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    let step = params![alert.episode, from, alert.state.as_str(), at.0];
+    let inserted = transaction.prepare_cached(insert)?.execute(step)?;
     if inserted == 0 {
         return Ok(false);
     }
@@ -94,7 +94,7 @@ pub(super) fn save(transaction: &Transaction<'_>, transition: &AlertTransition) 
         at.0,
         to_json(alert),
     ];
-    transaction.execute(UPSERT, values)?;
+    transaction.prepare_cached(UPSERT)?.execute(values)?;
     Ok(true)
 }
 
