@@ -33,12 +33,17 @@ class Service:
         # So that it never waits for somebody to read.
         threading.Thread(target=lambda: [None for _ in self.process.stdout], daemon=True).start()
 
+    def cpu(self):
+        """Seconds that it has computed: on a machine that others use, time on the clock says little."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def post(self, alerts):
         body = json.dumps(alerts).encode()
         request = urllib.request.Request(self.base + "/api/v2/alerts", body, {"content-type": "application/json"})
-        began = time.monotonic()
+        began, cpu = time.monotonic(), self.cpu()
         urllib.request.urlopen(request).read()
-        return time.monotonic() - began
+        return f"{time.monotonic() - began:.2f} s ({self.cpu() - cpu:.2f} s of a processor)"
 
     def get(self, path):
         began = time.monotonic()
@@ -60,10 +65,12 @@ def ledger(directory):
 
 
 def report(service, what):
+    cpu = service.cpu()
     times = sorted(service.get("/api/v2/alerts")[0] for _ in range(ROUNDS))
+    cpu = (service.cpu() - cpu) / ROUNDS
     size = len(service.get("/api/v2/alerts")[1])
     print(f"GET /api/v2/alerts, {what}: {times[ROUNDS // 2] * 1e3:.0f} ms median, {times[0] * 1e3:.0f} to "
-          f"{times[-1] * 1e3:.0f} ms, {size / 1e6:.1f} MB", flush=True)
+          f"{times[-1] * 1e3:.0f} ms, {cpu * 1e3:.0f} ms of a processor, {size / 1e6:.1f} MB", flush=True)
 
 
 def silences(directory):
@@ -87,7 +94,7 @@ def main(binary):
         # Without an end they would be over after five minutes.
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
         firing = [{"labels": of, "annotations": {"summary": "slow"}, "endsAt": ends} for of in labels]
-        print(f"{ALERTS} alerts begin: {service.post(firing):.2f} s, outbox {told(directory)}", flush=True)
+        print(f"{ALERTS} alerts begin: {service.post(firing)}, outbox {told(directory)}", flush=True)
         report(service, "no silences")
         until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))
         silence = {"matchers": [{"name": "service", "value": "nobody-0", "isRegex": False, "isEqual": True}],
@@ -102,7 +109,7 @@ def main(binary):
         count = len(json.loads(service.get("/api/v2/silences")[1]))
         report(service, f"{count} silences")
         over = [{"labels": of, "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-02T00:00:00Z"} for of in labels]
-        print(f"{ALERTS} alerts end: {service.post(over):.2f} s, outbox {told(directory)}", flush=True)
+        print(f"{ALERTS} alerts end: {service.post(over)}, outbox {told(directory)}", flush=True)
         service.stop()
 
 
