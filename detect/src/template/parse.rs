@@ -61,8 +61,8 @@ pub(super) fn parse(text: &str, variables: &[&str]) -> Result<Parsed, Fault> {
     }
     let (body, end) = parser.nodes()?;
     match end {
-        End::Text => Ok(Parsed { body, defined: parser.defined }),
-        End::End | End::Else(_) => Err(parser.fault("`end` or `else` without a beginning")),
+        Stop::Text => Ok(Parsed { body, defined: parser.defined }),
+        Stop::End | Stop::Else(_) => Err(parser.fault("`end` or `else` without a beginning")),
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn used(nodes: &[Node]) -> Vec<(&str, usize)> {
 }
 
 /// What a sequence of nodes ended with.
-enum End {
+enum Stop {
     Text,
     End,
     /// With what follows, as in `else if`.
@@ -107,7 +107,7 @@ impl Parser<'_> {
     }
 
     /// Everything up to an `end` or `else` that belongs to what is around it.
-    fn nodes(&mut self) -> Result<(Arc<[Node]>, End), Fault> {
+    fn nodes(&mut self) -> Result<(Arc<[Node]>, Stop), Fault> {
         let mut nodes = Vec::new();
         while let Some(tokens) = self.next_action(&mut nodes)? {
             let (word, rest) = match tokens.split_first() {
@@ -116,8 +116,8 @@ impl Parser<'_> {
                 Some(_) => ("", &tokens[..]),
             };
             match word {
-                "end" => return Ok((nodes.into(), End::End)),
-                "else" => return Ok((nodes.into(), End::Else(rest.to_vec()))),
+                "end" => return Ok((nodes.into(), Stop::End)),
+                "else" => return Ok((nodes.into(), Stop::Else(rest.to_vec()))),
                 "if" | "with" | "range" => nodes.push(self.block(word, rest)?),
                 "define" | "block" => nodes.extend(self.define(word, rest)?),
                 "template" => {
@@ -128,7 +128,7 @@ impl Parser<'_> {
                 _ => nodes.push(Node::Action(self.pipe(&tokens)?)),
             }
         }
-        Ok((nodes.into(), End::Text))
+        Ok((nodes.into(), Stop::Text))
     }
 
     /// The text up to the next action, and the words of that; `None` at the end.
@@ -181,11 +181,11 @@ impl Parser<'_> {
         }
         let (body, end) = self.nodes()?;
         let other: Arc<[Node]> = match end {
-            End::End => Arc::new([]),
-            End::Else(rest) => match rest.split_first() {
+            Stop::End => Arc::new([]),
+            Stop::Else(rest) => match rest.split_first() {
                 None => {
                     let (other, end) = self.nodes()?;
-                    if !matches!(end, End::End) {
+                    if !matches!(end, Stop::End) {
                         return Err(self.unended(word, began));
                     }
                     other
@@ -194,7 +194,7 @@ impl Parser<'_> {
                 Some((Token::Word(next), rest)) if next == word && word != "range" => [self.block(word, rest)?].into(),
                 Some(_) => return Err(self.fault("unexpected words behind `else`")),
             },
-            End::Text => return Err(self.unended(word, began)),
+            Stop::Text => return Err(self.unended(word, began)),
         };
         self.leave(known);
         Ok(match word {
@@ -217,7 +217,7 @@ impl Parser<'_> {
         let (body, end) = self.nodes()?;
         self.leave(known);
         self.variables = outside;
-        if !matches!(end, End::End) {
+        if !matches!(end, Stop::End) {
             return Err(self.unended(word, began));
         }
         self.defined.insert(name.clone(), body);
@@ -298,9 +298,9 @@ impl Parser<'_> {
         use super::Value;
         let operand = match first {
             Token::Field(name, true) => {
-                let fields = match command.last_mut() {
-                    Some(Operand::Dot(fields) | Operand::Variable(_, fields) | Operand::Group(_, fields)) => fields,
-                    _ => return Err(self.fault(format!("unexpected .{name}"))),
+                let last = command.last_mut();
+                let Some(Operand::Dot(fields) | Operand::Variable(_, fields) | Operand::Group(_, fields)) = last else {
+                    return Err(self.fault(format!("unexpected .{name}")));
                 };
                 fields.push(name.clone());
                 return Ok(rest);
