@@ -181,7 +181,7 @@ impl Season {
             let mean = self.sum / f64::from(self.points);
             let learned = self.learned.get_or_insert_with(|| Box::new(Learned::new(mean)));
             learned.take(self.hour, mean);
-            if hour > self.hour + 1 {
+            if hour > self.hour.saturating_add(1) {
                 // What came before a gap is not the hour before.
                 learned.last = None;
             }

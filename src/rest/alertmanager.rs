@@ -161,10 +161,11 @@ struct AlertJson {
 }
 
 impl AlertJson {
-    fn of(shown: ShownAlert) -> Self {
+    /// As it is now; it is said to end at `ends_at` unless it is heard of again.
+    fn of(shown: ShownAlert, ends_at: &str) -> Self {
         let ShownAlert { alert, labels, fingerprint, generator_url, receivers, muted, updated_at } = shown;
         Self {
-            ends_at: rfc3339(now().plus(Duration::from_mins(5))),
+            ends_at: ends_at.to_owned(),
             fingerprint,
             receivers: receivers.into_iter().map(|name| Name { name }).collect(),
             starts_at: rfc3339(alert.fired_at.unwrap_or(alert.active_at)),
@@ -188,8 +189,9 @@ async fn alerts(asked: Asked, uri: Uri) -> Result<Response, Fault> {
     params.finish()?;
     let Some(dispatcher) = asked.face.dispatcher.clone() else { return Ok(answer(StatusCode::OK, &[0; 0])) };
     let shown = blocking(move || {
-        let mut alerts: Vec<AlertJson> =
-            dispatcher.alerts()?.into_iter().filter(|shown| filter.wants(shown)).map(AlertJson::of).collect();
+        let ends_at = rfc3339(now().plus(Duration::from_mins(5)));
+        let wanted = dispatcher.alerts()?.into_iter().filter(|shown| filter.wants(shown));
+        let mut alerts: Vec<AlertJson> = wanted.map(|shown| AlertJson::of(shown, &ends_at)).collect();
         alerts.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
         Ok(answer(StatusCode::OK, &alerts))
     });
@@ -202,11 +204,12 @@ async fn groups(asked: Asked, uri: Uri) -> Result<Response, Fault> {
     params.finish()?;
     let Some(dispatcher) = asked.face.dispatcher.clone() else { return Ok(answer(StatusCode::OK, &[0; 0])) };
     let shown = blocking(move || {
+        let ends_at = rfc3339(now().plus(Duration::from_mins(5)));
         let groups = dispatcher.groups()?.into_iter().filter(|group| filter.tells(&group.receiver));
         let groups: Vec<Value> = groups
             .filter_map(|group| {
-                let alerts: Vec<AlertJson> =
-                    group.alerts.into_iter().filter(|shown| filter.wants(shown)).map(AlertJson::of).collect();
+                let wanted = group.alerts.into_iter().filter(|shown| filter.wants(shown));
+                let alerts: Vec<AlertJson> = wanted.map(|shown| AlertJson::of(shown, &ends_at)).collect();
                 let is_empty = alerts.is_empty();
                 let group = json!({"labels": group.labels, "receiver": {"name": group.receiver}, "alerts": alerts});
                 (!is_empty).then_some(group)

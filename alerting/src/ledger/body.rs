@@ -58,16 +58,18 @@ pub(super) fn from_json<T: Body>(id: &str, body: &str) -> Result<T, LedgerError>
     serde_json::from_str(body).or_else(|_| with_nan(body)).map_err(unreadable)
 }
 
+/// Within a text quotes are escaped, so that what is replaced is a field.
 fn with_nan<T: Body>(body: &str) -> Result<T, serde_json::Error> {
-    let mut json: serde_json::Value = serde_json::from_str(body)?;
+    let mut json = body.to_owned();
     let mut missing = Vec::new();
     for (name, field) in T::FLOATS {
-        if let Some(value) = json.get_mut(*name).filter(|value| value.is_null()) {
-            *value = 0.0.into();
+        let null = format!("\"{name}\":null");
+        if json.contains(&null) {
+            json = json.replace(&null, &format!("\"{name}\":0.0"));
             missing.push(field);
         }
     }
-    let mut item: T = serde_json::from_value(json)?;
+    let mut item: T = serde_json::from_str(&json)?;
     for field in missing {
         *field(&mut item) = f64::NAN;
     }
