@@ -258,7 +258,7 @@ async fn an_anomaly_of_failing_calls_says_which_attribute_carries_it() {
     // Four calls a second, two of them about STEP files, which fail from `fails_from` on.
     let calls = |from: u64, until: u64, fails_from: u64| {
         let span = |number: u64| {
-            let (second, is_step) = (from + number / 4, number % 2 == 0);
+            let (second, is_step) = (from + number / 4, number.is_multiple_of(2));
             let nanos = second * 1_000_000_000 + number % 4 * 1_000_000;
             let file = if is_step { "STEP" } else { "STL" };
             json!({"traceId": format!("{:032x}", nanos), "spanId": format!("{:016x}", nanos), "name": "analyze", "kind": 2,
