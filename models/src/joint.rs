@@ -29,7 +29,7 @@ const EXTENSION: usize = 5;
 /// Added to each variance, in deviations: two metrics that are always the same may differ by a quarter of one.
 const RIDGE: f64 = 0.05;
 /// Deviations beyond this say no more.
-const FARTHEST: f32 = 20.0;
+const FARTHEST: f32 = 8.0;
 /// Residuals that count, the most unusual first.
 const TOP: usize = 5;
 /// What the evidence and the forest's score have to exceed at least, and both by how much more than they ever did.

@@ -114,3 +114,19 @@ fn what_was_written_down_goes_on_the_same() {
     }
     assert_eq!(one, other);
 }
+
+#[test]
+fn one_metric_that_is_far_out_by_itself_breaks_nothing() {
+    // A share of failed calls that has always been 0: that it no longer is, others tell.
+    let (mut joint, mut random) = (Joint::new(WIDTH, 1), Random::new(7));
+    let row = |random: &mut Random, last: f32| -> Vec<f32> {
+        (1..WIDTH).map(|_| rough(random.normal())).chain([last]).collect()
+    };
+    for _ in 0..1_024 {
+        let row = row(&mut random, 0.0);
+        let judged = joint.judge(&row);
+        joint.learn(&row, judged.as_ref());
+    }
+    let judged = joint.judge(&[0.3, -0.8, 0.5, 0.1, 50.0]).expect("fitted");
+    assert!(judged.score() < 1.0, "{judged:?}");
+}
