@@ -127,6 +127,7 @@ fn fired(i: usize) -> Decision {
         value: 2.5,
         source: "p99 > 1".to_owned(),
         anomalies: Vec::new(),
+        attributes: Vec::new(),
         argued_level: Level::CacheOnly,
     };
     Decision::Alert(AlertTransition { from: Some(AlertState::Pending), alert, at: UnixNanos(2) })
