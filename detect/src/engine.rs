@@ -178,9 +178,9 @@ const SETTLE: Duration = Duration::from_mins(1);
 const LOOKS: Duration = Duration::from_mins(5);
 const FIRST_LOOKS: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Anomalies that are looked at in one assessment at most, the oldest first, and alerts of a group of rules that begin to
-/// fire: each look goes over many spans.
-const MOST_LOOKS: usize = 10;
+/// Anomalies that are looked at in one assessment at most, those first of which nothing is known, and alerts of a group of
+/// rules that begin to fire: a look takes about 10 ms where the window holds a million spans.
+const MOST_LOOKS: usize = 5;
 /// How long incidents are remembered after their last anomaly.
 const INCIDENT_MEMORY: Duration = Duration::from_hours(1);
 
@@ -451,7 +451,7 @@ impl Engine {
             a.emitted_at <= at && (is_early || is_on_grid && age <= LOOKS) && attributes::concern(a)
         };
         let mut due: Vec<Anomaly> = self.zscore.open().filter(is_due).cloned().collect();
-        due.sort_by_key(|anomaly| anomaly.seq);
+        due.sort_by_key(|anomaly| (!anomaly.attributes.is_empty(), anomaly.seq));
         for mut anomaly in due.into_iter().take(MOST_LOOKS) {
             let found = attributes::of_anomaly(&anomaly, &self.snapshot, at);
             let calls = |shares: &[AttributeShare]| shares.first().map_or(0, |share| share.total);
