@@ -1,7 +1,7 @@
 //! One anomaly: what was seen, against what, and everything that the verdict was made of.
 
 use axum::{extract::Path, http::StatusCode, response::Response};
-use detect::{Affected, Anomaly, BaselineOf, UnixNanos};
+use detect::{Affected, Anomaly, BaselineOf, DetectorKind, Pattern, UnixNanos};
 use maud::{Markup, html};
 
 use super::{
@@ -79,8 +79,8 @@ fn numbers(a: &Anomaly, chart: &Chart) -> Markup {
         ("Expected", value(a.expected, unit)),
         ("Band", format!("{} to {}", value(a.lower, unit), value(a.upper, unit))),
         ("Scale", value(a.scale, unit)),
-        ("z = (observed − expected) / scale", number(a.z)),
-        ("Threshold for |z|", number(a.threshold)),
+        (statistic(a), number(a.z)),
+        ("Threshold", number(a.threshold)),
         ("Score = |z| / threshold", number(a.score)),
         ("Points outside the band", a.points.to_string()),
         ("Baseline", format!("{} points over {}", a.sample_count, span(a.baseline_span.as_secs()))),
@@ -89,6 +89,18 @@ fn numbers(a: &Anomaly, chart: &Chart) -> Markup {
         ("Incident", a.incident_id.clone().unwrap_or_else(|| super::format::NOTHING.to_owned())),
     ];
     html! { dl.numbers { @for (name, text) in rows { div { dt { (name) } dd { (text) } } } } }
+}
+
+/// What the raw statistic is, see [`Anomaly::z`].
+fn statistic(a: &Anomaly) -> &'static str {
+    match (a.detector, a.pattern) {
+        (DetectorKind::ZScore, _) => "z = (observed − expected) / scale",
+        (DetectorKind::Pattern, Pattern::Flatline) => "Points without a change",
+        (DetectorKind::Pattern, Pattern::VarianceChange) => "ln(observed / expected)",
+        (DetectorKind::Pattern, _) => "Lesser distance of two hours, in scales",
+        (DetectorKind::Forecast, _) => "Probability of reaching the limit",
+        _ => "Evidence",
+    }
 }
 
 /// The attributes that carry it, with the counts that their shares come from.
