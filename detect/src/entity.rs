@@ -440,6 +440,9 @@ impl Entity {
         if instant.row.len() != self.members.len() || !Together::suits(instant.row.len()) {
             return None;
         }
+        if self.together.as_ref().is_some_and(|t| t.passes(config, &instant)) {
+            return None;
+        }
         instant.row.sort_by(|a, b| a.name.cmp(&b.name));
         if self.together.as_ref().is_none_or(|t| !t.knows(&instant.row)) {
             if self.together.is_none() && room == 0 {

@@ -5,7 +5,7 @@
 //! grows while requests do not. It says nothing in a thing's first day, nor of an instant at which a metric lacks, nor while
 //! the metrics are said to be out by themselves.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use models::{Joint, joint::Judgement};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ const CRITICAL: f64 = 1.5;
 const WORSE: f64 = 1.2;
 /// Metrics that are named.
 const NAMED: usize = 5;
+/// Least time between two instants that are learned: growing forests costs more than judging.
+const LEARN_EVERY: Duration = Duration::from_secs(30);
 /// What lasts longer than this, in seconds, is learned.
 const ADOPTED: u64 = 6 * 3_600;
 
@@ -37,6 +39,8 @@ pub(super) struct Together {
     /// Names of the metrics, in order.
     names: Vec<Arc<str>>,
     model: Joint,
+    /// The last instant that was learned: there are at least [`LEARN_EVERY`] between two.
+    learned: UnixNanos,
     /// Instants in a row above the limit.
     above: u32,
     pub(super) open: Option<Box<Open>>,
@@ -51,7 +55,7 @@ impl Together {
     /// Nothing is known of the metrics of `row`, which is sorted.
     pub(super) fn of(row: &[Reading], seed: u64) -> Self {
         let names = row.iter().map(|r| Arc::clone(&r.name)).collect();
-        Self { names, model: Joint::new(row.len(), seed), above: 0, open: None }
+        Self { names, model: Joint::new(row.len(), seed), learned: UnixNanos::default(), above: 0, open: None }
     }
 
     /// What is left of one that was not written down: its open anomaly.
@@ -64,6 +68,19 @@ impl Together {
         self.names.iter().eq(row.iter().map(|r| &r.name))
     }
 
+    fn is_young(config: &EntityConfig, instant: &Moment) -> bool {
+        instant.at.since(instant.began) < config.memory
+    }
+
+    fn is_due(&self, instant: &Moment) -> bool {
+        instant.at.since(self.learned) >= LEARN_EVERY
+    }
+
+    /// Whether there is nothing to do at an instant: it is not to be learned, and the thing is too young to be judged.
+    pub(super) fn passes(&self, config: &EntityConfig, instant: &Moment) -> bool {
+        Self::is_young(config, instant) && !self.is_due(instant) && self.open.is_none()
+    }
+
     /// Takes a complete instant, all metrics of which are in `instant.row`, in order. `is_out` says whether several are
     /// said to be out by themselves.
     pub(super) fn judge(
@@ -74,11 +91,11 @@ impl Together {
         (emitted_at, is_out): (UnixNanos, bool),
     ) -> Option<AnomalyEvent> {
         let row: Vec<f32> = instant.row.iter().map(Reading::signed).collect();
-        let judged = self.model.judge(&row);
-        let is_young = instant.at.since(instant.began) < config.memory;
-        let score = judged.filter(|_| !is_young).map_or(0.0, |j| j.score());
+        let judged = if Self::is_young(config, instant) { None } else { self.model.judge(&row) };
+        let score = judged.map_or(0.0, |j| j.score());
         let lasts = self.open.as_ref().map_or(0, |open| instant.at.since(open.anomaly.starts_at).as_secs());
-        if (score <= 1.0 && !is_out) || lasts > ADOPTED {
+        if ((score <= 1.0 && !is_out) || lasts > ADOPTED) && self.is_due(instant) {
+            self.learned = instant.at;
             self.model.learn(&row, judged.as_ref());
         }
         self.above = if score > 1.0 { self.above + 1 } else { 0 };
