@@ -142,7 +142,7 @@ struct Moment {
     elapsed: f64,
     /// The most unusual metrics, most unusual first.
     top: Vec<Reading>,
-    /// All metrics, of an entity with so many that they can be judged together; sorted by name when it is complete.
+    /// All metrics, where it is wanted how they go together; sorted by name when it is complete.
     row: Vec<Reading>,
 }
 
@@ -228,12 +228,14 @@ impl Entities {
         if was_stalled {
             entity.stalled = entity.stalled.saturating_sub(1);
         }
-        let is_together = Together::suits(entity.members.len());
+        let judged_together = entity.together.as_ref();
+        let is_wanted = Together::suits(entity.members.len())
+            && judged_together.map_or(self.together < MOST_TOGETHER, |t| t.wants(&self.config, point.time));
         if let Some(instant) = entity.reach(before, point.time) {
             instant.samples = instant.samples.max(samples);
             instant.began = instant.began.min(began);
             instant.elapsed = instant.elapsed.max(elapsed);
-            if is_together {
+            if is_wanted {
                 instant.row.push(reading.clone());
             }
             instant.take(reading);
@@ -440,7 +442,7 @@ impl Entity {
         if instant.row.len() != self.members.len() || !Together::suits(instant.row.len()) {
             return None;
         }
-        if self.together.as_ref().is_some_and(|t| t.passes(config, &instant)) {
+        if self.together.as_ref().is_some_and(|t| !t.wants(config, instant.at)) {
             return None;
         }
         instant.row.sort_by(|a, b| a.name.cmp(&b.name));
@@ -448,7 +450,7 @@ impl Entity {
             if self.together.is_none() && room == 0 {
                 return None;
             }
-            let fresh = Together::of(&instant.row, series.labels.fingerprint());
+            let fresh = Together::of(&instant, series.labels.fingerprint());
             let before = self.together.replace(Box::new(fresh));
             return before.and_then(|t| t.open).map(|open| open.ended(Some(instant.at)));
         }

@@ -39,6 +39,8 @@ pub(super) struct Together {
     /// Names of the metrics, in order.
     names: Vec<Arc<str>>,
     model: Joint,
+    /// Since when the first of them is known.
+    began: UnixNanos,
     /// The last instant that was learned: there are at least [`LEARN_EVERY`] between two.
     learned: UnixNanos,
     /// Instants in a row above the limit.
@@ -52,15 +54,20 @@ impl Together {
         Joint::WIDTHS.contains(&metrics)
     }
 
-    /// Nothing is known of the metrics of `row`, which is sorted.
-    pub(super) fn of(row: &[Reading], seed: u64) -> Self {
-        let names = row.iter().map(|r| Arc::clone(&r.name)).collect();
-        Self { names, model: Joint::new(row.len(), seed), learned: UnixNanos::default(), above: 0, open: None }
+    /// Nothing is known of the metrics of an instant, whose row is sorted.
+    pub(super) fn of(instant: &Moment, seed: u64) -> Self {
+        let names = instant.row.iter().map(|r| Arc::clone(&r.name)).collect();
+        Self { names, began: instant.began, ..Self::empty(instant.row.len(), seed) }
+    }
+
+    fn empty(width: usize, seed: u64) -> Self {
+        let (began, learned) = (UnixNanos::default(), UnixNanos::default());
+        Self { names: Vec::new(), model: Joint::new(width, seed), began, learned, above: 0, open: None }
     }
 
     /// What is left of one that was not written down: its open anomaly.
     pub(super) fn restored(anomaly: Anomaly) -> Self {
-        Self { open: Some(Box::new(Open::of(anomaly))), ..Self::of(&[], 0) }
+        Self { open: Some(Box::new(Open::of(anomaly))), ..Self::empty(0, 0) }
     }
 
     /// Whether `row`, which is sorted, holds the same metrics.
@@ -68,17 +75,17 @@ impl Together {
         self.names.iter().eq(row.iter().map(|r| &r.name))
     }
 
-    fn is_young(config: &EntityConfig, instant: &Moment) -> bool {
-        instant.at.since(instant.began) < config.memory
+    fn is_young(&self, config: &EntityConfig, at: UnixNanos) -> bool {
+        at.since(self.began) < config.memory
     }
 
-    fn is_due(&self, instant: &Moment) -> bool {
-        instant.at.since(self.learned) >= LEARN_EVERY
+    fn is_due(&self, at: UnixNanos) -> bool {
+        at.since(self.learned) >= LEARN_EVERY
     }
 
-    /// Whether there is nothing to do at an instant: it is not to be learned, and the thing is too young to be judged.
-    pub(super) fn passes(&self, config: &EntityConfig, instant: &Moment) -> bool {
-        Self::is_young(config, instant) && !self.is_due(instant) && self.open.is_none()
+    /// Whether there is anything to do at an instant. Not in a thing's first day, but to learn now and then.
+    pub(super) fn wants(&self, config: &EntityConfig, at: UnixNanos) -> bool {
+        !self.is_young(config, at) || self.is_due(at) || self.open.is_some()
     }
 
     /// Takes a complete instant, all metrics of which are in `instant.row`, in order. `is_out` says whether several are
@@ -91,10 +98,10 @@ impl Together {
         (emitted_at, is_out): (UnixNanos, bool),
     ) -> Option<AnomalyEvent> {
         let row: Vec<f32> = instant.row.iter().map(Reading::signed).collect();
-        let judged = if Self::is_young(config, instant) { None } else { self.model.judge(&row) };
+        let judged = if self.is_young(config, instant.at) { None } else { self.model.judge(&row) };
         let score = judged.map_or(0.0, |j| j.score());
         let lasts = self.open.as_ref().map_or(0, |open| instant.at.since(open.anomaly.starts_at).as_secs());
-        if ((score <= 1.0 && !is_out) || lasts > ADOPTED) && self.is_due(instant) {
+        if ((score <= 1.0 && !is_out) || lasts > ADOPTED) && self.is_due(instant.at) {
             self.learned = instant.at;
             self.model.learn(&row, judged.as_ref());
         }
