@@ -164,6 +164,16 @@ struct Open {
     said: f64,
 }
 
+/// When an open anomaly ends, and when it is said again.
+struct Ends {
+    /// Scores below this are calm.
+    calm: f64,
+    /// So many calm instants in a row end it.
+    calm_points: u32,
+    /// It is said again when the score has grown by this factor.
+    worse: f64,
+}
+
 impl Entities {
     /// Entities that nothing is known of.
     #[must_use]
@@ -421,7 +431,13 @@ impl Entity {
         let limit = config.limit + config.per_rate * (REFERENCE_INTERVAL / instant.elapsed.max(1e-3)).ln();
         let score = evidence / limit.max(config.limit / 2.0);
         match self.open.take() {
-            Some(open) => self.continues(config, open, instant, score),
+            Some(open) => {
+                let state = |a: &mut Anomaly| self.state(config, a, instant, score);
+                let (calm, calm_points) = (config.calm_score, config.calm_points);
+                let (open, event) = open.goes_on(instant.at, score, &Ends { calm, calm_points, worse: WORSE }, state);
+                self.open = open;
+                event
+            }
             None if score > 1.0 => {
                 let anomaly = self.opened(config, series, instant, (score, emitted_at));
                 self.open = Some(Box::new(Open::of(anomaly.clone())));
@@ -458,36 +474,6 @@ impl Entity {
         self.together.as_mut()?.judge(config, series, &instant, (emitted_at, is_out))
     }
 
-    fn continues(
-        &mut self,
-        config: &EntityConfig,
-        mut open: Box<Open>,
-        instant: &Moment,
-        score: f64,
-    ) -> Option<AnomalyEvent> {
-        if score < config.calm_score {
-            open.calm += 1;
-            let since = *open.calm_since.get_or_insert(instant.at);
-            if open.calm >= config.calm_points {
-                return Some(open.ended(Some(since)));
-            }
-            self.open = Some(open);
-            return None;
-        }
-        (open.calm, open.calm_since) = (0, None);
-        open.anomaly.points += 1;
-        if score > open.anomaly.score {
-            self.state(config, &mut open.anomaly, instant, score);
-        }
-        let worse = open.anomaly.score > WORSE * open.said;
-        if worse {
-            open.said = open.anomaly.score;
-        }
-        let event = worse.then(|| AnomalyEvent::Updated(open.anomaly.clone()));
-        self.open = Some(open);
-        event
-    }
-
     fn opened(
         &self,
         config: &EntityConfig,
@@ -514,7 +500,7 @@ impl Entity {
         (a.score, a.z, a.threshold) = (score, sign * evidence, evidence / score);
         (a.observed, a.expected) = (first.value, first.mean);
         // Where the metric would have to be for its z to be that of the whole at the limit.
-        a.scale = if first.z > 0.0 { (first.value - first.mean).abs() / first.z } else { 0.0 };
+        a.scale = first.deviation();
         let reach = a.threshold.exp_m1() * a.scale;
         (a.lower, a.upper) = (first.mean - reach, first.mean + reach);
         if score >= config.critical_score {
@@ -543,6 +529,11 @@ impl Moment {
 }
 
 impl Reading {
+    /// One standard deviation, in the metric's unit; 0 at the mean, where it does not show.
+    fn deviation(&self) -> f64 {
+        if self.z > 0.0 { (self.value - self.mean).abs() / self.z } else { 0.0 }
+    }
+
     /// Deviations from the mean, below it negative.
     fn signed(&self) -> f32 {
         #[expect(clippy::cast_possible_truncation, reason = "at most fifty")]
@@ -561,6 +552,36 @@ impl Open {
         Self { said: anomaly.score, anomaly, calm: 0, calm_since: None }
     }
 
+    /// Takes one more instant, with its score; `state` writes down its numbers if they are the greatest so far. What is
+    /// left open, and what is to be said.
+    fn goes_on(
+        mut self: Box<Self>,
+        at: UnixNanos,
+        score: f64,
+        ends: &Ends,
+        state: impl FnOnce(&mut Anomaly),
+    ) -> (Option<Box<Self>>, Option<AnomalyEvent>) {
+        if score < ends.calm {
+            self.calm += 1;
+            let since = *self.calm_since.get_or_insert(at);
+            if self.calm >= ends.calm_points {
+                return (None, Some(self.ended(Some(since))));
+            }
+            return (Some(self), None);
+        }
+        (self.calm, self.calm_since) = (0, None);
+        self.anomaly.points += 1;
+        if score > self.anomaly.score {
+            state(&mut self.anomaly);
+        }
+        let is_worse = self.anomaly.score > ends.worse * self.said;
+        if is_worse {
+            self.said = self.anomaly.score;
+        }
+        let event = is_worse.then(|| AnomalyEvent::Updated(self.anomaly.clone()));
+        (Some(self), event)
+    }
+
     fn ended(self, at: Option<UnixNanos>) -> AnomalyEvent {
         let mut anomaly = self.anomaly;
         anomaly.ends_at = at.or(Some(anomaly.starts_at));
@@ -577,22 +598,28 @@ fn evidence(top: &[Reading]) -> f64 {
 }
 
 fn explain(a: &Anomaly, metrics: usize) -> String {
-    let parts: Vec<String> = a
-        .contributors
-        .iter()
-        .map(|c| format!("{} ({:.1} standard deviations, {:.0} %)", c.name, c.distance, 100.0 * c.share))
-        .collect();
     format!(
         "Of {metrics} metrics of {} several left their usual range of the last {} together: {}. The mean of ln(1 + z) \
          over the five most unusual is {:.2}; it would not have fired unless above {:.2}. The first was {}, usual is {}.",
-        if a.service.is_empty() { "one sender" } else { &a.service },
+        whose(a),
         span(a.baseline_span),
-        parts.join(", "),
+        shares(a, "standard deviations"),
         a.z.abs(),
         a.threshold,
         number(a.observed),
         number(a.expected),
     )
+}
+
+/// Whose metrics they are.
+fn whose(a: &Anomaly) -> &str {
+    if a.service.is_empty() { "one sender" } else { &a.service }
+}
+
+/// The metrics that contribute, with their distances in `unit` and their shares.
+fn shares(a: &Anomaly, unit: &str) -> String {
+    let of = |c: &Contributor| format!("{} ({:.1} {unit}, {:.0} %)", c.name, c.distance, 100.0 * c.share);
+    a.contributors.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -11,21 +11,17 @@ use models::{Joint, joint::Judgement};
 use serde::{Deserialize, Serialize};
 use window::{Series, SeriesKey, UnixNanos};
 
-use super::{EntityConfig, Moment, Open, Reading};
+use super::{Ends, EntityConfig, Moment, Open, Reading, shares, whose};
 use crate::{
     Anomaly, AnomalyEvent, Contributor, DetectorKind, Direction, Pattern, Severity,
     zscore::{number, span},
 };
 
-/// Instants in a row that begin an anomaly, and that end one.
+/// Instants in a row that begin an anomaly.
 const BEGIN: u32 = 2;
-const END: u32 = 3;
-/// Scores below this are calm.
-const CALM: f64 = 0.9;
+const ENDS: Ends = Ends { calm: 0.9, calm_points: 3, worse: 1.2 };
 /// Scores from here on are critical.
 const CRITICAL: f64 = 1.5;
-/// An update is said again when the score has grown by this factor.
-const WORSE: f64 = 1.2;
 /// Metrics that are named.
 const NAMED: usize = 5;
 /// Least time between two instants that are learned: growing forests costs more than judging.
@@ -106,24 +102,15 @@ impl Together {
             self.model.learn(&row, judged.as_ref());
         }
         self.above = if score > 1.0 { self.above + 1 } else { 0 };
-        if let Some(mut open) = self.open.take() {
-            if score < CALM {
-                open.calm += 1;
-                let since = *open.calm_since.get_or_insert(instant.at);
-                if open.calm >= END {
-                    return Some(open.ended(Some(since)));
+        if let Some(open) = self.open.take() {
+            let state = |a: &mut Anomaly| {
+                // Without a judgement the score is 0, and never the greatest.
+                if let Some(judged) = &judged {
+                    self.state(a, instant, &row, judged);
                 }
-            } else {
-                (open.calm, open.calm_since) = (0, None);
-                open.anomaly.points += 1;
-                if score > open.anomaly.score {
-                    self.state(&mut open.anomaly, instant, &row, &judged?);
-                }
-            }
-            let worse = open.anomaly.score > WORSE * open.said;
-            let event = worse.then(|| AnomalyEvent::Updated(open.anomaly.clone()));
-            open.said = if worse { open.anomaly.score } else { open.said };
-            self.open = Some(open);
+            };
+            let (open, event) = open.goes_on(instant.at, score, &ENDS, state);
+            self.open = open;
             return event;
         }
         if self.above < BEGIN || is_out {
@@ -142,12 +129,16 @@ impl Together {
     /// Writes down the numbers of this instant: those of the metric that is farthest from what the others say.
     fn state(&self, a: &mut Anomaly, instant: &Moment, row: &[f32], judged: &Judgement) {
         let residuals = self.model.residuals(row);
-        let mut parts: Vec<(&Reading, f64)> =
-            instant.row.iter().zip(&residuals).map(|(reading, r)| (reading, f64::from(*r))).collect();
-        parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let mut parts: Vec<(usize, &Reading, f64)> = (0..)
+            .zip(&instant.row)
+            .zip(&residuals)
+            .map(|((place, reading), r)| (place, reading, f64::from(*r)))
+            .collect();
+        parts.sort_by(|a, b| b.2.abs().total_cmp(&a.2.abs()));
         parts.truncate(NAMED);
-        let Some((first, residual)) = parts.first().copied() else { return };
-        let scale = self.scale(first);
+        let Some((place, first, residual)) = parts.first().copied() else { return };
+        // One deviation from what the others say it should be, in the metric's own unit.
+        let scale = first.deviation() * self.model.deviation_given_others(place);
         let sign = if residual < 0.0 { -1.0 } else { 1.0 };
         a.metric = Arc::clone(&first.name);
         a.direction = if residual < 0.0 { Direction::Down } else { Direction::Up };
@@ -165,8 +156,8 @@ impl Together {
         if a.score >= CRITICAL {
             a.severity = Severity::Critical;
         }
-        let total: f64 = parts.iter().map(|(_, r)| r.abs().ln_1p()).sum();
-        let part = |(reading, r): &(&Reading, f64)| Contributor {
+        let total: f64 = parts.iter().map(|(_, _, r)| r.abs().ln_1p()).sum();
+        let part = |(_, reading, r): &(usize, &Reading, f64)| Contributor {
             name: Arc::clone(&reading.name),
             distance: r.abs(),
             share: r.abs().ln_1p() / total.max(f64::MIN_POSITIVE),
@@ -174,32 +165,20 @@ impl Together {
         a.contributors = parts.iter().map(part).collect();
         a.explanation = explain(a, &self.names, judged);
     }
-
-    /// One deviation of a metric from what the others say it should be, in its own unit.
-    fn scale(&self, reading: &Reading) -> f64 {
-        let place = self.names.iter().position(|name| *name == reading.name).unwrap_or(0);
-        let deviation = if reading.z > 0.0 { (reading.value - reading.mean).abs() / reading.z } else { 0.0 };
-        deviation * self.model.deviation_given_others(place)
-    }
 }
 
 fn explain(a: &Anomaly, names: &[Arc<str>], judged: &Judgement) -> String {
-    let parts: Vec<String> = a
-        .contributors
-        .iter()
-        .map(|c| format!("{} ({:.1} deviations, {:.0} %)", c.name, c.distance, 100.0 * c.share))
-        .collect();
     format!(
         "The {} metrics of {} no longer go together as they did in {}: {} was {}, where the others say {}. Farthest from what the \
          others say: {}. The mean of ln(1 + deviations) over the five farthest is {:.2}, and an isolation forest scores {:.3}; it \
          would not have fired unless above {:.2} and above {:.3}.",
         names.len(),
-        if a.service.is_empty() { "one sender" } else { &a.service },
+        whose(a),
         span(a.baseline_span),
         a.metric,
         number(a.observed),
         number(a.expected),
-        parts.join(", "),
+        shares(a, "deviations"),
         judged.evidence,
         judged.forest,
         judged.evidence_limit,
