@@ -445,19 +445,22 @@ impl Engine {
     /// Asks which attributes carry open anomalies, and says what is new: that there are any, or from twice as many calls.
     fn look_for_attributes(&mut self, at: UnixNanos, out: &mut Output) {
         let is_on_grid = at.floor_to(LOOK_EVERY) == at;
-        let is_due = |a: &&Anomaly| {
+        let is_due = |(_, a): &(SeriesId, &Anomaly)| {
             let age = at.since(a.emitted_at);
             let is_early = a.attributes.is_empty() && age <= FIRST_LOOKS;
             a.emitted_at <= at && (is_early || is_on_grid && age <= LOOKS) && attributes::concern(a)
         };
-        let mut due: Vec<Anomaly> = self.zscore.open().filter(is_due).cloned().collect();
-        due.sort_by_key(|anomaly| (!anomaly.attributes.is_empty(), anomaly.seq));
-        for mut anomaly in due.into_iter().take(MOST_LOOKS) {
+        let mut due: Vec<(SeriesId, &Anomaly)> = self.zscore.open_by_series().filter(is_due).collect();
+        due.sort_by_key(|(_, anomaly)| (!anomaly.attributes.is_empty(), anomaly.seq));
+        due.truncate(MOST_LOOKS);
+        let due: Vec<(SeriesId, Anomaly)> =
+            due.into_iter().map(|(series, anomaly)| (series, anomaly.clone())).collect();
+        for (series, mut anomaly) in due {
             let found = attributes::of_anomaly(&anomaly, &self.snapshot, at);
             let calls = |shares: &[AttributeShare]| shares.first().map_or(0, |share| share.total);
             if calls(&found) > 2 * calls(&anomaly.attributes) {
                 attributes::attach(&mut anomaly, found);
-                self.zscore.amend_open(&anomaly);
+                self.zscore.amend(series, &anomaly);
                 out.decisions.push(Decision::Anomaly(AnomalyEvent::Updated(anomaly)));
             }
         }

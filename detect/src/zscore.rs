@@ -296,14 +296,6 @@ impl ZScoreDetector {
         }
     }
 
-    /// The same for an anomaly that is known by its id.
-    pub(crate) fn amend_open(&mut self, anomaly: &Anomaly) {
-        let open = self.states.iter_mut().filter_map(|state| state.open.as_mut());
-        if let Some(open) = open.into_iter().find(|open| open.anomaly.id == anomaly.id) {
-            open.anomaly = anomaly.clone();
-        }
-    }
-
     /// Makes a change to what is expected of a series, unless it was made already; `id` is its present number.
     pub(crate) fn correct(&mut self, correction: Correction, id: SeriesId) -> Option<AnomalyEvent> {
         let (name, change) = (correction.id.clone(), correction.change);
@@ -362,8 +354,12 @@ impl ZScoreDetector {
 
     /// The anomalies that are open.
     pub fn open(&self) -> impl Iterator<Item = &Anomaly> {
-        let open = self.states.iter().filter_map(|s| s.open.as_ref().map(|o| &o.anomaly));
-        open.chain(self.restored.values())
+        self.open_by_series().map(|(_, anomaly)| anomaly).chain(self.restored.values())
+    }
+
+    /// The same with their series, but for those whose series was not seen again.
+    pub(crate) fn open_by_series(&self) -> impl Iterator<Item = (SeriesId, &Anomaly)> {
+        (0..).map(SeriesId).zip(&self.states).filter_map(|(id, s)| Some((id, &s.open.as_ref()?.anomaly)))
     }
 
     /// How many series have a verdict, and how many are still warming up.
