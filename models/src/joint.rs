@@ -67,6 +67,26 @@ impl Judgement {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct Joint {
+    past: Past,
+    #[serde(skip)]
+    fitted: Option<Fitted>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    past: Past,
+}
+
+impl From<Written> for Joint {
+    fn from(Written { past }: Written) -> Self {
+        let fitted = Fitted::of(&past);
+        Self { past, fitted }
+    }
+}
+
+/// A sample of the rows so far, and how far they went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Past {
     width: usize,
     /// Rows learned.
     count: u64,
@@ -78,27 +98,6 @@ pub struct Joint {
     /// The greatest evidence and forest score of the past, which fade.
     greatest: (f64, f64),
     random: Random,
-    #[serde(skip)]
-    fitted: Option<Fitted>,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    width: usize,
-    count: u64,
-    rows: Vec<f32>,
-    seed: u64,
-    pending: Vec<f32>,
-    greatest: (f64, f64),
-    random: Random,
-}
-
-impl From<Written> for Joint {
-    fn from(w: Written) -> Self {
-        let Written { width, count, rows, seed, pending, greatest, random } = w;
-        let fitted = Fitted::of(&rows, width, seed);
-        Self { width, count, rows, seed, pending, greatest, random, fitted }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -117,28 +116,23 @@ impl Joint {
     #[must_use]
     pub fn new(width: usize, seed: u64) -> Self {
         let (rows, pending, random) = (Vec::new(), Vec::new(), Random::new(seed));
-        Self { width, count: 0, rows, seed: 0, pending, greatest: (0.0, 0.0), random, fitted: None }
-    }
-
-    /// Metrics of a row.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.width
+        let past = Past { width, count: 0, rows, seed: 0, pending, greatest: (0.0, 0.0), random };
+        Self { past, fitted: None }
     }
 
     /// Rows learned so far.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count
+        self.past.count
     }
 
     /// What the past says of a row; `None` while too little is known, or for a row of another width. What is missing
     /// (NaN) counts as the mean.
     #[must_use]
     pub fn judge(&self, row: &[f32]) -> Option<Judgement> {
-        let fitted = self.fitted.as_ref().filter(|_| row.len() == self.width)?;
+        let fitted = self.fitted.as_ref().filter(|_| row.len() == self.past.width)?;
         let residuals = fitted.residuals(row);
-        let (evidence, forest) = self.greatest;
+        let (evidence, forest) = self.past.greatest;
         Some(Judgement {
             evidence: evidence_of(&residuals),
             evidence_limit: LEAST_EVIDENCE.max(EVIDENCE_BEYOND * evidence),
@@ -151,7 +145,7 @@ impl Joint {
     /// says nothing.
     #[must_use]
     pub fn residuals(&self, row: &[f32]) -> Vec<f32> {
-        let fitted = self.fitted.as_ref().filter(|_| row.len() == self.width);
+        let fitted = self.fitted.as_ref().filter(|_| row.len() == self.past.width);
         fitted.map(|fitted| fitted.residuals(row)).unwrap_or_default()
     }
 
@@ -159,27 +153,31 @@ impl Joint {
     /// nothing is known.
     #[must_use]
     pub fn deviation_given_others(&self, place: usize) -> f64 {
-        let weight = self.fitted.as_ref().and_then(|fitted| fitted.weights.get(place * (self.width + 1)));
+        let weight = self.fitted.as_ref().and_then(|fitted| fitted.weights.get(place * (self.past.width + 1)));
         weight.filter(|w| **w > 0.0).map_or(1.0, |w| 1.0 / f64::from(*w))
     }
 
     /// Takes a row that belongs to normal times, with what was said of it. Rows that lack something are left out.
     pub fn learn(&mut self, row: &[f32], judged: Option<&Judgement>) {
-        if row.len() != self.width || row.iter().any(|v| !v.is_finite()) {
+        let past = &mut self.past;
+        if row.len() != past.width || row.iter().any(|v| !v.is_finite()) {
             return;
         }
         if let Some(j) = judged {
-            self.greatest = ((self.greatest.0 * FADE).max(j.evidence), (self.greatest.1 * FADE).max(j.forest));
+            past.greatest = ((past.greatest.0 * FADE).max(j.evidence), (past.greatest.1 * FADE).max(j.forest));
         }
-        self.count += 1;
-        self.pending.extend(row.iter().map(|v| v.clamp(-FARTHEST, FARTHEST)));
-        if self.pending.len() >= PENDING * self.width {
-            self.fit();
+        past.count += 1;
+        past.pending.extend(row.iter().map(|v| v.clamp(-FARTHEST, FARTHEST)));
+        if past.pending.len() >= PENDING * past.width {
+            past.sample();
+            self.fitted = Fitted::of(past);
         }
     }
+}
 
-    /// Takes what is pending into the sample, and grows a forest from it.
-    fn fit(&mut self) {
+impl Past {
+    /// Takes what is pending into the sample.
+    fn sample(&mut self) {
         let seen = usize::try_from(self.count).unwrap_or(MEMORY).min(MEMORY);
         for row in std::mem::take(&mut self.pending).chunks_exact(self.width) {
             if self.rows.len() < KEPT * self.width {
@@ -192,12 +190,12 @@ impl Joint {
             }
         }
         self.seed = self.random.below(1 << 30) as u64;
-        self.fitted = Fitted::of(&self.rows, self.width, self.seed);
     }
 }
 
 impl Fitted {
-    fn of(rows: &[f32], width: usize, seed: u64) -> Option<Self> {
+    fn of(past: &Past) -> Option<Self> {
+        let Past { width, ref rows, seed, .. } = *past;
         if rows.len() < PENDING * width.max(1) {
             return None;
         }

@@ -9,6 +9,7 @@ mod known;
 pub mod novelty;
 pub mod passage;
 mod quantile;
+mod record;
 pub mod rolling;
 pub mod season;
 pub mod shape;

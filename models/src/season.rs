@@ -11,6 +11,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::{Bounds, Record};
+
 const HOUR: f64 = 3_600.0;
 const DAY: usize = 24;
 const WEEKDAYS: usize = 7;
@@ -25,12 +27,8 @@ const ERROR_WEIGHT: f64 = 1.0 / 168.0;
 const BETTER_THAN_LEVEL: f64 = 0.5;
 /// ... and of what the hour before errs by, or the day where the week is the season.
 const BETTER_THAN_SIMPLER: f64 = 0.7;
-/// Mean errors from which on two hours in a row are broken.
-const LIMIT: f64 = 5.0;
-/// How much further than ever before they have to be.
-const BEYOND_RECORD: f64 = 1.3;
-/// What an excursion may teach, in limits.
-const LESSON: f64 = 1.5;
+/// From how many mean errors on two hours in a row are broken.
+const BROKEN: Bounds = Bounds { least: 5.0, beyond: 1.3 };
 /// The farthest is forgotten by this factor an hour: to a half within ten days.
 const FADE: f64 = 0.997;
 /// A season's mean error is at least this share of what having none errs by.
@@ -47,22 +45,9 @@ pub enum Cycle {
     Week,
 }
 
-impl Cycle {
-    /// In words.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Day => "hour of the day",
-            Self::Week => "hour of the week",
-        }
-    }
-}
-
 /// What the last two whole hours say.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
-    /// What the series follows.
-    pub cycle: Cycle,
     /// Mean of the last hour.
     pub observed: f64,
     /// What its season says.
@@ -90,8 +75,8 @@ pub struct Season {
 struct Learned {
     /// Profiles are kept as differences to the first hour, so that two bytes are enough.
     origin: f64,
-    hours: u32,
-    level: f64,
+    /// Mean of all hours.
+    level: Mean,
     before: f64,
     /// Usual values by hour, and by day of the week and hour; not a number where nothing is known.
     day: [Short; DAY],
@@ -102,9 +87,8 @@ struct Learned {
     last: Option<Hour>,
     earlier: Option<Hour>,
     cycle: Option<Cycle>,
-    /// Farthest that the series has been, and is now, in mean errors.
-    record: f64,
-    peak: f64,
+    /// How far the series goes by itself, in mean errors.
+    record: Record,
     /// Hours in a row that were broken.
     broken: u32,
 }
@@ -160,17 +144,10 @@ impl Season {
     #[must_use]
     pub fn judge(&self) -> Option<Judgement> {
         let learned = self.learned.as_ref()?;
-        let (cycle, last, earlier) = (learned.cycle?, learned.last?, learned.earlier?);
-        let lesser = last.z.abs().min(earlier.z.abs());
-        let z = if last.z * earlier.z > 0.0 { lesser.copysign(last.z) } else { 0.0 };
-        Some(Judgement {
-            cycle,
-            observed: last.observed,
-            expected: last.expected,
-            scale: last.scale,
-            z,
-            threshold: learned.threshold(),
-        })
+        learned.cycle?;
+        let Hour { observed, expected, scale, .. } = learned.last?;
+        let (z, threshold) = (learned.distance()?, learned.record.limit(BROKEN));
+        Some(Judgement { observed, expected, scale, z, threshold })
     }
 
     /// Takes a finite value at `second` of event time, not before those already taken.
@@ -197,8 +174,7 @@ impl Learned {
     fn new(origin: f64) -> Self {
         Self {
             origin,
-            hours: 0,
-            level: 0.0,
+            level: Mean::default(),
             before: 0.0,
             day: [Short::UNKNOWN; DAY],
             week: [[Short::UNKNOWN; DAY]; WEEKDAYS],
@@ -206,14 +182,9 @@ impl Learned {
             last: None,
             earlier: None,
             cycle: None,
-            record: 0.0,
-            peak: 0.0,
+            record: Record::default(),
             broken: 0,
         }
-    }
-
-    fn threshold(&self) -> f64 {
-        LIMIT.max(BEYOND_RECORD * self.record)
     }
 
     /// Takes the mean of a whole hour.
@@ -222,20 +193,19 @@ impl Learned {
         let (of_day, weekday) = places(hour);
         let (day, week) = (f64::from(self.day[of_day].get()), f64::from(self.week[weekday][of_day].get()));
         self.judge(x, day, week);
-        let is_broken = self.judged().is_some_and(|z| z.abs() > self.threshold());
+        let is_broken = self.distance().is_some_and(|z| z.abs() > self.record.limit(BROKEN));
         self.broken = if is_broken { self.broken + 1 } else { 0 };
-        if self.hours > 0 && (self.broken == 0 || self.broken > ADOPTED) {
-            for (error, guess) in self.errors.iter_mut().zip([self.level, self.before, day, week]) {
-                if guess.is_finite() {
-                    error.take((x - guess).abs());
+        if self.broken == 0 || self.broken > ADOPTED {
+            if self.level.count > 0 {
+                for (error, guess) in self.errors.iter_mut().zip([self.level.value, self.before, day, week]) {
+                    if guess.is_finite() {
+                        error.take((x - guess).abs());
+                    }
                 }
             }
-        }
-        if self.broken == 0 || self.broken > ADOPTED {
             self.profile(of_day, weekday, x);
         }
-        self.hours = self.hours.saturating_add(1);
-        self.level += (1.0 / f64::from(self.hours)).max(ERROR_WEIGHT) * (x - self.level);
+        self.level.take(x);
         self.before = x;
         self.cycle = self.best();
     }
@@ -255,19 +225,14 @@ impl Learned {
         let hour =
             Hour { observed: x + self.origin, expected: expected + self.origin, scale, z: (x - expected) / scale };
         (self.earlier, self.last) = (self.last, Some(hour));
-        let z = self.judged().unwrap_or(0.0).abs();
-        if z > LIMIT / 2.0 {
-            self.peak = self.peak.max(z.min(LESSON * self.threshold()));
-        } else {
-            // An excursion counts as seen when it is over: it is not excused by its own beginning.
-            self.record = (self.record * FADE).max(std::mem::take(&mut self.peak));
-        }
+        self.record.take(self.distance().unwrap_or(0.0).abs(), BROKEN, FADE);
     }
 
-    /// The lesser distance of the last two hours, if they are on the same side.
-    fn judged(&self) -> Option<f64> {
-        let (last, earlier) = (self.last?, self.earlier?);
-        (last.z * earlier.z > 0.0).then(|| last.z.abs().min(earlier.z.abs()))
+    /// The lesser distance of the last two hours, signed; 0 if they are on different sides.
+    fn distance(&self) -> Option<f64> {
+        let (last, earlier) = (self.last?.z, self.earlier?.z);
+        let lesser = last.abs().min(earlier.abs());
+        Some(if last * earlier > 0.0 { lesser.copysign(last) } else { 0.0 })
     }
 
     fn profile(&mut self, of_day: usize, weekday: usize, x: f64) {

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::{Bounds, Record};
+
 /// Points in a row without a change that are a flatline, at least; and how much longer than ever before it has to be.
 const STILL: f64 = 30.0;
 const BEYOND_LONGEST: f64 = 4.0;
@@ -21,13 +23,9 @@ const SLOWEST: f64 = 0.001;
 const QUICK: f64 = 1.0 / 12.0;
 /// Steps count as at most this many of the usual ones: one jump is no variance.
 const LARGEST: f64 = 12.0;
-/// Least ratios, as logarithms, from which on variance has changed, upwards and downwards.
-const GROWN: f64 = 1.1;
-const SHRUNK: f64 = 2.0;
-/// How much further than ever before they have to be.
-const BEYOND_RECORD: f64 = 1.15;
-/// What an excursion may teach, in limits.
-const LESSON: f64 = 1.5;
+/// From which ratios on, as logarithms, variance has changed, upwards and downwards.
+const GROWN: Bounds = Bounds { least: 1.1, beyond: 1.15 };
+const SHRUNK: Bounds = Bounds { least: 2.0, beyond: 1.15 };
 
 /// What the newest points look like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,28 +78,6 @@ pub struct Shape {
     shrunk: Record,
 }
 
-/// How far a statistic has gone, and how far it goes now that it is out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Record {
-    farthest: f64,
-    peak: f64,
-}
-
-impl Record {
-    fn limit(self, least: f64) -> f64 {
-        least.max(BEYOND_RECORD * self.farthest)
-    }
-
-    /// An excursion counts as seen when it is over: it is not excused by its own beginning.
-    fn take(&mut self, x: f64, least: f64) {
-        if x > least / 2.0 {
-            self.peak = self.peak.max(x.min(LESSON * self.limit(least)));
-        } else {
-            self.farthest = self.farthest.max(std::mem::take(&mut self.peak));
-        }
-    }
-}
-
 impl Shape {
     /// What the series looks like with the finite `value` as its next point. `None` while nothing is known, and of a
     /// series that mostly stands still.
@@ -152,8 +128,8 @@ impl Shape {
         self.quick = self.quick_with(value);
         if self.count >= FIRST && self.usual > 0.0 {
             let ratio = ratio(self.quick, self.usual);
-            self.grown.take(ratio.max(0.0), GROWN);
-            self.shrunk.take((-ratio).max(0.0), SHRUNK);
+            self.grown.take(ratio.max(0.0), GROWN, 1.0);
+            self.shrunk.take((-ratio).max(0.0), SHRUNK, 1.0);
         }
         if !is_inside || self.count < FIRST {
             self.usual += rate * (step - self.usual);
