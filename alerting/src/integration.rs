@@ -150,24 +150,34 @@ impl Integration {
 
 impl Target {
     fn render(&self, own: &OwnTexts, sending: &Sending<'_>, faults: &mut Vec<String>) -> Result<Outgoing, String> {
-        if matches!(self, Self::File(_)) {
-            return Ok(Outgoing::Line(file::line(sending)));
-        }
-        if let Self::Webhook(webhook) = self
-            && own.texts.is_empty()
-        {
-            return webhook.render(sending, None).map(Outgoing::Http);
-        }
-        let message = read(sending.payload)?;
-        let mut texts = Renderer::new(own, &message, faults);
+        let message = || read(sending.payload);
         Ok(match self {
-            Self::Webhook(webhook) => Outgoing::Http(webhook.render(sending, webhook::body(&message, &mut texts))?),
-            Self::Alertmanager(peer) => peer.render(&[message], sending.at),
-            Self::Slack(slack) => Outgoing::Http(slack.render(&message, &mut texts)),
-            Self::PagerDuty(service) => Outgoing::Http(service.render(&message, sending.thread, &mut texts)),
-            Self::Teams(teams) => Outgoing::Http(teams.render(&message, &mut texts)),
-            Self::Email(email) => Outgoing::Mail(Box::new(email.render(&message, sending, &mut texts)?)),
-            Self::File(_) => Outgoing::Nothing,
+            Self::File(_) => Outgoing::Line(file::line(sending)),
+            // What is sent as it stands need not be read.
+            Self::Webhook(webhook) if own.texts.is_empty() => Outgoing::Http(webhook.render(sending, None)?),
+            Self::Webhook(webhook) => {
+                let message = message()?;
+                Outgoing::Http(
+                    webhook.render(sending, webhook::body(&message, &mut Renderer::new(own, &message, faults)))?,
+                )
+            }
+            Self::Alertmanager(peer) => peer.render(&[message()?], sending.at),
+            Self::Slack(slack) => {
+                let message = message()?;
+                Outgoing::Http(slack.render(&message, &mut Renderer::new(own, &message, faults)))
+            }
+            Self::PagerDuty(service) => {
+                let message = message()?;
+                Outgoing::Http(service.render(&message, sending.thread, &mut Renderer::new(own, &message, faults)))
+            }
+            Self::Teams(teams) => {
+                let message = message()?;
+                Outgoing::Http(teams.render(&message, &mut Renderer::new(own, &message, faults)))
+            }
+            Self::Email(email) => {
+                let message = message()?;
+                Outgoing::Mail(Box::new(email.render(&message, sending, &mut Renderer::new(own, &message, faults))?))
+            }
         })
     }
 

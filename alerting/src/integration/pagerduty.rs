@@ -57,12 +57,10 @@ impl PagerDuty {
             own_parts(&mut event["payload"], texts);
             let client = texts.text("client", plain).map(|client| text::cut(&text::one_line(&client), FIELD));
             event["client"] = client.unwrap_or_else(|| "Bellwether".to_owned()).into();
-            if super::message::is_web(&message.external_url) {
-                event["client_url"] = message.external_url.as_str().into();
-            }
-            let own = texts.text("client_url", plain).filter(|url| super::message::is_web(url));
-            if let Some(url) = own {
-                event["client_url"] = url.into();
+            let own_url = texts.text("client_url", plain);
+            let urls = own_url.iter().chain([&message.external_url]);
+            if let Some(url) = urls.into_iter().find(|url| super::message::is_web(url)) {
+                event["client_url"] = url.as_str().into();
             }
             let sources = message.alerts.iter().take(3).filter_map(super::message::Told::link);
             let links =

@@ -27,7 +27,6 @@ pub struct Slack {
 }
 
 pub(super) const RATES: &[(usize, Duration)] = &[(1, Duration::from_secs(1))];
-/// Field names of [`super::OwnTexts`] are those of Alertmanager.
 const TITLE: usize = 200;
 const TEXT: usize = 3_000;
 /// Of one alert.
@@ -59,7 +58,7 @@ impl Slack {
         if super::message::is_web(&message.external_url) {
             attachment["title_link"] = message.external_url.as_str().into();
         }
-        texts.own_parts(&mut attachment);
+        own_parts(&mut attachment, texts);
         let mut payload = json!({"attachments": [attachment]});
         for (field, value) in
             [("channel", &self.channel), ("username", &self.username), ("icon_emoji", &self.icon_emoji)]
@@ -114,28 +113,26 @@ fn part(alert: &Told) -> String {
     if links.is_empty() { whole } else { format!("{whole}\n{}", links.join(" · ")) }
 }
 
-impl Renderer<'_> {
-    /// What else of an attachment has templates.
-    fn own_parts(&mut self, attachment: &mut Value) {
-        for (field, most) in [("fallback", TEXT), ("pretext", TEXT), ("footer", TITLE), ("color", 20)] {
-            if let Some(own) = self.text(field, inserted).filter(|own| !own.is_empty()) {
-                attachment[field] = text::cut(&own, most).into();
-            }
+/// What else of an attachment has templates.
+fn own_parts(attachment: &mut Value, texts: &mut Renderer<'_>) {
+    for (field, most) in [("fallback", TEXT), ("pretext", TEXT), ("footer", TITLE), ("color", 20)] {
+        if let Some(own) = texts.text(field, inserted).filter(|own| !own.is_empty()) {
+            attachment[field] = text::cut(&own, most).into();
         }
-        if let Some(link) = self.text("title_link", detect::template::plain).filter(|link| super::message::is_web(link))
-        {
-            attachment["title_link"] = link.into();
-        }
-        let fields: Vec<Value> = self
-            .fields(inserted)
-            .iter()
-            .map(|(title, value, short)| {
-                json!({"title": text::cut(title, TITLE), "value": text::cut(value, PART), "short": short})
-            })
-            .collect();
-        if !fields.is_empty() {
-            attachment["fields"] = fields.into();
-        }
+    }
+    let link = texts.text("title_link", detect::template::plain);
+    if let Some(link) = link.filter(|link| super::message::is_web(link)) {
+        attachment["title_link"] = link.into();
+    }
+    let fields: Vec<Value> = texts
+        .fields(inserted)
+        .iter()
+        .map(|(title, value, short)| {
+            json!({"title": text::cut(title, TITLE), "value": text::cut(value, PART), "short": short})
+        })
+        .collect();
+    if !fields.is_empty() {
+        attachment["fields"] = fields.into();
     }
 }
 

@@ -107,8 +107,7 @@ impl Run<'_> {
 
     fn range(&mut self, list: &Pipe, body: &[Node], other: &[Node], dot: &Value) -> Result<(), Wrong> {
         let known = self.scope.len();
-        let bare = Pipe { variables: Vec::new(), ..list.clone() };
-        let value = self.pipe(&bare, dot)?;
+        let value = self.result(list, dot)?;
         let elements: Vec<(Value, Value)> = match &value {
             Value::List(list) => (0..).map(Value::Int).zip(list.iter().cloned()).collect(),
             Value::Map(map) => map.iter().map(|(name, value)| (Value::text(name), value.clone())).collect(),
@@ -164,18 +163,23 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The result of a pipeline, which its variables get.
     fn pipe(&mut self, pipe: &Pipe, dot: &Value) -> Result<Value, Wrong> {
+        let value = self.result(pipe, dot)?;
+        for name in &pipe.variables {
+            self.bind(name, value.clone(), pipe.declares)?;
+        }
+        Ok(value)
+    }
+
+    fn result(&mut self, pipe: &Pipe, dot: &Value) -> Result<Value, Wrong> {
         self.line = pipe.line;
         let mut piped = None;
         for command in &pipe.commands {
             self.step()?;
             piped = Some(self.command(command, piped, dot)?);
         }
-        let value = piped.unwrap_or(Value::Nothing);
-        for name in &pipe.variables {
-            self.bind(name, value.clone(), pipe.declares)?;
-        }
-        Ok(value)
+        Ok(piped.unwrap_or(Value::Nothing))
     }
 
     fn command(&mut self, command: &[Operand], piped: Option<Value>, dot: &Value) -> Result<Value, Wrong> {
