@@ -28,7 +28,7 @@ const MAY_USE_ALL: [&str; 2] = ["", "benches"];
 /// These decide, and must decide the same whenever and wherever the same input is played.
 const PURE: [&str; 3] = ["models", "query", "detect"];
 /// Types that read a clock.
-const CLOCKS: [&str; 2] = ["Instant", "SystemTime"];
+const CLOCKS: [&str; 3] = ["Instant", "SystemTime", "Utc"];
 /// Modules of the standard library that reach the world.
 const WORLD: [&str; 4] = ["env", "fs", "net", "process"];
 /// These know nothing of servers and stores.
@@ -118,6 +118,7 @@ fn clocks_and_the_world_are_found_however_they_are_written() {
     for bad in [
         "let now = std::time::Instant::now();",
         "use std::time::{Duration, SystemTime};",
+        "let now = chrono::Utc::now();",
         "let home = std::env::var(\"HOME\");",
         "use std::{fmt, fs};",
         "use std::{\n    collections::{BTreeMap, HashMap},\n    net::TcpStream,\n};",
