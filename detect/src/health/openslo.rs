@@ -270,19 +270,22 @@ fn slo(
     Some(read.collect())
 }
 
-/// Burn rates are those of any window: its length decides nothing here, but that it rolls does.
+/// Burn rates are those of any window: neither its length decides anything here, nor when it begins anew.
 fn time_window(spec: &mut Mapping<'_, '_>, faults: &mut Faults) {
     let Some(value) = spec.get("timeWindow") else { return };
     for window in value.list(faults) {
         let Some(mut window) = window.mapping(faults) else { continue };
         window.get("duration").and_then(|duration| duration.text(faults));
-        if let Some(calendar) = window.get("calendar") {
-            faults.add(calendar.line(), "calendar: not done; expected `isRolling: true`");
+        let calendar = window.get("calendar");
+        if let Some(mut calendar) = calendar.as_ref().and_then(|value| value.mapping(faults)) {
+            calendar.required("startTime", faults).and_then(|value| value.text(faults));
+            calendar.get("timeZone").and_then(|value| value.text(faults));
+            calendar.finish(faults);
         }
         if let Some(rolling) = window.get("isRolling")
-            && rolling.boolean(faults) == Some(false)
+            && rolling.boolean(faults) == Some(calendar.is_some())
         {
-            rolling.expected("true: windows of the calendar are not done", faults);
+            rolling.expected("true without `calendar` and false with it", faults);
         }
         window.finish(faults);
     }

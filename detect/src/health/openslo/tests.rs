@@ -89,10 +89,28 @@ metadata: {name: c}
     has(14, "expected Prometheus");
     has(15, "total: not done");
     has(16, "budgetingMethod: expected Occurrences or Timeslices");
-    has(18, "calendar: not done");
+    has(18, "startTime");
     has(19, "alertPolicies: not done");
     has(27, "indicatorRef: expected the name of an SLI");
     has(30, "apiVersion: expected openslo/v1");
+}
+
+#[test]
+fn windows_roll_or_begin_anew_with_the_calendar() {
+    let slo = |window: &str| {
+        let metric = "{thresholdMetric: {metricSource: {spec: {query: latency}}}}";
+        let objectives = "objectives: [{op: lte, value: 2, target: 0.9}]";
+        let head = "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\n";
+        faults(&format!(
+            "{head}spec: {{service: s, indicator: {{spec: {metric}}}, timeWindow: [{window}], {objectives}}}\n"
+        ))
+    };
+    let calendar = "calendar: {startTime: '2026-01-01 00:00:00', timeZone: Europe/Zurich}";
+    assert_eq!(slo("{duration: 28d, isRolling: true}"), [""; 0]);
+    assert_eq!(slo(&format!("{{duration: 1M, {calendar}, isRolling: false}}")), [""; 0]);
+    assert!(slo(&format!("{{duration: 1M, {calendar}, isRolling: true}}"))[0].contains("isRolling: expected"));
+    assert!(slo("{duration: 1M, isRolling: false}")[0].contains("isRolling: expected true without `calendar`"));
+    assert!(slo("{duration: 1M, calendar: {timeZone: UTC}}")[0].contains("startTime"));
 }
 
 #[test]
