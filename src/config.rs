@@ -25,6 +25,9 @@ use crate::{journal::Durability, rest::Origins};
 pub(crate) use file::{read, read_rules, read_text};
 pub(crate) use objectives::read_openslo;
 
+/// Evaluations of flags a second, for each tenant: room for as many applications that ask once a second.
+const EVALUATIONS: u64 = 10_000;
+
 /// The JSON Schema of the configuration. Written by hand; tests compare it with what is read.
 pub(crate) const SCHEMA: &str = include_str!("config/schema.json");
 
@@ -76,6 +79,8 @@ pub(crate) struct Config {
     pub runbooks_dir: Option<PathBuf>,
     /// Whose pages may read the level. Default none but our own.
     pub origins: Origins,
+    /// How often the applications of a tenant may ask for flags.
+    pub evaluations: ingest::Rate,
     /// Whether anything is judged. Without it there are windows, derived series and queries, but no
     /// anomalies, rules, alerts, health or levels. Default true.
     pub detect: bool,
@@ -111,6 +116,7 @@ impl Default for Config {
             heartbeat: None,
             runbooks_dir: None,
             origins: Origins::None,
+            evaluations: ingest::Rate { per_second: EVALUATIONS, burst: EVALUATIONS },
             detect: true,
             engine: EngineConfig::default(),
             rule_files: Vec::new(),

@@ -176,6 +176,8 @@ pub(crate) struct Info {
     pub runbooks: Arc<Runbooks>,
     /// Whose pages may read the level.
     pub origins: Origins,
+    /// How often the applications of a tenant may ask for flags.
+    pub evaluations: ingest::Rate,
 }
 
 impl Info {
@@ -190,6 +192,7 @@ impl Info {
             resolve_timeout: config.resolve_timeout,
             runbooks: Arc::new(runbooks),
             origins: config.origins.clone(),
+            evaluations: config.evaluations,
         }
     }
 }
@@ -200,6 +203,7 @@ pub(crate) struct Shared {
     pub(crate) api: Api,
     computations: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    quota: ofrep::Quota,
     feeds: feed::Feeds,
     #[cfg(feature = "analysis")]
     workers: crate::analysis::Workers,
@@ -221,6 +225,7 @@ impl Shared {
             api,
             computations: Arc::new(Semaphore::new(COMPUTATIONS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            quota: ofrep::Quota::default(),
             feeds: feed::Feeds::default(),
             #[cfg(feature = "analysis")]
             workers: crate::analysis::Workers::default(),

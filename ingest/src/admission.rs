@@ -35,7 +35,10 @@ use std::{
 };
 
 pub(crate) use self::{class::Class, tenants::REASONS};
-pub use self::{class::UsedMetrics, rate::Rate};
+pub use self::{
+    class::UsedMetrics,
+    rate::{Cell, Rate},
+};
 use proto::otlp::{Load, Signal};
 
 use self::{

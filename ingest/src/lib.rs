@@ -25,7 +25,7 @@ mod sources;
 mod tenant;
 
 pub use access::{Access, AccessConfig, Credential, Denied, Proof, Secret, TENANT_HEADER};
-pub use admission::{AdmissionConfig, Rate, TenantLimits, UsedMetrics};
+pub use admission::{AdmissionConfig, Cell, Rate, TenantLimits, UsedMetrics};
 pub use batch::{Batch, DerivedPoint, ExemplarRow, Feed, NumberRow, Numbers, Rejections, SeriesRef, Stranger};
 pub use decode::{Decoded, Decoder, Limits, Measured, attributes_as_json};
 pub use door::{Counters, Doorkeeper, Outcome, Taken, Transport};

@@ -10,7 +10,7 @@ use detect::{
     rules::RuleGroup,
     yaml::{Document, Fault, Faults, Mapping, Value, parse_duration},
 };
-use ingest::Idle;
+use ingest::{Idle, Rate};
 
 use super::{Config, doors, metrics, objectives, receivers, routing};
 use crate::{journal::Durability, rest::Origins};
@@ -109,6 +109,9 @@ fn listen(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "http", faults, address, &mut config.ingest.http_listen);
     set(m, "api", faults, address, &mut config.api_listen);
     set(m, "cors_origins", faults, origins, &mut config.origins);
+    if let Some(most) = m.get("evaluations_per_second").and_then(|value| count(&value, faults)) {
+        config.evaluations = Rate { per_second: most as u64, burst: most as u64 };
+    }
 }
 
 fn ingest(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {

@@ -29,8 +29,10 @@ use super::{
 use crate::view::View;
 
 mod events;
+mod quota;
 
 pub(super) use events::{Refetch, refetch};
+pub(super) use quota::Quota;
 
 /// Where [`events::stream`] is served.
 const EVENTS: &str = "/ofrep/v1/events";
@@ -56,11 +58,14 @@ struct Refusal {
     key: Option<String>,
     error_code: &'static str,
     error_details: String,
+    /// Seconds after which the client may come again.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, error_code: &'static str, error_details: impl Into<String>) -> Self {
-        Self { status, key: None, error_code, error_details: error_details.into() }
+        Self { status, key: None, error_code, error_details: error_details.into(), retry_after: None }
     }
 
     fn invalid_context(details: impl Into<String>) -> Self {
@@ -80,7 +85,11 @@ impl From<Problem> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        answer(self.status, &self)
+        let mut response = answer(self.status, &self);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -219,6 +228,7 @@ fn metadata(status: Option<&LevelStatus>) -> Map<String, Value> {
 /// `POST /ofrep/v1/evaluate/flags/{key}`.
 async fn single(asked: Asked, Path(key): Path<String>, request: Request) -> Result<Response, Refusal> {
     let refused = |refusal: Refusal| refusal.of(&key);
+    quota::take(&asked).map_err(refused)?;
     let bytes = body::read(request.into_body()).await.map_err(|problem| refused(problem.into()))?;
     let view = asked.view();
     let flags = Scope::of(&bytes, &view).map_err(refused)?.flags(&view);
@@ -235,6 +245,7 @@ async fn single(asked: Asked, Path(key): Path<String>, request: Request) -> Resu
 /// `POST /ofrep/v1/evaluate/flags`. What a client learned from an event about the newest tag
 /// (`flagConfigEtag`) adds nothing: events come from the very picture that is answered from.
 async fn bulk(asked: Asked, request: Request) -> Result<Response, Refusal> {
+    quota::take(&asked)?;
     let matches = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<HeaderValue>>();
     let bytes = body::read(request.into_body()).await?;
     let view = asked.view();

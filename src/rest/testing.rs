@@ -115,6 +115,7 @@ impl Fixture {
             resolve_timeout: Duration::from_mins(5),
             runbooks: Arc::new(crate::runbooks::Runbooks::load(None).expect("the shipped ones are sound")),
             origins,
+            evaluations: ingest::Rate { per_second: 50, burst: 100 },
         };
         let router = router(Api {
             faces: Arc::new(faces),

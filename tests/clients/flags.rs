@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a client may take to see a change, in milliseconds: a second, and what a busy machine adds.
 const SEEN: u64 = 5_000;
 
-const CONFIG: &str = "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}\n";
+const CONFIG: &str =
+    "listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0', evaluations_per_second: 100}\n";
 
 /// Lets `script` follow the level of a service named after it, in a service of its own.
 pub(crate) async fn follow([interpreter, script]: [PathBuf; 2], service: &str) {

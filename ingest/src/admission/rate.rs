@@ -1,4 +1,4 @@
-//! A tenant's rate: the generic cell rate algorithm of ATM (ITU-T I.371), which is a token bucket in
+//! A rate: the generic cell rate algorithm of ATM (ITU-T I.371), which is a token bucket in
 //! one number, the time at which the bucket will be full again.
 
 use std::time::Duration;
@@ -17,14 +17,14 @@ pub struct Rate {
 
 /// When all that was taken is paid for, in nanoseconds of the caller's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cell(u64);
+pub struct Cell(u64);
 
 impl Cell {
     /// The cell after `count` more at `now`.
     ///
     /// # Errors
     /// The time after which so much will be taken.
-    pub(super) fn take(self, rate: Rate, count: u64, now: Duration) -> Result<Self, Duration> {
+    pub fn take(self, rate: Rate, count: u64, now: Duration) -> Result<Self, Duration> {
         let now = nanos(now);
         let begin = self.0.max(now);
         let full = begin.saturating_add(rate.time_of(count));
@@ -34,7 +34,8 @@ impl Cell {
     }
 
     /// Whether nothing is owed at `now`, so that the cell is as good as a new one.
-    pub(super) fn is_idle(self, now: Duration) -> bool {
+    #[must_use]
+    pub fn is_idle(self, now: Duration) -> bool {
         self.0 <= nanos(now)
     }
 }

@@ -154,3 +154,27 @@ async fn a_stream_tells_when_to_ask_again_and_nothing_twice() {
     let mut again = open(&second).await;
     assert!(futures_util::poll!(again.next()).is_pending());
 }
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let fixture = Fixture::troubled();
+    let one = format!("{FLAGS}/degradation-level");
+    let ask = async |path: &str| fixture.send(Method::POST, path, &[], "{}").await;
+    let refused = loop {
+        let answer = ask(FLAGS).await;
+        if answer.status() != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status(), refused.header("retry-after")), (429, "1"));
+    assert_eq!(refused.json()["errorCode"], "GENERAL");
+    let details = refused.json()["errorDetails"].to_string();
+    assert!(details.contains("at most 50 evaluations a second: listen.evaluations_per_second"), "{details}");
+    let refused = loop {
+        let answer = ask(&one).await;
+        if answer.status() != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status(), &refused.json()["key"]), (429, &json!("degradation-level")));
+}

@@ -1,8 +1,8 @@
 // Follows the level with the official OpenFeature SDKs for Node and for the web, and their OFREP providers.
 //
 // Evaluates flags, then pins the level of a service to 3 and waits until the flags say so: the provider for
-// servers asks each time, the one for the web is told by server-sent events. Prints one line of JSON with what
-// was seen; the exit code is 1 when something is not as it should be.
+// servers asks each time, the one for the web is told by server-sent events. Then asks too often, and waits until it is
+// answered again. Prints one line of JSON with what was seen; the exit code is 1 when something is not as it should be.
 
 import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
@@ -30,10 +30,10 @@ async function pin(level) {
   assert.equal(response.status, 200, await response.text());
 }
 
-async function until(holds) {
+async function until(holds, otherwise = 'the pinned level is not seen') {
   const began = performance.now();
   while (!(await holds())) {
-    assert.ok(performance.now() - began < 10_000, 'the pinned level is not seen');
+    assert.ok(performance.now() - began < 10_000, otherwise);
     await sleep(20);
   }
   return performance.now() - began;
@@ -65,5 +65,25 @@ assert.ok(changes > 0, 'the provider for the web does not say that something cha
 assert.equal(web.getBooleanValue('writes', true), false);
 const details = web.getNumberDetails('degradation-level', -1);
 assert.deepEqual([details.variant, details.flagMetadata.pinnedBy], ['read-only', 'test']);
+
+// Whoever asks too often is told so, and its provider asks nothing until it may.
+let is_asking = true;
+async function ask() {
+  while (is_asking) {
+    const response = await fetch(`${endpoint}/ofrep/v1/evaluate/flags`, { method: 'POST', body: '{}' });
+    assert.ok(response.ok || (response.status === 429 && Number(response.headers.get('retry-after')) >= 1));
+    await response.arrayBuffer();
+  }
+}
+const crowd = [ask(), ask(), ask(), ask()];
+const evaluate = () => server.getNumberDetails('degradation-level', -1, context);
+await until(async () => (await evaluate()).errorCode !== undefined, 'nobody is refused');
+is_asking = false;
+await Promise.all(crowd);
+const paused = await evaluate();
+assert.equal(paused.value, -1);
+assert.match(paused.errorMessage, /paused due to TooManyRequests/);
+await until(async () => (await evaluate()).value === 3, 'nothing is answered any more');
+
 console.log(JSON.stringify({ server_ms: Math.round(server_ms), web_ms: Math.round(web_ms) }));
 process.exit(0);

@@ -1,14 +1,17 @@
 """Follows the level with the official OpenFeature SDK for Python and its OFREP provider.
 
-Evaluates flags, then pins the level of a service to 3 and waits until the flags say so. Prints one line of
-JSON with what was seen; the exit code is 1 when something is not as it should be.
+Evaluates flags, then pins the level of a service to 3 and waits until the flags say so, then asks too often and
+waits until it is answered again. Prints one line of JSON with what was seen; the exit code is 1 when something is
+not as it should be.
 """
 
 import argparse
 import datetime
 import json
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 
 from openfeature import api
@@ -31,6 +34,16 @@ def pin(endpoint: str, service: str, level: int) -> None:
 def expect(what: str, seen: object, expected: object) -> None:
     if seen != expected:
         sys.exit(f"{what}: expected {expected!r}, got {seen!r}")
+
+
+def ask_until(endpoint: str, stop: threading.Event) -> None:
+    while not stop.is_set():
+        request = urllib.request.Request(f"{endpoint}/ofrep/v1/evaluate/flags", data=b"{}", method="POST")
+        try:
+            urllib.request.urlopen(request, timeout=10).close()
+        except urllib.error.HTTPError as error:
+            expect("refusal", (error.code, int(error.headers["retry-after"]) >= 1), (429, True))
+            error.close()
 
 
 def main() -> None:
@@ -64,6 +77,26 @@ def main() -> None:
     expect("pinned level", (level.variant, level.flag_metadata.get("pinnedBy")), ("read-only", "test"))
     expect("pinned feature", client.get_boolean_value("writes", True, ours), False)
     expect("others", client.get_boolean_value("writes", False), True)
+
+    stop = threading.Event()
+    crowd = [threading.Thread(target=ask_until, args=(options.endpoint, stop)) for _ in range(4)]
+    for one in crowd:
+        one.start()
+    began = time.monotonic()
+    while client.get_integer_details("degradation-level", -1, ours).error_code is None:
+        if time.monotonic() - began > 30:
+            stop.set()
+            sys.exit("nobody is refused")
+    stop.set()
+    for one in crowd:
+        one.join()
+    paused = client.get_integer_details("degradation-level", -1, ours)
+    expect("paused", (paused.value, "paused due to TooManyRequests" in str(paused.error_message)), (-1, True))
+    refused = time.monotonic()
+    while client.get_integer_value("degradation-level", -1, ours) != 3:
+        if time.monotonic() - refused > 10:
+            sys.exit("nothing is answered any more")
+        time.sleep(0.02)
     print(json.dumps({"python_ms": round(1000 * seen)}))
 
 
