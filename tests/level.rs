@@ -139,7 +139,13 @@ fn call(caller: &str, callee: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_breaker_raises_the_level_of_callers_and_a_closed_one_lets_it_fall() {
-    let service = start("level: {assess_every: 1s, hold_up: 0s, hold_down: 1s}\n");
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    std::fs::write(directory.path().join("rules.yaml"), BREAKER_RULES).expect("can be written");
+    let config = "level: {assess_every: 1s, hold_up: 0s, hold_down: 1s}
+rule_files: [rules.yaml]
+receivers: [{name: log, file_configs: [{path: told.jsonl}]}]
+";
+    let service = start_in(directory, config);
     service.send("traces", &call("front", "checkout")).await;
     let state = |name: &str| json!([{"key": "name", "value": {"stringValue": "tax"}}, {"key": "state", "value": {"stringValue": name}}]);
     let breaker = "resilience4j.circuitbreaker.state";
@@ -163,15 +169,58 @@ async fn an_open_breaker_raises_the_level_of_callers_and_a_closed_one_lets_it_fa
     );
     let published = service.api.value_of("bellwether_breaker_state{breaker=\"tax\",library=\"resilience4j\"}").await;
     assert!((published - 1.0).abs() < f64::EPSILON);
+    // Alerts of the caller are inhibited by the one on the breaker, unless they are critical.
+    service.gauges("front", &[("errors", json!([]), 7.0)]).await;
+    let alert = |name: &str| {
+        let path = format!("/api/v2/alerts?filter={}", encoded(&format!("alertname=\"{name}\"")));
+        let url = format!("{}{path}", service.binary.api);
+        async move {
+            eventually(PATIENCE, async || {
+                let text = reqwest::get(&url).await.ok()?.text().await.ok()?;
+                serde_json::from_str::<Value>(&text).ok()?.as_array()?.first().cloned()
+            })
+            .await
+            .unwrap_or_default()
+        }
+    };
+    let (breaker, failing, critical) = (alert("BreakerOpen").await, alert("Failing").await, alert("Lost").await);
+    assert_eq!(failing["status"]["inhibitedBy"], json!([breaker["fingerprint"]]), "{failing}");
+    assert_eq!((&failing["status"]["state"], &critical["status"]["state"]), (&json!("suppressed"), &json!("active")));
+    let told = || {
+        let text = std::fs::read_to_string(service._directory.path().join("told.jsonl")).unwrap_or_default();
+        let bodies = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        bodies.map(|body| body["message"]["alerts"][0].clone()).collect::<Vec<_>>()
+    };
+    let is_told = |name: &str| told().iter().any(|alert| alert["labels"]["alertname"] == name);
+    eventually(PATIENCE, async || is_told("Lost").then_some(())).await.expect("a critical one is told");
+    assert!(is_told("BreakerOpen") && !is_told("Failing"), "{:?}", told());
     service.gauges("checkout", &is_open(0.0)).await;
-    let falls = async {
+    let closed = async {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
             service.gauges("checkout", &is_open(0.0)).await;
         }
     };
-    tokio::select! { _ = service.level("front", is_level(0)) => {}, () = falls => {} }
+    let over = async {
+        eventually(PATIENCE, async || is_told("Failing").then_some(()))
+            .await
+            .expect("told once the breaker has closed");
+        // Alerts that fire lower health by themselves.
+        service.gauges("front", &[("errors", json!([]), 0.0)]).await;
+        service.level("front", is_level(0)).await;
+    };
+    tokio::select! { () = over => {}, () = closed => {} }
 }
+
+const BREAKER_RULES: &str = "
+groups:
+- name: breakers
+  interval: 1s
+  rules:
+  - {alert: BreakerOpen, expr: bellwether_breaker_state == 1, labels: {severity: warning}}
+  - {alert: Failing, expr: errors > 0, labels: {severity: warning}}
+  - {alert: Lost, expr: errors > 0, labels: {severity: critical}}
+";
 
 /// What a receiver of webhooks was sent: headers that matter, and the body.
 type Sent = Arc<Mutex<Vec<([String; 3], Value)>>>;

@@ -128,6 +128,7 @@ fn fired(i: usize) -> Decision {
         source: "p99 > 1".to_owned(),
         anomalies: Vec::new(),
         attributes: Vec::new(),
+        dependents: Vec::new(),
         argued_level: Level::CacheOnly,
     };
     Decision::Alert(AlertTransition { from: Some(AlertState::Pending), alert, at: UnixNanos(2) })

@@ -70,6 +70,8 @@ pub struct InhibitRule {
     pub target: Vec<Matcher>,
     /// Labels that both have to have alike; a label that is missing is an empty one.
     pub equal: Vec<String>,
+    /// Whether the one inhibited has to be of a service that depends on the other's: one of [`detect::Alert::dependents`].
+    pub dependents: bool,
 }
 
 /// A node, flattened.
@@ -152,7 +154,7 @@ impl Routing {
             ..Route::to(receiver)
         };
         let routes = receivers.iter().map(|receiver| at_once(Some(receiver.name().to_owned()))).collect();
-        Self::new(Route { routes, ..at_once(None) }, Vec::new(), Vec::new())
+        Self::new(Route { routes, ..at_once(None) }, vec![InhibitRule::of_breakers()], Vec::new())
     }
 
     /// Where an alert with these labels comes: the deepest nodes that match, as Alertmanager finds them.
@@ -227,13 +229,31 @@ fn flatten(mut route: Route, above: &str, nodes: &mut Vec<Node>) -> usize {
 }
 
 impl InhibitRule {
+    /// What holds where the configuration has no rules: an alert on a circuit breaker, which has the label `breaker`,
+    /// inhibits what is not critical of the services behind it.
+    ///
+    /// # Panics
+    /// Never: its matchers are tested.
+    #[must_use]
+    pub fn of_breakers() -> Self {
+        let parse = |text| Matcher::parse_list(text).expect("are matchers");
+        Self {
+            source: parse("breaker!=\"\""),
+            target: parse("breaker=\"\", severity!=\"critical\""),
+            equal: Vec::new(),
+            dependents: true,
+        }
+    }
+
     /// Whether an alert with the labels `source` keeps one with the labels `target` from being told. An alert that is
     /// on both sides does not inhibit another that is, nor itself. What is told goes by an index of this: see
     /// [`crate::inhibition`].
     #[cfg(test)]
-    pub(crate) fn inhibits(&self, source: &Labels, target: &Labels) -> bool {
+    pub(crate) fn inhibits(&self, source: &Labels, dependents: &[Arc<str>], target: &Labels) -> bool {
+        let depends = || dependents.iter().any(|service| detect::service_of(target) == Some(&**service));
         all_match(&self.target, target)
             && all_match(&self.source, source)
+            && (!self.dependents || depends())
             && self
                 .equal
                 .iter()
@@ -287,13 +307,14 @@ mod tests {
             source: parse("severity=\"critical\""),
             target: parse("severity=~\"warning|critical\""),
             equal: vec!["service".into()],
+            dependents: false,
         };
         let of = |severity, service| Labels::from_pairs([("severity", severity), ("service", service)]);
-        assert!(rule.inhibits(&of("critical", "a"), &of("warning", "a")));
-        assert!(!rule.inhibits(&of("critical", "a"), &of("warning", "b")), "of another service");
-        assert!(!rule.inhibits(&of("warning", "a"), &of("warning", "a")), "is no source");
-        assert!(!rule.inhibits(&of("critical", "a"), &of("critical", "a")), "both sides");
+        assert!(rule.inhibits(&of("critical", "a"), &[], &of("warning", "a")));
+        assert!(!rule.inhibits(&of("critical", "a"), &[], &of("warning", "b")), "of another service");
+        assert!(!rule.inhibits(&of("warning", "a"), &[], &of("warning", "a")), "is no source");
+        assert!(!rule.inhibits(&of("critical", "a"), &[], &of("critical", "a")), "both sides");
         let none = Labels::from_pairs([("severity", "critical")]);
-        assert!(rule.inhibits(&none, &Labels::from_pairs([("severity", "warning")])), "both without a service");
+        assert!(rule.inhibits(&none, &[], &Labels::from_pairs([("severity", "warning")])), "both without a service");
     }
 }

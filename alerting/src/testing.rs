@@ -78,6 +78,7 @@ pub(crate) fn alert(episode: &str) -> Alert {
         source: "p99 > 1".to_owned(),
         anomalies: Vec::new(),
         attributes: Vec::new(),
+        dependents: Vec::new(),
         argued_level: Level::CacheOnly,
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! A notification tells of a group of alerts: those that fire, and those that have ceased to since it was told last.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat};
 use detect::{Alert, AttributeShare, Labels, Level, UnixNanos};
 use serde::Serialize;
@@ -129,6 +131,9 @@ struct Extra<'a> {
     /// What sets the failing calls of its service apart.
     #[serde(skip_serializing_if = "<[AttributeShare]>::is_empty")]
     attributes: &'a [AttributeShare],
+    /// The services that depend on its service.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    dependents: &'a [Arc<str>],
 }
 
 /// The word that a receiver is told for where an alert is.
@@ -189,6 +194,7 @@ fn entry<'a>(alert: &'a Alert, origin: &'a Origin, causes: &'a [Cause]) -> Entry
             argued_level: alert.argued_level,
             anomalies: causes,
             attributes: &alert.attributes,
+            dependents: &alert.dependents,
         },
     }
 }

@@ -79,17 +79,17 @@ impl Book {
         self.alerts.values()
     }
 
+    /// Lets `amend` add to the alerts that fire, and says of which it did: their states stay as they are.
+    pub(crate) fn amend(&mut self, at: UnixNanos, mut amend: impl FnMut(&mut Alert) -> bool) -> Vec<AlertTransition> {
+        let firing = self.alerts.values_mut().filter(|alert| alert.state.is_firing());
+        let amended = firing.filter_map(|alert| amend(alert).then(|| alert.clone()));
+        amended.map(|alert| AlertTransition { from: Some(alert.state), alert, at }).collect()
+    }
+
     /// Whether `owner` has an active alert.
     #[must_use]
     pub fn has(&self, owner: &str) -> bool {
         self.of(owner).next().is_some()
-    }
-
-    /// Remembers what the caller has found out about the attributes of an active alert.
-    pub(crate) fn amend(&mut self, found: &Alert) {
-        if let Some(alert) = self.alerts.values_mut().find(|alert| alert.episode == found.episode) {
-            alert.attributes.clone_from(&found.attributes);
-        }
     }
 
     fn of(&self, owner: &str) -> impl Iterator<Item = (&(String, u64), &Alert)> {
@@ -98,13 +98,15 @@ impl Book {
     }
 
     /// Takes what holds at event time `at`. `absence` is asked about active label sets that are not
-    /// among `conditions`. Of conditions with equal labels the first counts.
+    /// among `conditions`. Of conditions with equal labels the first counts. `begins` may add to alerts that begin to
+    /// fire what is found out about them.
     pub fn evaluate(
         &mut self,
         owner: &Owner,
         at: UnixNanos,
         conditions: Vec<Condition>,
         absence: impl Fn(&Labels) -> Absence,
+        begins: &mut impl FnMut(&mut Alert),
     ) -> Vec<AlertTransition> {
         let mut out = Vec::new();
         let mut met: Vec<u64> = Vec::with_capacity(conditions.len());
@@ -112,7 +114,7 @@ impl Book {
             let fingerprint = condition.labels.fingerprint();
             if !met.contains(&fingerprint) {
                 met.push(fingerprint);
-                self.holds(owner, fingerprint, at, condition, &mut out);
+                out.extend(self.holds(owner, fingerprint, at, condition, begins));
             }
         }
         let missing: Vec<(String, u64)> =
@@ -135,8 +137,8 @@ impl Book {
         fingerprint: u64,
         at: UnixNanos,
         condition: Condition,
-        out: &mut Vec<AlertTransition>,
-    ) {
+        begins: &mut impl FnMut(&mut Alert),
+    ) -> Option<AlertTransition> {
         let Condition { labels, annotations, value, anomalies, argued_level } = condition;
         let key = (owner.name.clone(), fingerprint);
         let from = self.alerts.get(&key).map(|a| a.state);
@@ -154,6 +156,7 @@ impl Book {
             source: owner.source.clone(),
             anomalies: Vec::new(),
             attributes: Vec::new(),
+            dependents: Vec::new(),
             argued_level,
         });
         alert.last_true_at = at;
@@ -167,12 +170,11 @@ impl Book {
         if alert.state == AlertState::Pending && at.since(alert.active_at) >= owner.hold {
             alert.state = AlertState::Firing;
             alert.fired_at = Some(at);
+            begins(alert);
         } else if alert.state == AlertState::Stale {
             alert.state = AlertState::Firing;
         }
-        if from != Some(alert.state) {
-            out.push(AlertTransition { from, alert: alert.clone(), at });
-        }
+        (from != Some(alert.state)).then(|| AlertTransition { from, alert: alert.clone(), at })
     }
 
     fn ceases(

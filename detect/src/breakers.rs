@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use window::{Labels, Sample, Series, SeriesId, SeriesKey, Snapshot, UnixNanos};
 
+pub(crate) use self::effects::MOST_DEPENDENTS;
 use self::sources::{Reading, Told};
 pub use self::{
     effects::{Cap, Effects},

@@ -423,8 +423,19 @@ pub struct Alert {
     /// Which attributes set the failing calls of its service apart when a rule's alert began to fire.
     #[serde(default)]
     pub attributes: Vec<AttributeShare>,
+    /// The services whose trouble may follow from that of its own, by name, at most 1,000: those that called it when the
+    /// alert began to fire. Of an open circuit breaker the one that has it, those that call that one, and those that call
+    /// what the breaker stands before, also those that were seen to since.
+    #[serde(default)]
+    pub dependents: Vec<Arc<str>>,
     /// The level that this alert alone argues for.
     pub argued_level: Level,
+}
+
+/// The service that labels of an alert name: `service`, else `job`, else `service_name`; `None` when it has none of them.
+#[must_use]
+pub fn service_of(labels: &Labels) -> Option<&str> {
+    ["service", "job", "service_name"].into_iter().find_map(|name| labels.get(name))
 }
 
 impl Alert {
@@ -440,14 +451,14 @@ impl Alert {
         self.labels.get("severity").and_then(Severity::from_label).unwrap_or(Severity::Warning)
     }
 
-    /// `service` label, else `job`, else `service_name`; `None` when it has none of them.
+    /// The service that its labels name: see [`service_of`].
     #[must_use]
     pub fn service(&self) -> Option<&str> {
-        ["service", "job", "service_name"].into_iter().find_map(|name| self.labels.get(name))
+        service_of(&self.labels)
     }
 }
 
-/// A change in an alert's state, at an event time.
+/// A change in an alert's state, or in what is known of it while it fires, at an event time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertTransition {

@@ -17,7 +17,7 @@ use crate::{
     Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, AttributeShare, Book, CallGraph, Correction, Decision,
     DetectorKind, Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level,
     LevelChange, LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, attributes,
-    breakers::{Breakers, Effects},
+    breakers::{Breakers, Effects, MOST_DEPENDENTS},
     exemplars,
     health::{Assessed, Burns, Evidence},
     peers::Peers,
@@ -379,13 +379,16 @@ impl Engine {
             let (due, next) = grid(*planned, group.interval, now);
             *planned = Some(next);
             for at in due {
-                let mut evaluated = group.evaluate(&self.snapshot, at, &mut self.book, &self.config.query);
-                let begin = evaluated.transitions.iter_mut().filter(|change| begins_to_fire(change));
-                for change in begin.take(MOST_LOOKS) {
-                    let Some(service) = change.alert.service() else { continue };
-                    change.alert.attributes = attributes::of_service(service, &self.snapshot, at);
-                    self.book.amend(&change.alert);
-                }
+                let (snapshot, effects, graph, peers) = (&self.snapshot, &self.effects, &self.graph, &self.peers);
+                let mut looks = 0;
+                let mut begins = |alert: &mut Alert| {
+                    alert.dependents = effects.dependents(alert, graph, peers);
+                    if let Some(service) = alert.service().filter(|_| looks < MOST_LOOKS) {
+                        alert.attributes = attributes::of_service(service, snapshot, at);
+                        looks += 1;
+                    }
+                };
+                let evaluated = group.evaluate(snapshot, at, &mut self.book, &self.config.query, &mut begins);
                 out.decisions.extend(evaluated.transitions.into_iter().map(Decision::Alert));
                 out.recorded.extend(evaluated.recorded);
                 out.failures.extend(evaluated.failures);
@@ -426,6 +429,7 @@ impl Engine {
         self.peers.look(&self.snapshot, at);
         self.effects = Effects::of(&self.breakers, &self.graph, &self.peers);
         out.recorded.extend(self.breakers.published(at));
+        out.decisions.extend(self.behind_breakers(at).into_iter().map(Decision::Alert));
         self.look_for_attributes(at, out);
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));
@@ -478,6 +482,23 @@ impl Engine {
         });
     }
 
+    /// Alerts on open breakers name those who have come to be behind them.
+    fn behind_breakers(&mut self, at: UnixNanos) -> Vec<AlertTransition> {
+        let (effects, graph, peers) = (&self.effects, &self.graph, &self.peers);
+        self.book.amend(at, |alert| {
+            if alert.labels.get("breaker").is_none() {
+                return false;
+            }
+            let mut found = effects.dependents(alert, graph, peers);
+            found.retain(|service| !alert.dependents.contains(service));
+            found.truncate(MOST_DEPENDENTS.saturating_sub(alert.dependents.len()));
+            let has_more = !found.is_empty();
+            alert.dependents.append(&mut found);
+            alert.dependents.sort();
+            has_more
+        })
+    }
+
     fn symptoms_and_gaps(&mut self, at: UnixNanos) -> Vec<AlertTransition> {
         let config = &self.config.symptoms;
         let owner = Symptoms::owner(config);
@@ -499,10 +520,12 @@ impl Engine {
             Some(job) if feeds.is_silent(job, at) || feeds.last_heard(job).is_none() => Absence::NoData,
             _ => Absence::NotMet,
         };
-        let mut out = self.book.evaluate(&owner, at, conditions, absence);
+        let (effects, graph, peers) = (&self.effects, &self.graph, &self.peers);
+        let mut begins = |alert: &mut Alert| alert.dependents = effects.dependents(alert, graph, peers);
+        let mut out = self.book.evaluate(&owner, at, conditions, absence, &mut begins);
         let gaps = self.feeds.conditions(at);
         let feeds = &self.feeds;
-        out.extend(self.book.evaluate(&Feeds::owner(), at, gaps, |labels| feeds.absence(labels, at)));
+        out.extend(self.book.evaluate(&Feeds::owner(), at, gaps, |labels| feeds.absence(labels, at), &mut begins));
         out.extend(self.book.retain_owners(at, |owner| !owner.is_empty()));
         out
     }
@@ -613,10 +636,6 @@ impl Engine {
     pub fn rules(&self) -> &[RuleGroup] {
         &self.config.rules
     }
-}
-
-fn begins_to_fire(change: &AlertTransition) -> bool {
-    change.is_announced() && change.alert.state.is_firing()
 }
 
 fn reasons(scope: &Scope) -> Vec<String> {

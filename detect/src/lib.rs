@@ -37,7 +37,7 @@ pub use call_graph::CallGraph;
 pub use corrections::{Change, Correction, Trial, Verdict, try_out};
 pub use decision::{
     Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Contributor, Decision, DetectorKind, Direction,
-    Forecast, Level, LevelChange, NoSuchLevel, Origin, Pattern, Severity,
+    Forecast, Level, LevelChange, NoSuchLevel, Origin, Pattern, Severity, service_of,
 };
 pub use engine::{Engine, EngineConfig, LevelStatus, Memory, Output};
 pub use entity::{Entities, EntityConfig};

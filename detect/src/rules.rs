@@ -10,7 +10,7 @@ use window::{Labels, Snapshot, UnixNanos};
 
 pub use self::file::read;
 use self::template::Template;
-use crate::{Absence, AlertTransition, Book, Condition, Level, Owner, Severity};
+use crate::{Absence, Alert, AlertTransition, Book, Condition, Level, Owner, Severity};
 
 /// A group: rules that are evaluated together, in order.
 #[derive(Clone, Debug)]
@@ -98,12 +98,23 @@ impl RuleGroup {
         })
     }
 
-    /// Evaluates every rule at event time `at`. A rule that fails leaves its alerts as they are.
-    pub fn evaluate(&self, snapshot: &Snapshot, at: UnixNanos, book: &mut Book, options: &Options) -> Evaluated {
+    /// Evaluates every rule at event time `at`. A rule that fails leaves its alerts as they are. `begins` is as in
+    /// [`Book::evaluate`].
+    pub fn evaluate(
+        &self,
+        snapshot: &Snapshot,
+        at: UnixNanos,
+        book: &mut Book,
+        options: &Options,
+        begins: &mut impl FnMut(&mut Alert),
+    ) -> Evaluated {
         let mut out = Evaluated::default();
         for rule in &self.rules {
             let (name, result) = match rule {
-                Rule::Alert(alert) => (alert.name.as_str(), alert.evaluate(snapshot, at, book, options, &mut out)),
+                Rule::Alert(alert) => {
+                    let transitions = alert.evaluate(snapshot, at, book, options, begins);
+                    (alert.name.as_str(), transitions.map(|transitions| out.transitions.extend(transitions)))
+                }
                 Rule::Record(record) => (&*record.name, record.evaluate(snapshot, at, options, &mut out)),
             };
             if let Err(error) = result {
@@ -131,8 +142,8 @@ impl AlertRule {
         at: UnixNanos,
         book: &mut Book,
         options: &Options,
-        out: &mut Evaluated,
-    ) -> Result<(), query::QueryError> {
+        begins: &mut impl FnMut(&mut Alert),
+    ) -> Result<Vec<AlertTransition>, query::QueryError> {
         let samples = samples(self.query.instant(snapshot, at, options)?);
         let conditions: Vec<Condition> =
             samples.into_iter().map(|(labels, value)| self.condition(&labels, value)).collect();
@@ -147,8 +158,7 @@ impl AlertRule {
             Some(sets) if sets.contains(labels) => Absence::NotMet,
             _ => Absence::NoData,
         };
-        out.transitions.extend(book.evaluate(&self.owner, at, conditions, absence));
-        Ok(())
+        Ok(book.evaluate(&self.owner, at, conditions, absence, begins))
     }
 
     fn condition(&self, labels: &Labels, value: f64) -> Condition {

@@ -45,17 +45,13 @@ pub(super) fn routing(top: &mut Mapping<'_, '_>, config: &mut Config, faults: &m
         }
     }
     let rules = top.get("inhibit_rules");
-    let inhibit: Vec<InhibitRule> = rules
-        .as_ref()
-        .map(|value| value.list(faults))
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|value| inhibit_rule(value, faults))
-        .collect();
+    let inhibit: Vec<InhibitRule> = match &rules {
+        None => vec![InhibitRule::of_breakers()],
+        Some(value) => value.list(faults).iter().filter_map(|value| inhibit_rule(value, faults)).collect(),
+    };
     let Some(value) = top.get("route") else {
-        let alone = rules.filter(|_| !inhibit.is_empty()).map(|value| value.line());
-        if let Some(line) = alone {
-            faults.add(line, "`inhibit_rules` expects `route` beside it");
+        if let Some(rules) = rules {
+            faults.add(rules.line(), "`inhibit_rules` expects `route` beside it");
         }
         return;
     };
@@ -185,12 +181,14 @@ fn inhibit_rule(value: &Value<'_, '_>, faults: &mut Faults) -> Option<InhibitRul
     let target = matchers(&mut m, ["target_matchers", "target_match", "target_match_re"], faults);
     let listed = m.get("equal").map(|value| value.list(faults)).unwrap_or_default();
     let equal = listed.iter().filter_map(|value| value.text(faults)).collect();
+    let mut dependents = false;
+    set(&mut m, "dependents", faults, |v, f| v.boolean(f), &mut dependents);
     let line = m.line();
     m.finish(faults);
     if source.is_empty() || target.is_empty() {
         faults.add(line, "inhibit_rules: expected source_matchers and target_matchers");
     }
-    Some(InhibitRule { source, target, equal })
+    Some(InhibitRule { source, target, equal, dependents })
 }
 
 fn named_interval(value: &Value<'_, '_>, faults: &mut Faults) -> Option<(String, Vec<TimeInterval>)> {
@@ -284,6 +282,7 @@ inhibit_rules:
 - source_matchers: [severity="critical"]
   target_matchers: ['{severity="warning", team="web"}']
   equal: [service]
+- {source_matchers: [db!=""], target_matchers: [db=""], dependents: true}
 time_intervals:
 - name: weekend
   time_intervals:
@@ -307,6 +306,7 @@ time_intervals:
             ("route: {receiver: ops, routes: [{mute_time_intervals: [x]}]}", "there is no time interval `x`"),
             ("route: {receiver: ops, group_interval: 0s}", "group_interval"),
             ("route: {receiver: ops, colour: red}", "unknown key `route.colour`"),
+            ("inhibit_rules: []", "expects `route`"),
             ("inhibit_rules: [{source_matchers: [a=b], target_matchers: [c=d]}]", "expects `route`"),
             ("route: {receiver: ops}\ninhibit_rules: [{target_matchers: [c=d]}]", "expected source_matchers"),
             ("time_intervals: [{name: x, time_intervals: [{times: [{start_time: '9', end_time: '10:00'}]}]}]", "times"),

@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub(crate) const STATE: &str = "state";
 const CHUNKS: &str = "chunks";
 /// The last byte is the version of everything behind it.
-const MAGIC: [u8; 8] = *b"BWSTATE\x04";
+const MAGIC: [u8; 8] = *b"BWSTATE\x05";
 const HEAD: usize = 40;
 /// Nearly as fast as the disk, for a half or a third of the bytes.
 const PACK_LEVEL: i32 = 1;

@@ -1,7 +1,7 @@
 //! How decisions look outside: lowerCamelCase, times as RFC 3339 in UTC with milliseconds, numbers
 //! that are not finite as `null`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use alerting::{Delivery, Listed};
 use axum::{
@@ -197,6 +197,7 @@ pub(crate) struct AlertJson {
     source: String,
     anomalies: Vec<String>,
     attributes: Vec<detect::AttributeShare>,
+    dependents: Vec<Arc<str>>,
     argued_level: Level,
 }
 
@@ -220,6 +221,7 @@ impl AlertJson {
             source: alert.source.clone(),
             anomalies: alert.anomalies.clone(),
             attributes: alert.attributes.clone(),
+            dependents: alert.dependents.clone(),
             argued_level: alert.argued_level,
         }
     }

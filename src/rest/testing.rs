@@ -236,6 +236,7 @@ fn alert() -> Alert {
         source: "latency > 1".into(),
         anomalies: vec!["a1".into()],
         attributes: Vec::new(),
+        dependents: Vec::new(),
         argued_level: Level::CacheOnly,
     }
 }

@@ -117,6 +117,13 @@ pub(super) fn firing(connection: &Connection) -> Result<Vec<Alert>, LedgerError>
     statement.query_and_then([], read)?.collect()
 }
 
+/// Those of [`firing`] that name services which depend on theirs.
+pub(super) fn firing_with_dependents(connection: &Connection) -> Result<Vec<Alert>, LedgerError> {
+    // As the index has it.
+    let sql = format!("{SELECT} WHERE state IN ('firing', 'stale') AND body ->> '$.dependents' <> '[]' ORDER BY row");
+    connection.prepare_cached(&sql)?.query_and_then([], read)?.collect()
+}
+
 /// The alerts of a group that are over.
 pub(super) fn over(connection: &Connection, group: i64) -> Result<Vec<Alert>, LedgerError> {
     let sql = format!(

@@ -153,6 +153,7 @@ impl Desk<'_> {
             source: if is_link { link.clone() } else { "external".to_owned() },
             anomalies: Vec::new(),
             attributes: Vec::new(),
+            dependents: Vec::new(),
             argued_level: Level::default(),
         };
         let transition = AlertTransition { from: None, alert, at: self.now };

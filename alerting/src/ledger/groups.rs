@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     LedgerError, Receiver,
-    inhibition::Inhibitors,
+    inhibition::{Inhibitors, Source},
     route::{GroupBy, Matched, Route, Routing},
     webhook::{self, Origin},
 };
@@ -279,15 +279,26 @@ impl Desk<'_> {
         if groups.is_empty() {
             return Ok(0);
         }
-        // Not read where nothing inhibits.
-        let firing = if self.routing.inhibit().is_empty() { Vec::new() } else { alerts::firing(transaction)? };
-        let sources = sources(self.routing, self.origin, &firing);
+        let sources = self.sources(transaction)?;
         let flapping = flapping::flapping(transaction)?;
         let mut added = 0;
         for group in &groups {
             added += self.flush_one(transaction, group, &sources, &flapping)?;
         }
         Ok(added)
+    }
+
+    /// By which of the alerts that fire others are inhibited. Those are read that rules may go by.
+    fn sources(&self, transaction: &Transaction<'_>) -> Result<Inhibitors, LedgerError> {
+        let rules = self.routing.inhibit();
+        let firing = if rules.is_empty() {
+            Vec::new()
+        } else if rules.iter().all(|rule| rule.dependents) {
+            alerts::firing_with_dependents(transaction)?
+        } else {
+            alerts::firing(transaction)?
+        };
+        Ok(sources(self.routing, self.origin, &firing))
     }
 
     fn flush_one(
@@ -507,8 +518,11 @@ pub(super) fn sources(routing: &Routing, origin: &Origin, firing: &[Alert]) -> I
     if routing.inhibit().is_empty() {
         return Inhibitors::default();
     }
-    let firing: Vec<(String, Labels)> = firing.iter().map(|alert| origin.identity(alert)).collect();
-    Inhibitors::new(routing.inhibit(), &firing)
+    let source = |alert: &Alert| {
+        let (fingerprint, labels) = origin.identity(alert);
+        Source { fingerprint, labels, dependents: alert.dependents.clone() }
+    };
+    Inhibitors::new(routing.inhibit(), &firing.iter().map(source).collect::<Vec<_>>())
 }
 
 /// Why an alert with these labels is not told.

@@ -121,6 +121,7 @@ const MIGRATIONS: &[&str] = &[
     INCIDENTS,
     FEEDBACK,
     FLAPPING,
+    DEPENDENTS,
 ];
 
 /// Alerts that flap, and of which alerts receivers were told that they do.
@@ -217,6 +218,12 @@ const ENDPOINTS: &str = "
         disabled_at INTEGER,
         PRIMARY KEY (receiver, integration)
     ) STRICT;
+";
+
+/// Alerts inhibit others by who depends on whom.
+const DEPENDENTS: &str = "
+    CREATE INDEX alerts_with_dependents ON alerts (row)
+        WHERE state IN ('firing', 'stale') AND body ->> '$.dependents' <> '[]';
 ";
 
 /// Brings the file to the newest schema, each step in one transaction.

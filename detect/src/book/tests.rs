@@ -29,7 +29,7 @@ fn check(hold: u64, keep: u64, steps: &str, expected: &[(i64, &str)]) {
         let at = i64::try_from(i).expect("short") * 10;
         let conditions = if step == '+' { vec![condition("a")] } else { Vec::new() };
         let absence = if step == '?' { Absence::NoData } else { Absence::NotMet };
-        for t in book.evaluate(&owner, secs(at), conditions, |_| absence) {
+        for t in book.evaluate(&owner, secs(at), conditions, |_| absence, &mut |_| {}) {
             let word = t.alert.state.as_str();
             got.push((at, if t.is_announced() { word.to_uppercase() } else { word.to_owned() }));
         }
@@ -79,8 +79,8 @@ fn owners_do_not_meet_and_a_removed_rule_resolves() {
         keep_firing: Duration::ZERO,
     };
     let mut book = Book::default();
-    book.evaluate(&owner("a"), secs(0), vec![condition("x")], |_| Absence::NotMet);
-    assert!(book.evaluate(&owner("b"), secs(1), Vec::new(), |_| Absence::NotMet).is_empty());
+    book.evaluate(&owner("a"), secs(0), vec![condition("x")], |_| Absence::NotMet, &mut |_| {});
+    assert!(book.evaluate(&owner("b"), secs(1), Vec::new(), |_| Absence::NotMet, &mut |_| {}).is_empty());
     assert!(book.has("a") && !book.has("b"));
     let ended = book.retain_owners(secs(2), |name| name != "a");
     assert!(ended[0].is_announced());
@@ -91,10 +91,10 @@ fn owners_do_not_meet_and_a_removed_rule_resolves() {
 fn an_alert_that_was_restored_goes_on_where_it_was() {
     let owner = Owner { name: "r".into(), source: String::new(), hold: Duration::ZERO, keep_firing: Duration::ZERO };
     let mut first = Book::default();
-    let fired = first.evaluate(&owner, secs(0), vec![condition("x")], |_| Absence::NotMet);
+    let fired = first.evaluate(&owner, secs(0), vec![condition("x")], |_| Absence::NotMet, &mut |_| {});
     let mut second = Book::default();
     second.restore("r", fired[0].alert.clone());
-    assert!(second.evaluate(&owner, secs(9), vec![condition("x")], |_| Absence::NotMet).is_empty());
-    let ended = second.evaluate(&owner, secs(10), Vec::new(), |_| Absence::NotMet);
+    assert!(second.evaluate(&owner, secs(9), vec![condition("x")], |_| Absence::NotMet, &mut |_| {}).is_empty());
+    let ended = second.evaluate(&owner, secs(10), Vec::new(), |_| Absence::NotMet, &mut |_| {});
     assert_eq!(ended[0].alert.episode, fired[0].alert.episode);
 }

@@ -7,12 +7,14 @@ use std::{
 };
 
 use super::{BreakerState, Breakers};
-use crate::{CallGraph, peers::Peers};
+use crate::{Alert, CallGraph, peers::Peers};
 
 /// The most that health is while a breaker refuses calls: level 1.
 const OPEN: f64 = 0.85;
 /// The most that health is while a breaker tries: no level by itself.
 const HALF_OPEN: f64 = 0.95;
+/// Services that an alert names as dependents at most.
+pub(crate) const MOST_DEPENDENTS: usize = 1_000;
 
 /// The most that the health of a service is, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +32,8 @@ pub struct Cap {
 pub struct Effects {
     /// Limits of health.
     pub caps: Vec<Cap>,
-    /// Whose symptoms follow from an open breaker.
-    held_back: BTreeSet<Arc<str>>,
+    /// Whose trouble follows from an open breaker, by the service that has the breaker and its name.
+    behind: BTreeMap<(Arc<str>, Arc<str>), BTreeSet<Arc<str>>>,
 }
 
 impl Effects {
@@ -52,7 +54,6 @@ impl Effects {
             if breaker.state != BreakerState::Open {
                 continue;
             }
-            effects.held_back.insert(Arc::clone(holder));
             let dependency = breaker.dependency.as_ref().unwrap_or(name);
             let mut callers: BTreeMap<&Arc<str>, String> = BTreeMap::new();
             for (caller, _) in calls().filter(|(_, callee)| is_same(callee, dependency)) {
@@ -62,10 +63,12 @@ impl Effects {
                 callers.insert(caller, format!("{holder}, which it calls, has opened its circuit breaker {name}"));
             }
             callers.remove(holder);
+            let behind = effects.behind.entry((Arc::clone(holder), Arc::clone(name))).or_default();
+            behind.insert(Arc::clone(holder));
             for (caller, because) in callers {
                 let because = format!("{because}; its own symptoms raise no alerts meanwhile");
                 effects.caps.push(Cap { service: Arc::clone(caller), health: OPEN, because });
-                effects.held_back.insert(Arc::clone(caller));
+                behind.insert(Arc::clone(caller));
             }
         }
         effects
@@ -74,7 +77,21 @@ impl Effects {
     /// Whether symptoms of `service` follow from an open breaker, and raise no alerts of their own.
     #[must_use]
     pub fn holds_back(&self, service: &str) -> bool {
-        self.held_back.contains(service)
+        self.behind.values().any(|services| services.contains(service))
+    }
+
+    /// Whose trouble may follow from what `alert` is about, where `graph` and `peers` say who calls whom: as
+    /// [`Alert::dependents`] says.
+    pub(crate) fn dependents(&self, alert: &Alert, graph: &CallGraph, peers: &Peers) -> Vec<Arc<str>> {
+        let Some(service) = alert.service() else { return Vec::new() };
+        let found: BTreeSet<Arc<str>> = match alert.labels.get("breaker") {
+            Some(breaker) => self.behind.get(&(service.into(), breaker.into())).cloned().unwrap_or_default(),
+            None => {
+                let calls = graph.calls().chain(peers.calls());
+                calls.filter(|(_, callee)| &***callee == service).map(|(caller, _)| Arc::clone(caller)).collect()
+            }
+        };
+        found.into_iter().take(MOST_DEPENDENTS).collect()
     }
 }
 

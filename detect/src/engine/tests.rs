@@ -310,3 +310,51 @@ fn symptoms_of_those_behind_an_open_breaker_raise_no_alert() {
     assert_eq!(alerts.len(), 1, "{alerts:?}");
     assert!(!because.contains("breaker"), "{because}");
 }
+
+#[test]
+fn an_alert_on_an_open_breaker_names_who_is_behind_it_and_those_who_come_to_be() {
+    let mut config = quick();
+    let rule = "groups:\n- name: g\n  interval: 10s\n  rules:\n  - alert: BreakerOpen\n    expr: bellwether_breaker_state == 1\n  - alert: MarginLow\n    expr: margin < 0.9\n";
+    config.rules = rules::read("r.yaml", rule, "").expect("is a valid rule file");
+    let mut shop = Shop::new(config, Memory::default());
+    shop.engine.graph.note("shop/front", "shop/pricing", secs(0));
+    let breaker = [("job", "shop/pricing"), ("breaker", "tax")];
+    for t in (0..100).step_by(10) {
+        if t == 60 {
+            shop.engine.graph.note("shop/app", "shop/pricing", secs(t));
+        }
+        let points = [shop.feed.gauge("circuit_breaker_state", &breaker, t, f64::from(t >= 30 && t < 80))];
+        let registry = shop.feed.window.registry();
+        let published = shop.engine.observe(&points, registry, std::iter::empty()).published;
+        assert!(published.is_empty(), "{published:?}");
+        let out = shop.engine.evaluate(shop.feed.window.seal(), secs(t));
+        for recorded in &out.recorded {
+            let labels: Vec<(&str, &str)> = recorded.labels.iter().collect();
+            shop.feed.push(&recorded.name, &labels, window::SeriesKind::Published, t, recorded.value);
+        }
+        shop.said.extend(out.decisions);
+    }
+    let alerts = shop.said.iter().filter_map(|decision| match decision {
+        Decision::Alert(t) => Some((t.at, t.alert.state, t.is_announced(), t.alert.dependents.join(" "))),
+        _ => None,
+    });
+    let (firing, resolved) = (AlertState::Firing, AlertState::Resolved);
+    let expected = [
+        (secs(40), firing, true, "shop/front shop/pricing"),
+        (secs(60), firing, false, "shop/app shop/front shop/pricing"),
+        (secs(90), resolved, true, "shop/app shop/front shop/pricing"),
+    ];
+    let expected = expected.map(|(at, state, is_announced, services)| (at, state, is_announced, services.to_owned()));
+    assert_eq!(alerts.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn an_alert_of_a_service_names_who_calls_it() {
+    let mut shop = Shop::new(quick(), Memory::default());
+    for (caller, callee) in [("shop/front", "shop/pricing"), ("shop/pricing", "shop/db"), ("shop/app", "shop/other")] {
+        shop.engine.graph.note(caller, callee, secs(0));
+    }
+    shop.step(0, 0.1, 0.5, true);
+    let Some(Decision::Alert(change)) = shop.said.first() else { panic!("{:?}", shop.said) };
+    assert_eq!((change.alert.name(), &*change.alert.dependents), ("MarginLow", &["shop/front".into()][..]));
+}

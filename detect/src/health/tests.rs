@@ -17,6 +17,7 @@ fn alert(job: &str, severity: &str, state: AlertState) -> Alert {
         source: String::new(),
         anomalies: Vec::new(),
         attributes: Vec::new(),
+        dependents: Vec::new(),
         argued_level: Level::NonCriticalOff,
     }
 }

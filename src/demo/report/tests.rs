@@ -25,6 +25,7 @@ fn transition(name: &str, state: AlertState, at: Duration) -> Decision {
         source: String::new(),
         anomalies: Vec::new(),
         attributes: Vec::new(),
+        dependents: Vec::new(),
         argued_level: Level::FullService,
     };
     let from = if state.is_firing() { AlertState::Pending } else { AlertState::Firing };

@@ -1,6 +1,6 @@
 //! Groups from outside: what receivers are told, and when.
 
-use std::{thread::sleep, time::Duration};
+use std::{sync::Arc, thread::sleep, time::Duration};
 
 use detect::{Alert, AlertState, AlertTransition, Decision, Labels, UnixNanos};
 use serde_json::Value;
@@ -336,7 +336,7 @@ fn silences_are_changed_ended_and_refused_as_alertmanager_does() {
 fn what_is_inhibited_is_told_when_its_source_is_over() {
     let parse = |text| Matcher::parse_list(text).expect("are matchers");
     let (source, target) = (parse("severity=critical"), parse("severity=warning"));
-    let rule = InhibitRule { source, target, equal: vec!["service".into()] };
+    let rule = InhibitRule { source, target, equal: vec!["service".into()], dependents: false };
     let root = Route { group_by: GroupBy::Everything, group_wait: Duration::ZERO, ..by_service() };
     let mut fixture = Fixture::new(Routing::new(root, vec![rule], Vec::new()));
     let critical = firing("c", &[("service", "x"), ("severity", "critical")]);
@@ -352,6 +352,26 @@ fn what_is_inhibited_is_told_when_its_source_is_over() {
     fixture.ledger.store.write(|t| super::wake_untold(t, clock::now())).expect("writes");
     fixture.flush();
     assert_eq!(fixture.told()[2..], ["ops resolved c:resolved", "ops firing w:firing"]);
+}
+
+#[test]
+fn alerts_of_those_behind_an_open_breaker_are_told_when_it_has_closed() {
+    let mut fixture = Fixture::new(Routing::to_all(&receivers()[..1]));
+    let mut breaker = firing("b", &[("job", "tax"), ("breaker", "x"), ("severity", "warning")]);
+    breaker.dependents = ["front", "shop"].map(Arc::from).to_vec();
+    let of = |episode, job, severity| firing(episode, &[("job", job), ("severity", severity)]);
+    let (front, money, other) = (of("f", "front", "warning"), of("m", "shop", "critical"), of("o", "other", "warning"));
+    fixture.record(&[&breaker, &front, &money, &other]);
+    assert_eq!(fixture.told(), ["ops firing b:firing", "ops firing m:firing", "ops firing o:firing"]);
+    let shown = fixture.dispatcher().alerts().expect("reads");
+    let by = |job| shown.iter().find(|a| a.labels.get("job") == Some(job)).map(|a| a.muted.inhibited_by.clone());
+    assert_eq!((by("front"), by("shop")), (Some(vec![breaker.fingerprint.clone()]), Some(Vec::new())));
+    // It is remembered over a restart.
+    let mut fixture = fixture.restarted(Routing::to_all(&receivers()[..1]));
+    fixture.record(&[&breaker.resolved(at(200))]);
+    fixture.ledger.store.write(|t| super::wake_untold(t, clock::now())).expect("writes");
+    fixture.flush();
+    assert_eq!(fixture.told()[3..], ["ops resolved b:resolved", "ops firing f:firing"]);
 }
 
 #[test]
