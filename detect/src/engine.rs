@@ -19,6 +19,7 @@ use crate::{
     LevelChange, LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, attributes,
     breakers::{Breakers, Effects, MOST_DEPENDENTS},
     exemplars,
+    gap::{Heard, Turnout},
     health::{Assessed, Burns, Evidence},
     peers::Peers,
     rules::{Recorded, RuleGroup},
@@ -134,6 +135,7 @@ pub struct Engine {
     entities: Entities,
     forecasts: Forecasts,
     feeds: Feeds,
+    turnout: Turnout,
     #[serde(skip)]
     symptoms: Symptoms,
     incidents: Incidents,
@@ -193,6 +195,7 @@ impl Engine {
             entities: Entities::new(config.entity.clone()),
             forecasts: Forecasts::default(),
             feeds: Feeds::new(config.gap.clone()),
+            turnout: Turnout::default(),
             symptoms: Symptoms::default(),
             incidents: Incidents::default(),
             graph: CallGraph::default(),
@@ -287,7 +290,7 @@ impl Engine {
     /// Everybody who may raise alerts.
     fn owners(&self) -> impl Iterator<Item = Owner> {
         let rules = self.config.rules.iter().flat_map(RuleGroup::owners).cloned();
-        rules.chain([Symptoms::owner(&self.config.symptoms), Feeds::owner()])
+        rules.chain([Symptoms::owner(&self.config.symptoms), Feeds::owner(), Turnout::owner()])
     }
 
     /// Under whose name an alert that was active before a restart goes on: the rule of its name, a
@@ -415,6 +418,7 @@ impl Engine {
 
     /// Puts everything off that was due before event time `until`.
     fn settle(&mut self, until: UnixNanos) {
+        self.turnout.put_off(until);
         for (group, (_, next)) in self.config.rules.iter().zip(&mut self.next_group) {
             *next = Some(until.ceil_to(group.interval));
         }
@@ -431,6 +435,13 @@ impl Engine {
         out.recorded.extend(self.breakers.published(at));
         out.decisions.extend(self.behind_breakers(at).into_iter().map(Decision::Alert));
         self.look_for_attributes(at, out);
+        if self.turnout.is_due(at) {
+            let registry = &self.snapshot.registry;
+            let heard = self.zscore.heard().filter_map(|(id, began, last, points)| {
+                registry.get(id).map(|series| Heard { series, began, last, points })
+            });
+            self.turnout.count(at, heard, &self.feeds);
+        }
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));
         let (options, caps) = (&self.config.query, &self.effects.caps[..]);
@@ -526,6 +537,9 @@ impl Engine {
         let gaps = self.feeds.conditions(at);
         let feeds = &self.feeds;
         out.extend(self.book.evaluate(&Feeds::owner(), at, gaps, |labels| feeds.absence(labels, at), &mut begins));
+        let missed = self.turnout.conditions(feeds, at);
+        let absence = |labels: &window::Labels| self.turnout.absence(labels, feeds, at);
+        out.extend(self.book.evaluate(&Turnout::owner(), at, missed, absence, &mut begins));
         out.extend(self.book.retain_owners(at, |owner| !owner.is_empty()));
         out
     }

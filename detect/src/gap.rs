@@ -15,6 +15,10 @@ use window::{Labels, UnixNanos};
 
 use crate::{Absence, Condition, Level, Owner, Severity, zscore::span};
 
+mod turnout;
+
+pub(crate) use self::turnout::{Heard, Turnout};
+
 /// When silence is news.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GapConfig {

@@ -346,6 +346,12 @@ impl ZScoreDetector {
             .collect()
     }
 
+    /// How each series was heard: its first point, its newest, and how many there were.
+    pub(crate) fn heard(&self) -> impl Iterator<Item = (SeriesId, UnixNanos, UnixNanos, u64)> + Clone {
+        let states = (0..).map(SeriesId).zip(&self.states);
+        states.filter_map(|(id, state)| Some((id, state.began?, state.last, state.model.samples())))
+    }
+
     /// The limit that the series must not reach, if it has one and was observed.
     pub(crate) fn limit_of(&self, series: SeriesId) -> Option<&Limit> {
         let place = self.states.get(series.index())?.settings?;
