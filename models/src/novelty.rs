@@ -14,20 +14,18 @@
 //! hour (Rényi, "Théorie des éléments saillants d'une suite d'observations", 1962), so evidence is rare
 //! without a fit to tails that a series has not shown yet.
 //!
-//! Memory is bounded, see [`crate::known`]; all state of a series takes at most 2.5 kB.
+//! Memory is bounded, see [`crate::known`]; all state of a series takes at most 2,232 bytes.
 
 use serde::{Deserialize, Serialize};
 
-use crate::known::{Pairs, Values};
+use crate::known::{Known, Set};
 
 /// Newest points that do not count as seen before: a disturbance is not excused by its own beginning.
 pub const LAG: usize = 20;
 /// Points of the short average.
 const AVERAGED: usize = 6;
-/// Points remembered: enough for the average that is [`LAG`] points old, and a power of two, so that places
-/// in the ring cost no division.
-const RECENT: usize = 32;
-const _: () = assert!(RECENT >= LAG + AVERAGED && RECENT.is_power_of_two());
+/// Points remembered: enough for the average that is [`LAG`] points old.
+const RECENT: usize = LAG + AVERAGED;
 /// Points before the first verdict.
 const FIRST: u64 = 25;
 const HOURS: usize = 24;
@@ -101,7 +99,7 @@ pub struct Novelty {
     /// `ln(REFERENCE_INTERVAL / interval)`.
     rate: f64,
     recent: [f32; RECENT],
-    residuals: [f32; RECENT],
+    residuals: [f32; LAG],
     profile: [f32; HOURS],
     /// Bit per hour of day that has a profile.
     profiled: u32,
@@ -109,10 +107,7 @@ pub struct Novelty {
     news: [u32; 4],
     value: Spread,
     residual: Spread,
-    values: Values,
-    pairs: Pairs,
-    hourly: Values,
-    averages: Values,
+    known: Known,
     weary: f64,
 }
 
@@ -167,19 +162,19 @@ impl Novelty {
         }
         let seen = self.seen(second, value);
         let (deviation, around) = self.deviations(floor);
-        let nearest = self.values.nearest(seen.x);
-        let raw = [
-            nearest.map_or(f32::INFINITY, |near| (seen.x - near).abs()),
-            self.pairs.distance((seen.x, seen.before)),
-            self.hourly.distance(seen.residual),
-            self.averages.distance(seen.average),
-        ];
+        let known = &self.known;
+        let nearest = known.nearest(Set::Values, seen.x);
+        // In the order in which they are in memory: most of the time is waiting for it.
+        let (hourly, average) =
+            (known.distance(Set::Hourly, seen.residual), known.distance(Set::Averages, seen.average));
+        let pair = known.distance_of_pair((seen.x, seen.before));
+        let raw = [nearest.map_or(f32::INFINITY, |near| (seen.x - near).abs()), pair, hourly, average];
         let (coarse, fine) = (resolution(deviation), resolution(around));
         let news = [
-            self.values.is_news(raw[0], coarse),
-            self.pairs.is_news(raw[1], coarse),
-            self.hourly.is_news(raw[2], fine),
-            self.averages.is_news(raw[3], coarse),
+            known.is_news(Set::Values, raw[0], coarse),
+            known.is_news(Set::Pairs, raw[1], coarse),
+            known.is_news(Set::Hourly, raw[2], fine),
+            known.is_news(Set::Averages, raw[3], coarse),
         ];
         let distances = [
             in_deviations(raw[0], deviation),
@@ -220,8 +215,8 @@ impl Novelty {
         }
         self.remember_old(index, judged.map_or([true; 4], |j| j.news));
         self.profile_hour(seen.hour, seen.x);
-        self.residuals[ring(index)] = seen.residual;
-        self.recent[ring(index)] = seen.x;
+        self.residuals[place(index, LAG)] = seen.residual;
+        self.recent[place(index, RECENT)] = seen.x;
         self.value.take(f64::from(seen.x), precise(self.count));
         self.residual.take(f64::from(seen.residual), precise(self.count));
     }
@@ -245,17 +240,18 @@ impl Novelty {
         let (deviation, around) = self.deviations(0.0);
         let (coarse, fine) = (resolution(deviation), resolution(around));
         if is_due(0) {
-            self.values.add(old, coarse);
+            self.known.add(Set::Values, old, coarse);
         }
         if is_due(1) {
             let before = self.back(index, LAG + 1).unwrap_or(old);
-            self.pairs.add((old, before), coarse);
+            self.known.add_pair((old, before), coarse);
         }
         if is_due(2) {
-            self.hourly.add(self.residuals[ring(index - LAG as u64)], fine);
+            // The oldest, in whose place the newest comes.
+            self.known.add(Set::Hourly, self.residuals[place(index, LAG)], fine);
         }
         if is_due(3) {
-            self.averages.add(self.average(index - LAG as u64, old), coarse);
+            self.known.add(Set::Averages, self.average(index - LAG as u64, old), coarse);
         }
     }
 
@@ -295,7 +291,7 @@ impl Novelty {
     }
 
     fn at(&self, index: u64, back: usize) -> Option<f32> {
-        index.checked_sub(back as u64).map(|i| self.recent[ring(i)])
+        index.checked_sub(back as u64).map(|i| self.recent[place(i, RECENT)])
     }
 
     /// Standard deviation of the series and of its residuals around the hour's usual value.
@@ -339,9 +335,10 @@ fn precise(count: u64) -> f64 {
     count as f64
 }
 
+/// Where the point number `index` is among the last `length`.
 #[expect(clippy::cast_possible_truncation, reason = "a remainder of a small length")]
-fn ring(index: u64) -> usize {
-    (index % RECENT as u64) as usize
+fn place(index: u64, length: usize) -> usize {
+    (index % length as u64) as usize
 }
 
 #[cfg(test)]

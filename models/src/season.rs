@@ -7,7 +7,7 @@
 //!
 //! Hours are those of UTC. Profiles are exponential averages (Gardner, "Exponential smoothing: the state of the art",
 //! 1985, of seasonal profiles without trend); hours that are broken do not teach them, unless that lasts for a day. All
-//! state takes 600 bytes.
+//! state takes 592 bytes.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,8 @@ pub struct Season {
     hour: i64,
     sum: f64,
     points: u32,
+    /// Whether the last two hours are broken: asked with every point, for which what is known need not be fetched.
+    is_broken: bool,
     learned: Option<Box<Learned>>,
 }
 
@@ -83,9 +85,9 @@ struct Learned {
     week: [[Short; DAY]; WEEKDAYS],
     /// Mean absolute errors of the mean, the hour before, the day and the week.
     errors: [Mean; 4],
-    /// Mean of the last hour, what its season said, and the distance of both in mean errors; of the hour before too.
+    /// Mean of the last hour, what its season said, and the distance of both in mean errors; that of the hour before.
     last: Option<Hour>,
-    earlier: Option<Hour>,
+    earlier: Option<f64>,
     cycle: Option<Cycle>,
     /// How far the series goes by itself, in mean errors.
     record: Record,
@@ -150,6 +152,12 @@ impl Season {
         Some(Judgement { observed, expected, scale, z, threshold })
     }
 
+    /// The same, if that is broken.
+    #[must_use]
+    pub fn broken(&self) -> Option<Judgement> {
+        if self.is_broken { self.judge() } else { None }
+    }
+
     /// Takes a finite value at `second` of event time, not before those already taken.
     pub fn learn(&mut self, second: f64, value: f64) {
         #[expect(clippy::cast_possible_truncation, reason = "hours since 1970, saturating")]
@@ -162,6 +170,7 @@ impl Season {
                 // What came before a gap is not the hour before.
                 learned.last = None;
             }
+            self.is_broken = self.judge().is_some_and(|j| j.z.abs() / j.threshold > 1.0);
             (self.sum, self.points) = (0.0, 0);
         }
         self.hour = hour;
@@ -224,13 +233,13 @@ impl Learned {
         let scale = error.max(LEAST_SCALE * level).max(f64::MIN_POSITIVE);
         let hour =
             Hour { observed: x + self.origin, expected: expected + self.origin, scale, z: (x - expected) / scale };
-        (self.earlier, self.last) = (self.last, Some(hour));
+        (self.earlier, self.last) = (self.last.map(|last| last.z), Some(hour));
         self.record.take(self.distance().unwrap_or(0.0).abs(), BROKEN, FADE);
     }
 
     /// The lesser distance of the last two hours, signed; 0 if they are on different sides.
     fn distance(&self) -> Option<f64> {
-        let (last, earlier) = (self.last?.z, self.earlier?.z);
+        let (last, earlier) = (self.last?.z, self.earlier?);
         let lesser = last.abs().min(earlier.abs());
         Some(if last * earlier > 0.0 { lesser.copysign(last) } else { 0.0 })
     }

@@ -15,7 +15,7 @@ pub const THRESHOLD: f64 = 2.5;
 /// Points below the threshold that end an excursion.
 const RUN: u8 = 3;
 /// Peaks kept; older ones have taught their share through the count.
-const KEPT: usize = 32;
+const KEPT: u8 = 32;
 /// Mean excess over the threshold believed before any was seen, and how many peaks that is worth.
 const PRIOR_EXCESS: f64 = 0.6;
 const PRIOR_PEAKS: f64 = 4.0;
@@ -35,7 +35,7 @@ pub struct Tail {
     /// Scale and shape as of the last peak, so that a level costs no fit.
     fitted: (f64, f64),
     peaks: Vec<f32>,
-    next: usize,
+    next: u8,
     count: f64,
     peak: f64,
     below: u8,
@@ -78,10 +78,10 @@ impl Tail {
     fn close(&mut self) {
         #[expect(clippy::cast_possible_truncation, reason = "four significant digits of a peak are plenty")]
         let peak = self.peak as f32;
-        if self.peaks.len() < KEPT {
+        if self.peaks.len() < usize::from(KEPT) {
             self.peaks.push(peak);
         } else {
-            self.peaks[self.next] = peak;
+            self.peaks[usize::from(self.next)] = peak;
         }
         self.next = (self.next + 1) % KEPT;
         self.count += 1.0;

@@ -70,11 +70,22 @@ pub struct Judgement {
 /// State of one series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ZScore {
-    /// The first values, until there are enough to start the estimates from.
-    first: Vec<f64>,
-    learned: Option<Learned>,
+    known: Known,
     samples: u64,
     observed_secs: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Known {
+    /// The first values, until there are enough to start the estimates from.
+    First(Vec<f64>),
+    Learned(Learned),
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::First(Vec::new())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,7 +119,14 @@ impl ZScore {
     /// What the next value is expected to be, or `None` while the history is too short.
     #[must_use]
     pub fn expected(&self) -> Option<f64> {
-        self.learned.as_ref().map(|l| l.predictor().0)
+        self.learned().map(|l| l.predictor().0)
+    }
+
+    fn learned(&self) -> Option<&Learned> {
+        match &self.known {
+            Known::Learned(learned) => Some(learned),
+            Known::First(_) => None,
+        }
     }
 
     /// What the history says of `value`, or `None` while the history is too short.
@@ -117,7 +135,7 @@ impl ZScore {
     /// `value` must be finite.
     #[must_use]
     pub fn judge(&self, params: &Params, floor: f64, value: f64) -> Option<Judgement> {
-        let learned = self.learned.as_ref()?;
+        let learned = self.learned()?;
         let (expected, _) = learned.predictor();
         let mut scale = learned.scale(params, floor);
         if scale <= 0.0 {
@@ -151,12 +169,16 @@ impl ZScore {
         self.samples += 1;
         self.observed_secs += elapsed;
         let judgement = self.judge(params, floor, value);
-        match (&mut self.learned, judgement) {
-            (Some(learned), Some(j)) => learned.update(value, &j, learned.scale(params, floor), self.samples),
-            _ => {
-                self.first.push(value);
-                if self.first.len() >= params.min_samples.max(8) as usize {
-                    self.learned = Some(Learned::from_first(&std::mem::take(&mut self.first)));
+        match &mut self.known {
+            Known::Learned(learned) => {
+                if let Some(j) = judgement {
+                    learned.update(value, &j, learned.scale(params, floor), self.samples);
+                }
+            }
+            Known::First(first) => {
+                first.push(value);
+                if first.len() >= params.min_samples.max(8) as usize {
+                    self.known = Known::Learned(Learned::from_first(first));
                 }
             }
         }
@@ -171,7 +193,7 @@ impl ZScore {
     }
 
     fn note_tails(&mut self, params: &Params, judgement: Option<Judgement>, observe: fn(&mut Tail, f64)) {
-        let Some(learned) = &mut self.learned else { return };
+        let Known::Learned(learned) = &mut self.known else { return };
         if let Some(j) = judgement {
             observe(&mut learned.up, j.z);
             observe(&mut learned.down, -j.z);

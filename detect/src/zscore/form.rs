@@ -83,7 +83,7 @@ impl State {
     /// What the course of a settled series says with this point, if that is anomalous.
     pub(super) fn form(&self, point: &Point) -> Option<Form> {
         let shape = self.shape.judge(point.value).map(Form::Shape);
-        let season = self.season.judge().map(Form::Season);
+        let season = self.season.broken().map(Form::Season);
         let seen = [shape, season].into_iter().flatten().filter(|form| form.score() > 1.0);
         seen.max_by(|a, b| a.score().total_cmp(&b.score()))
     }

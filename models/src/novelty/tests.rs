@@ -1,4 +1,5 @@
 use super::*;
+use crate::known::{PAIRS, VALUES};
 
 /// Uniform in [-0.5, 0.5), from a fixed linear congruential generator.
 fn noise() -> impl FnMut() -> f64 {
@@ -102,6 +103,6 @@ fn state_is_bounded() {
     for i in 0..20_000 {
         take(&mut novelty, i, (8.0 * noise()).exp());
     }
-    let heap = 4 * 3 * Values::MOST + 8 * Pairs::MOST;
-    assert!(size_of::<Novelty>() + heap <= 2_560, "{} + {heap}", size_of::<Novelty>());
+    let heap = 4 * (3 * VALUES + 2 * PAIRS);
+    assert!(size_of::<Novelty>() + heap <= 2_232, "{} + {heap}", size_of::<Novelty>());
 }

@@ -83,3 +83,8 @@ fn odd_times_and_values_do_no_harm() {
         let _ = season.judge();
     }
 }
+
+#[test]
+fn what_is_known_has_the_size_that_is_written_down() {
+    assert_eq!(size_of::<Learned>(), 560);
+}
