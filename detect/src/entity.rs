@@ -89,24 +89,31 @@ pub struct Entities {
     config: EntityConfig,
     metrics: Vec<Metric>,
     entities: Vec<Entity>,
-    /// Places in `entities`, by the fingerprint of the labels.
-    known: BTreeMap<u64, usize>,
+    /// By the fingerprint of the labels.
+    known: BTreeMap<u64, Who>,
     /// Places whose entity is gone.
-    free: Vec<usize>,
+    free: Vec<u32>,
     /// Entities that are judged by how their metrics go together.
     together: usize,
 }
 
-/// What is usual for one metric.
+/// Whose labels they are. Most series are the only one with theirs: they need no entity.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Who {
+    Lone(SeriesId),
+    /// The place in `entities`.
+    Entity(u32),
+}
+
+/// What is usual for one metric. It is nobody's, or gone, as long as no point was taken.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Metric {
     rolling: Rolling,
     began: UnixNanos,
-    last: Option<UnixNanos>,
-    count: u64,
-    /// Fingerprint of the labels, and where the entity with these is.
+    last: UnixNanos,
+    /// Fingerprint of the labels, and where the entity with these is, unless it is lone.
     labels: u64,
-    place: usize,
+    place: u32,
     /// Whether the others wait for it no longer.
     is_stalled: bool,
     /// Whether it is the only one of its entity, of which nothing is pending or open: then the entity need not
@@ -191,19 +198,26 @@ impl Entities {
     /// How much further out the series has to be than a lone one, to be said by itself: 1 for a lone one.
     #[must_use]
     pub fn strictness(&self, series: SeriesId) -> f64 {
-        let metric = self.metrics.get(series.index()).filter(|m| m.last.is_some() && !m.is_lone);
-        metric.and_then(|m| self.entities.get(m.place)).map_or(1.0, |entity| entity.strictness)
+        let metric = self.metrics.get(series.index()).filter(|m| m.is_known() && !m.is_lone);
+        metric.and_then(|m| self.entities.get(m.place as usize)).map_or(1.0, |entity| entity.strictness)
     }
 
     /// Where the entity with these labels is, which is there from now on.
-    fn place_of(&mut self, labels: u64) -> usize {
-        *self.known.entry(labels).or_insert_with(|| match self.free.pop() {
-            Some(place) => place,
-            None => {
-                self.entities.push(Entity::default());
-                self.entities.len() - 1
-            }
-        })
+    fn place_of(&mut self, labels: u64) -> u32 {
+        let before = self.known.get(&labels).copied();
+        if let Some(Who::Entity(place)) = before {
+            return place;
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entities.push(Entity::default());
+            u32::try_from(self.entities.len() - 1).expect("there are no more than series, whose numbers have 32 bits")
+        });
+        self.known.insert(labels, Who::Entity(place));
+        if let Some(Who::Lone(id)) = before {
+            self.entities[place as usize].members.push(id);
+            self.metrics[id.index()].place = place;
+        }
+        place
     }
 
     /// Takes the next point of a series. An instant is judged when all metrics have come that far: requests
@@ -213,25 +227,30 @@ impl Entities {
         if self.metrics.len() <= index {
             self.metrics.resize_with(index + 1, Metric::default);
         }
-        if self.metrics[index].last.is_none() {
+        let is_new = !self.metrics[index].is_known();
+        if is_new {
             let labels = series.labels.fingerprint();
-            let place = self.place_of(labels);
-            self.metrics[index] = Metric { labels, place, began: point.time, ..Metric::default() };
+            let is_lone = !self.known.contains_key(&labels);
+            let place = if is_lone { 0 } else { self.place_of(labels) };
+            if is_lone {
+                self.known.insert(labels, Who::Lone(point.series));
+            }
+            self.metrics[index] = Metric { labels, place, is_lone, began: point.time, ..Metric::default() };
         }
         let metric = &mut self.metrics[index];
-        let before = metric.last.replace(point.time);
+        let last = std::mem::replace(&mut metric.last, point.time);
+        let before = (!is_new).then_some(last);
         let elapsed = before.map_or(0.0, |last| point.time.since(last).as_secs_f64());
         let (z, mean) = (metric.rolling.z(point.value), metric.rolling.mean());
         metric.rolling.learn(point.value, elapsed, self.config.memory.as_secs_f64());
-        metric.count += 1;
         if metric.is_lone {
             return Vec::new();
         }
         let reading = Reading { name: Arc::clone(&series.name), z, value: point.value, mean };
-        let (began, samples) = (metric.began, metric.count - 1);
+        let (began, samples) = (metric.began, u64::from(metric.rolling.count()) - 1);
         let was_stalled = std::mem::take(&mut metric.is_stalled);
-        let Some(entity) = self.entities.get_mut(metric.place) else { return Vec::new() };
-        if before.is_none() {
+        let Some(entity) = self.entities.get_mut(metric.place as usize) else { return Vec::new() };
+        if is_new {
             join(entity, &mut self.metrics, point.series);
             entity.set_strictness(&self.config);
         }
@@ -277,8 +296,8 @@ impl Entities {
     /// Replaces what is remembered of the open anomaly with the id of `anomaly`, to which the caller has
     /// added.
     pub fn amend(&mut self, anomaly: &Anomaly) {
-        let place = self.known.get(&anomaly.labels.fingerprint());
-        let Some(entity) = place.and_then(|place| self.entities.get_mut(*place)) else { return };
+        let who = self.known.get(&anomaly.labels.fingerprint());
+        let Some(entity) = who.and_then(|who| self.entities.get_mut(who.place()?)) else { return };
         let open = match anomaly.detector {
             DetectorKind::Forest => entity.together.as_mut().and_then(|t| t.open.as_mut()),
             _ => entity.open.as_mut(),
@@ -293,7 +312,7 @@ impl Entities {
     pub fn restore(&mut self, anomalies: impl IntoIterator<Item = Anomaly>) {
         for anomaly in anomalies {
             let place = self.place_of(anomaly.labels.fingerprint());
-            let entity = &mut self.entities[place];
+            let entity = &mut self.entities[place as usize];
             if anomaly.detector == DetectorKind::Forest {
                 self.together += usize::from(entity.together.is_none());
                 entity.together = Some(Box::new(Together::restored(anomaly)));
@@ -308,8 +327,11 @@ impl Entities {
         let mut events = Vec::new();
         for id in expired {
             let Some(metric) = self.metrics.get_mut(id.index()).map(std::mem::take) else { continue };
-            let entity = self.entities.get_mut(metric.place).filter(|_| metric.last.is_some());
-            let Some(entity) = entity else { continue };
+            let Some(who) = self.known.get(&metric.labels).filter(|_| metric.is_known()) else { continue };
+            let Some(entity) = who.place().and_then(|place| self.entities.get_mut(place)) else {
+                self.known.remove(&metric.labels);
+                continue;
+            };
             entity.members.retain(|member| member != id);
             entity.stalled -= usize::from(metric.is_stalled).min(entity.stalled);
             entity.set_strictness(&self.config);
@@ -317,7 +339,7 @@ impl Entities {
                 let gone = std::mem::take(entity);
                 self.together -= usize::from(gone.together.is_some());
                 let open = gone.together.and_then(|t| t.open);
-                events.extend(gone.open.into_iter().chain(open).map(|open| open.ended(metric.last)));
+                events.extend(gone.open.into_iter().chain(open).map(|open| open.ended(Some(metric.last))));
                 self.known.remove(&metric.labels);
                 self.free.push(metric.place);
             }
@@ -327,9 +349,24 @@ impl Entities {
 
     /// The anomalies that are open.
     pub fn open<'a>(&'a self) -> impl Iterator<Item = &'a Anomaly> {
-        let entities = self.known.values().filter_map(|place| self.entities.get(*place));
+        let entities = self.known.values().filter_map(|who| self.entities.get(who.place()?));
         let open = |e: &'a Entity| e.open.iter().chain(e.together.iter().filter_map(|t| t.open.as_ref()));
         entities.flat_map(open).map(|open| &open.anomaly)
+    }
+}
+
+impl Who {
+    fn place(self) -> Option<usize> {
+        match self {
+            Self::Lone(_) => None,
+            Self::Entity(place) => Some(place as usize),
+        }
+    }
+}
+
+impl Metric {
+    fn is_known(&self) -> bool {
+        self.rolling.count() > 0
     }
 }
 
@@ -338,7 +375,7 @@ fn join(entity: &mut Entity, metrics: &mut [Metric], series: SeriesId) {
     for member in &entity.members {
         let Some(metric) = metrics.get_mut(member.index()).filter(|m| m.is_lone) else { continue };
         metric.is_lone = false;
-        entity.judged = entity.judged.max(metric.last);
+        entity.judged = entity.judged.max(Some(metric.last));
     }
     entity.members.push(series);
 }
@@ -348,7 +385,7 @@ fn give_up_waiting(entity: &mut Entity, metrics: &mut [Metric]) {
     let Some(oldest) = entity.pending.front().map(|instant| instant.at) else { return };
     for member in &entity.members {
         let Some(metric) = metrics.get_mut(member.index()) else { continue };
-        if !metric.is_stalled && metric.last.is_some_and(|last| last < oldest) {
+        if !metric.is_stalled && metric.is_known() && metric.last < oldest {
             metric.is_stalled = true;
             entity.stalled += 1;
         }

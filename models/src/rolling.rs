@@ -37,6 +37,12 @@ impl Rolling {
         }
     }
 
+    /// Points taken.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
     /// The mean: what is expected.
     #[must_use]
     pub fn mean(&self) -> f64 {

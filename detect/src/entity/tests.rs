@@ -139,3 +139,19 @@ fn when_the_last_metric_is_gone_the_anomaly_ends() {
     assert_eq!(machine.entities.forget(&ids[9..]).len(), 1);
     assert_eq!(machine.entities.open().count(), 0);
 }
+
+#[test]
+fn a_series_without_siblings_needs_no_entity_and_leaves_nothing_behind() {
+    let mut lone = Machine::new(1);
+    assert_eq!(lone.calm(0..50), 0);
+    assert!(lone.entities.entities.is_empty());
+    assert!(lone.entities.forget(&[SeriesId(0)]).is_empty() && lone.entities.known.is_empty());
+    // The second of two makes an entity of both.
+    let mut pair = Machine::new(2);
+    (0..50).for_each(|minute| assert!(pair.point(minute, 0, 0).is_empty()));
+    pair.calm(50..60);
+    let [entity] = &pair.entities.entities[..] else { unreachable!("one entity") };
+    assert_eq!(entity.members, [SeriesId(0), SeriesId(1)]);
+    assert_eq!(entity.judged, Some(UnixNanos(59 * MINUTE)));
+    assert!(pair.entities.forget(&[SeriesId(0), SeriesId(1)]).is_empty() && pair.entities.known.is_empty());
+}
