@@ -365,11 +365,15 @@ impl Line {
             let registry = self.parts.window.registry();
             let Some(of) = registry.get(published.of).map(Arc::clone) else { continue };
             if let Some(tape) = &self.parts.tape {
-                tape.published(published.of, registry, published.suffix, published.time, published.value);
+                for (suffix, value) in published.values() {
+                    tape.published(published.of, registry, suffix, published.time, value);
+                }
             }
-            let name = || format!("{}{}", of.name, published.suffix);
-            let key = of.key.derived(published.suffix);
-            self.publish(key, name, &of.labels, &of.unit, &of.service, published.time, published.value);
+            for (suffix, value) in published.values() {
+                let name = || format!("{}{suffix}", of.name);
+                let key = of.key.derived(suffix);
+                self.publish(key, name, &of.labels, &of.unit, &of.service, published.time, value);
+            }
         }
         for recorded in out.recorded {
             let key = SeriesKey(u128::from(recorded.labels.fingerprint())).derived(&recorded.name);

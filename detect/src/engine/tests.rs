@@ -56,12 +56,14 @@ impl Shop {
         let out = self.engine.observe(&points, registry, heard.into_iter());
         self.said.extend(out.decisions);
         for p in out.published {
-            let series = self.feed.window.registry().get(p.of).expect("was judged");
-            let name = format!("{}{}", series.name, p.suffix);
+            let series = Arc::clone(self.feed.window.registry().get(p.of).expect("was judged"));
             let labels: Vec<(String, String)> =
                 series.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
             let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            self.feed.push(&name, &labels, window::SeriesKind::Published, t, p.value);
+            for (suffix, value) in p.values() {
+                let name = format!("{}{suffix}", series.name);
+                self.feed.push(&name, &labels, window::SeriesKind::Published, t, value);
+            }
         }
         let snapshot = self.feed.window.seal();
         let out = self.engine.evaluate(snapshot, secs(t));

@@ -109,7 +109,8 @@ fn expected_and_band_are_published_at_the_set_pace() {
     let mut times = Vec::new();
     for i in 0..100 {
         let observed = d.observe(&Point { series: SeriesId(0), time: secs(i * 10), value: calm(i) }, &series);
-        times.extend(observed.published.iter().filter(|p| p.suffix == ":expected").map(|p| p.time.0 / 1_000_000_000));
+        let published = observed.published.filter(|p| p.values().any(|(suffix, _)| suffix == ":expected"));
+        times.extend(published.map(|p| p.time.0 / 1_000_000_000));
     }
     assert_eq!(times[..3], [300, 360, 420]);
 }
@@ -165,4 +166,15 @@ fn a_rate_of_rare_events_is_judged_as_events() {
     // One event in ten seconds now and then is a rate of 0.1.
     assert!(!(0..500).any(|i| said(i, if i % 37 == 36 { 0.1 } else { 0.0 })));
     assert!(said(500, 3.0), "thirty events at once");
+}
+
+#[test]
+fn what_is_known_of_a_series_has_the_size_that_is_written_down() {
+    let models = [
+        size_of::<models::ZScore>(),
+        size_of::<models::Novelty>(),
+        size_of::<models::Shape>(),
+        size_of::<models::Season>(),
+    ];
+    assert_eq!((models, size_of::<State>()), ([240, 440, 88, 32], 880));
 }

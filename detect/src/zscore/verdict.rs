@@ -100,13 +100,12 @@ impl Verdict {
         self
     }
 
-    /// The same with scores multiplied by `factor`. What is not valid stays so.
-    pub(super) fn times(mut self, factor: f64) -> Self {
+    /// Multiplies scores by `factor`. What is not valid stays so.
+    pub(super) fn multiply(&mut self, factor: f64) {
         if self.detector != DetectorKind::Limit {
             self.score *= factor;
             self.factor *= factor;
         }
-        self
     }
 
     /// A score, seen that deviations may be too small to matter.
@@ -181,14 +180,14 @@ impl State {
             if far > by_novelty { (DetectorKind::ZScore, far) } else { (DetectorKind::Novelty, by_novelty) };
         let (calm_below, calm_points) = (config.calm_novelty, config.calm_points_novelty);
         let factor = 1.0 / strictness;
-        let verdict =
+        let mut verdict =
             Verdict { detector, score, calm_below, factor, calm_points, z, novelty, ..Verdict::plain(config) };
         // One of many metrics is judged together with the others; and what values say is more than what their course says.
-        let form = if score > 1.0 || strictness > 1.0 { None } else { self.form(point) };
-        Some(match form {
-            Some(form) => Verdict { detector: DetectorKind::Pattern, score: form.score(), form: Some(form), ..verdict },
-            None => verdict,
-        })
+        verdict.form = if score > 1.0 || strictness > 1.0 { None } else { self.form(point) };
+        if let Some(form) = &verdict.form {
+            (verdict.detector, verdict.score) = (DetectorKind::Pattern, form.score());
+        }
+        Some(verdict)
     }
 
     /// The numbers behind `verdict`.
