@@ -164,8 +164,8 @@ pub(crate) struct Info {
     pub start: Start,
     /// Whether the doors and this interface want a credential.
     pub is_guarded: bool,
-    /// How single series are judged.
-    pub detector: detect::zscore::ZScoreConfig,
+    /// How a change that somebody asks for is tried.
+    pub trial: detect::TrialConfig,
     /// The rules in force.
     pub rules: Vec<RuleGroup>,
     /// Names of those who are told about alerts.
@@ -186,7 +186,7 @@ impl Info {
         Self {
             start,
             is_guarded: !config.ingest.access.credentials.is_empty(),
-            detector: config.engine.zscore.clone(),
+            trial: detect::TrialConfig { zscore: config.engine.zscore.clone(), entity: config.engine.entity.clone() },
             rules,
             receivers: config.receivers.iter().map(|r| r.name().to_owned()).collect(),
             resolve_timeout: config.resolve_timeout,

@@ -1,15 +1,16 @@
 //! What people said of anomalies, and what follows for their series.
 //!
 //! A false alarm raises what its series must exceed; something expected leaves the hours of its week out; a new normal
-//! begins the baseline anew. Each change can be tried on the recent window before it is made, and be undone.
+//! begins the baseline anew. Each change can be tried on the recent window before it is made, and be undone. What is said of
+//! one detector's anomaly changes nothing for another's: whose a change is goes by the detector too, see [`Correction::subject`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use window::{Point, Sample, SeriesKey, Snapshot, UnixNanos};
+use window::{Point, Sample, Series, SeriesId, SeriesKey, Snapshot, UnixNanos};
 
 use crate::{
-    Anomaly, AnomalyEvent, DetectorKind,
+    Anomaly, AnomalyEvent, DetectorKind, Entities, EntityConfig, Forecasts,
     zscore::{ZScoreConfig, ZScoreDetector},
 };
 
@@ -80,10 +81,34 @@ pub enum Change {
 pub struct Correction {
     /// By which it is undone.
     pub id: String,
-    /// Whose.
+    /// Whose: see [`Correction::subject`].
     pub series: SeriesKey,
     /// What it changes.
     pub change: Change,
+}
+
+impl Correction {
+    /// Whose scores change with what is said of `anomaly`: those of its series, or of the thing with its labels, as its
+    /// detector judges it. `None` where nothing can be changed.
+    #[must_use]
+    pub fn subject(anomaly: &Anomaly) -> Option<SeriesKey> {
+        use DetectorKind::{Entity, Forecast, Forest, Gap, Limit, Novelty, Pattern, ZScore};
+        let key = match anomaly.detector {
+            ZScore | Novelty | Pattern | Forecast => anomaly.series_key?,
+            Entity | Forest => SeriesKey(u128::from(anomaly.labels.fingerprint())),
+            Gap | Limit => return None,
+        };
+        Some(subject_of(anomaly.detector, key))
+    }
+}
+
+/// The key under which corrections of a series, or of a thing, are kept for a detector. All that judge single series by
+/// their past are one.
+pub(crate) fn subject_of(detector: DetectorKind, key: SeriesKey) -> SeriesKey {
+    match detector {
+        DetectorKind::ZScore | DetectorKind::Novelty | DetectorKind::Pattern => key,
+        other => key.derived(other.as_str()),
+    }
 }
 
 /// What a change would have done in the recent window.
@@ -106,10 +131,11 @@ impl Change {
     /// What follows from `verdict` about `anomaly`; `None` where nothing can be done for its detector.
     #[must_use]
     pub fn proposed(verdict: Verdict, anomaly: &Anomaly) -> Option<Self> {
-        let is_single = matches!(anomaly.detector, DetectorKind::ZScore | DetectorKind::Novelty);
         match verdict {
             Verdict::TruePositive => Some(Self::None),
-            _ if !is_single || anomaly.series_key.is_none() => None,
+            _ if Correction::subject(anomaly).is_none() => None,
+            // A forecast has no baseline but the last hours.
+            Verdict::NewNormal if anomaly.detector == DetectorKind::Forecast => None,
             Verdict::FalsePositive => Some(Self::Threshold { factor: (QUIET / anomaly.score).min(QUIET) }),
             Verdict::Expected => Some(Self::exclusion(anomaly)),
             Verdict::NewNormal => Some(Self::Baseline),
@@ -128,7 +154,13 @@ impl Change {
     /// The change in words.
     #[must_use]
     pub fn describe(&self, anomaly: &Anomaly) -> String {
-        let of = format!("{} of {}", anomaly.metric, anomaly.service);
+        let of = match anomaly.detector {
+            DetectorKind::Entity | DetectorKind::Forest => {
+                format!("all metrics of {} {} together", anomaly.service, anomaly.labels)
+            }
+            DetectorKind::Forecast => format!("the forecast of {} of {}", anomaly.metric, anomaly.service),
+            _ => format!("{} of {}", anomaly.metric, anomaly.service),
+        };
         match self {
             Self::None => "nothing changes: the anomaly is confirmed".into(),
             Self::Threshold { factor } => {
@@ -201,6 +233,11 @@ impl Corrections {
         self.0.values().flatten()
     }
 
+    /// The same for what `detector` says of a series, or of a thing with `key`.
+    pub(crate) fn factor_of(&self, detector: DetectorKind, key: SeriesKey, at: UnixNanos) -> Option<f64> {
+        if self.0.is_empty() { Some(1.0) } else { self.factor(subject_of(detector, key), at) }
+    }
+
     /// What the scores of a series are multiplied by at `at`; `None` while it is not to be judged.
     pub(crate) fn factor(&self, series: SeriesKey, at: UnixNanos) -> Option<f64> {
         if self.0.is_empty() {
@@ -225,39 +262,103 @@ impl Corrections {
     }
 }
 
-/// Judges what the window holds of the series of `anomaly` twice, as it is and with `change`, by detectors that know
-/// nothing older.
+/// How the detectors decide that a change may be tried with.
+#[derive(Clone, Debug)]
+pub struct TrialConfig {
+    /// Single series.
+    pub zscore: ZScoreConfig,
+    /// Things with several metrics.
+    pub entity: EntityConfig,
+}
+
+/// Judges what the window holds of the series of `anomaly`, or of all metrics of its thing, twice: as it is and with
+/// `change`, by detectors that know nothing older. How metrics go together is judged from half of the window on.
 #[must_use]
-pub fn try_out(snapshot: &Snapshot, config: &ZScoreConfig, anomaly: &Anomaly, change: Change) -> Trial {
-    let Some(key) = anomaly.series_key else { return Trial::default() };
-    let named = snapshot.registry.named(&anomaly.metric).iter();
-    let found = named.filter_map(|id| Some((*id, snapshot.series(*id)?))).find(|(_, series)| series.key == key);
-    let Some((id, series)) = found else { return Trial::default() };
-    let mut samples: Vec<Sample> = Vec::new();
-    snapshot.samples_into(id, UnixNanos(i64::MIN), UnixNanos(i64::MAX), &mut samples);
-    samples.retain(|sample| sample.value.is_finite());
+pub fn try_out(snapshot: &Snapshot, config: &TrialConfig, anomaly: &Anomaly, change: Change) -> Trial {
+    let Some(subject) = Correction::subject(anomaly) else { return Trial::default() };
+    let points = points_of(snapshot, anomaly);
+    let (from, to) = (points.first().map(|(_, p)| p.time), points.last().map(|(_, p)| p.time));
+    let mut config = config.clone();
+    if let (DetectorKind::Forest, Some(from), Some(to)) = (anomaly.detector, from, to) {
+        config.entity.memory = config.entity.memory.min(to.since(from) / 2);
+    }
     let count = |change: Option<Change>| {
-        let mut detector = ZScoreDetector::new(config.clone());
-        let mut change = change.map(|change| Correction { id: String::new(), series: key, change });
+        let mut detectors = Detectors::new(&config, anomaly.detector);
+        let mut change = change.map(|change| Correction { id: String::new(), series: subject, change });
         let mut found = 0;
-        for sample in &samples {
+        for (series, point) in &points {
             // A baseline begins anew where the anomaly began; everything else holds from the start.
-            let is_due = |c: &Correction| c.change != Change::Baseline || sample.time >= anomaly.starts_at;
+            let is_due = |c: &Correction| c.change != Change::Baseline || point.time >= anomaly.starts_at;
             if let Some(correction) = change.take_if(|c| is_due(c)) {
-                detector.correct(correction, id);
+                detectors.correct(correction, point.series);
             }
-            let point = Point { series: id, time: sample.time, value: sample.value };
-            let event = detector.observe(&point, series).event;
-            found += usize::from(matches!(event, Some(AnomalyEvent::Opened(_))));
+            found += detectors.opened(point, series);
         }
         found
     };
-    Trial {
-        points: samples.len(),
-        from: samples.first().map(|s| s.time),
-        to: samples.last().map(|s| s.time),
-        anomalies_before: count(None),
-        anomalies_after: count(Some(change)),
+    let (anomalies_before, anomalies_after) = (count(None), count(Some(change)));
+    Trial { points: points.len(), from, to, anomalies_before, anomalies_after }
+}
+
+/// The points of the series of `anomaly`, or of all metrics with its labels, by time.
+fn points_of<'a>(snapshot: &'a Snapshot, anomaly: &Anomaly) -> Vec<(&'a Arc<Series>, Point)> {
+    let is_joint = matches!(anomaly.detector, DetectorKind::Entity | DetectorKind::Forest);
+    let is_its = |series: &Series| {
+        if is_joint {
+            series.kind.is_judged() && series.labels == anomaly.labels
+        } else {
+            Some(series.key) == anomaly.series_key
+        }
+    };
+    let mut points = Vec::new();
+    let mut samples: Vec<Sample> = Vec::new();
+    for (id, series) in snapshot.registry.iter().filter(|(_, series)| is_its(series)) {
+        snapshot.samples_into(id, UnixNanos(i64::MIN), UnixNanos(i64::MAX), &mut samples);
+        let finite = samples.iter().filter(|sample| sample.value.is_finite());
+        points.extend(finite.map(|s| (series, Point { series: id, time: s.time, value: s.value })));
+    }
+    points.sort_by_key(|(_, point)| point.time);
+    points
+}
+
+/// What judges in a trial.
+struct Detectors {
+    kind: DetectorKind,
+    zscore: ZScoreDetector,
+    entities: Entities,
+    forecasts: Forecasts,
+}
+
+impl Detectors {
+    fn new(config: &TrialConfig, kind: DetectorKind) -> Self {
+        let (zscore, entities) = (ZScoreDetector::new(config.zscore.clone()), Entities::new(config.entity.clone()));
+        Self { kind, zscore, entities, forecasts: Forecasts::default() }
+    }
+
+    fn correct(&mut self, correction: Correction, id: SeriesId) {
+        self.entities.begin_anew(&correction);
+        self.zscore.correct(correction, id);
+    }
+
+    /// Anomalies that begin with a point.
+    fn opened(&mut self, point: &Point, series: &Arc<Series>) -> usize {
+        let is_opened = |event: &AnomalyEvent| matches!(event, AnomalyEvent::Opened(a) if a.detector == self.kind);
+        match self.kind {
+            DetectorKind::Entity | DetectorKind::Forest => {
+                let events = self.entities.observe(point, series, self.zscore.in_force());
+                events.iter().filter(|event| is_opened(event)).count()
+            }
+            kind => {
+                let event = self.zscore.observe(point, series).event;
+                if kind != DetectorKind::Forecast {
+                    return usize::from(matches!(event, Some(AnomalyEvent::Opened(_))));
+                }
+                let limit = self.zscore.limit_of(point.series);
+                let factor = self.zscore.in_force().factor_of(kind, series.key, point.time);
+                let event = self.forecasts.observe(point, series, limit.zip(factor));
+                usize::from(event.as_ref().is_some_and(is_opened))
+            }
+        }
     }
 }
 

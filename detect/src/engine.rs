@@ -333,10 +333,13 @@ impl Engine {
             if let Some(event) = observed.event {
                 out.decisions.push(self.announce(event, point.series));
             }
-            for event in self.entities.observe(point, series) {
+            for event in self.entities.observe(point, series, self.zscore.in_force()) {
                 out.decisions.push(self.announce(event, point.series));
             }
-            if let Some(event) = self.forecasts.observe(point, series, self.zscore.limit_of(point.series)) {
+            let limit = self.zscore.limit_of(point.series);
+            let in_force = self.zscore.in_force();
+            let factor = limit.and_then(|_| in_force.factor_of(DetectorKind::Forecast, series.key, point.time));
+            if let Some(event) = self.forecasts.observe(point, series, limit.zip(factor)) {
                 out.decisions.push(self.announce(event, point.series));
             }
         }
@@ -588,7 +591,11 @@ impl Engine {
     /// Makes a change that somebody asked for to what is expected of a series, unless it was made already. `id` is the
     /// present number of the series, if it has one.
     pub fn correct(&mut self, correction: Correction, id: Option<SeriesId>) -> Output {
-        let ended = self.zscore.correct(correction, id.unwrap_or(SeriesId(u32::MAX)));
+        if self.corrections().any(|known| known.id == correction.id) {
+            return Output::default();
+        }
+        let ended = self.entities.begin_anew(&correction);
+        let ended = self.zscore.correct(correction, id.unwrap_or(SeriesId(u32::MAX))).or(ended);
         let mut out = Output::default();
         if let Some(mut event) = ended {
             self.incidents.note(&mut event, &self.graph);
@@ -600,6 +607,7 @@ impl Engine {
     /// Takes a change back, by its id.
     pub fn undo_correction(&mut self, id: &str, registry: &Registry) {
         self.zscore.undo(id, |key| registry.find(key));
+        self.entities.undo(id);
     }
 
     /// The changes that are in force.

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
 use crate::{
-    Anomaly, AnomalyEvent, Contributor, DetectorKind, Direction, Pattern, Severity,
+    Anomaly, AnomalyEvent, Change, Contributor, Correction, DetectorKind, Direction, Pattern, Severity,
+    corrections::{Corrections, subject_of},
     zscore::{number, span},
 };
 
@@ -81,6 +82,8 @@ const REFERENCE_INTERVAL: f64 = 60.0;
 
 /// Things whose metrics are judged by how they go together, at most: each takes up to 100 kB.
 const MOST_TOGETHER: usize = 1_000;
+/// Baselines that are kept to be taken back.
+const UNDOABLE: usize = 20;
 
 /// All entities, and which series belongs to which.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -95,6 +98,18 @@ pub struct Entities {
     free: Vec<u32>,
     /// Entities that are judged by how their metrics go together.
     together: usize,
+    /// What was known before a baseline began anew, by the id of the correction; the newest [`UNDOABLE`].
+    before: Vec<(String, Before)>,
+}
+
+/// What was known of the thing with these labels.
+#[derive(Debug, Serialize, Deserialize)]
+struct Before {
+    labels: u64,
+    /// What was usual for its metrics ...
+    usual: Vec<(SeriesId, Rolling)>,
+    /// ... or how they went together.
+    together: Option<Box<Together>>,
 }
 
 /// Whose labels they are. Most series are the only one with theirs: they need no entity.
@@ -116,6 +131,8 @@ struct Metric {
     place: u32,
     /// Whether the others wait for it no longer.
     is_stalled: bool,
+    /// Whether what is usual begins anew with its next point.
+    begins_anew: bool,
     /// Whether it is the only one of its entity, of which nothing is pending or open: then the entity need not
     /// be looked at, and learns where it stands when another metric joins.
     is_lone: bool,
@@ -220,9 +237,14 @@ impl Entities {
         place
     }
 
-    /// Takes the next point of a series. An instant is judged when all metrics have come that far: requests
-    /// carry many instants of one metric before those of the next.
-    pub fn observe(&mut self, point: &Point, series: &Arc<Series>) -> Vec<AnomalyEvent> {
+    /// Takes the next point of a series, judged by `corrections`. An instant is judged when all metrics have come that
+    /// far: requests carry many instants of one metric before those of the next.
+    pub(crate) fn observe(
+        &mut self,
+        point: &Point,
+        series: &Arc<Series>,
+        corrections: &Corrections,
+    ) -> Vec<AnomalyEvent> {
         let index = point.series.index();
         if self.metrics.len() <= index {
             self.metrics.resize_with(index + 1, Metric::default);
@@ -241,6 +263,9 @@ impl Entities {
         let last = std::mem::replace(&mut metric.last, point.time);
         let before = (!is_new).then_some(last);
         let elapsed = before.map_or(0.0, |last| point.time.since(last).as_secs_f64());
+        if std::mem::take(&mut metric.begins_anew) {
+            (metric.rolling, metric.began) = (Rolling::default(), point.time);
+        }
         let (z, mean) = (metric.rolling.z(point.value), metric.rolling.mean());
         metric.rolling.learn(point.value, elapsed, self.config.memory.as_secs_f64());
         if metric.is_lone {
@@ -248,6 +273,7 @@ impl Entities {
         }
         let reading = Reading { name: Arc::clone(&series.name), z, value: point.value, mean };
         let (began, samples) = (metric.began, u64::from(metric.rolling.count()) - 1);
+        let metric_labels = metric.labels;
         let was_stalled = std::mem::take(&mut metric.is_stalled);
         let Some(entity) = self.entities.get_mut(metric.place as usize) else { return Vec::new() };
         if is_new {
@@ -274,10 +300,13 @@ impl Entities {
             if let Some(instant) = entity.complete() {
                 let emitted_at =
                     if instant.reported < entity.active() { entity.next_at(instant.at) } else { instant.at };
-                events.extend(entity.judge(&self.config, series, &instant, emitted_at));
+                let key = key_of(metric_labels);
+                let factor = |detector| corrections.factor_of(detector, key, instant.at);
+                let (alone, joint) = (factor(DetectorKind::Entity), factor(DetectorKind::Forest));
+                events.extend(entity.judge(&self.config, series, &instant, (emitted_at, alone)));
                 let room = MOST_TOGETHER.saturating_sub(self.together);
                 let had = usize::from(entity.together.is_some());
-                events.extend(entity.judge_together(&self.config, series, instant, (emitted_at, room)));
+                events.extend(entity.judge_together(&self.config, series, instant, (emitted_at, room, joint)));
                 self.together = self.together - had + usize::from(entity.together.is_some());
             } else if entity.pending.len() > PENDING {
                 give_up_waiting(entity, &mut self.metrics);
@@ -319,6 +348,55 @@ impl Entities {
             } else {
                 entity.open = Some(Box::new(Open::of(anomaly)));
             }
+        }
+    }
+
+    /// Begins the baseline of a thing anew, if `correction` says so: an anomaly that ends by that.
+    pub(crate) fn begin_anew(&mut self, correction: &Correction) -> Option<AnomalyEvent> {
+        if correction.change != Change::Baseline {
+            return None;
+        }
+        let of = |detector| move |labels: &u64| subject_of(detector, key_of(*labels)) == correction.series;
+        let find = |detector| self.known.keys().copied().find(of(detector));
+        let (labels, is_alone) = find(DetectorKind::Entity)
+            .map(|labels| (labels, true))
+            .or_else(|| Some((find(DetectorKind::Forest)?, false)))?;
+        let entity = self.entities.get_mut(self.known.get(&labels)?.place()?)?;
+        let mut before = Before { labels, usual: Vec::new(), together: None };
+        let open = if is_alone {
+            for id in &entity.members {
+                let Some(metric) = self.metrics.get_mut(id.index()) else { continue };
+                before.usual.push((*id, metric.rolling));
+                metric.begins_anew = true;
+            }
+            entity.open.take()
+        } else {
+            before.together = entity.together.take();
+            self.together -= usize::from(before.together.is_some());
+            before.together.as_mut().and_then(|together| together.open.take())
+        };
+        let judged = entity.judged;
+        if self.before.len() >= UNDOABLE {
+            self.before.remove(0);
+        }
+        self.before.push((correction.id.clone(), before));
+        open.map(|open| open.ended(judged))
+    }
+
+    /// Takes back that a baseline began anew, by the id of the correction. Metrics that are gone stay so.
+    pub(crate) fn undo(&mut self, id: &str) {
+        let Some(place) = self.before.iter().position(|(name, _)| name == id) else { return };
+        let (_, Before { labels, usual, together }) = self.before.remove(place);
+        let Some(who) = self.known.get(&labels) else { return };
+        for (id, rolling) in usual {
+            if let Some(metric) = self.metrics.get_mut(id.index()).filter(|m| m.is_known() && m.labels == labels) {
+                (metric.rolling, metric.begins_anew) = (rolling, false);
+            }
+        }
+        let entity = who.place().and_then(|place| self.entities.get_mut(place));
+        if let (Some(entity), Some(together)) = (entity, together) {
+            self.together += usize::from(entity.together.is_none());
+            entity.together = Some(together);
         }
     }
 
@@ -368,6 +446,11 @@ impl Metric {
     fn is_known(&self) -> bool {
         self.rolling.count() > 0
     }
+}
+
+/// What stands for the thing with labels of this fingerprint, where others have the key of a series.
+fn key_of(labels: u64) -> SeriesKey {
+    SeriesKey(u128::from(labels))
 }
 
 /// The entity has one metric more.
@@ -459,14 +542,15 @@ impl Entity {
         config: &EntityConfig,
         series: &Arc<Series>,
         instant: &Moment,
-        emitted_at: UnixNanos,
+        (emitted_at, factor): (UnixNanos, Option<f64>),
     ) -> Option<AnomalyEvent> {
+        let Some(factor) = factor else { return self.open.take().map(|open| open.ended(Some(instant.at))) };
         if self.members.len() < config.min_metrics || instant.samples < config.min_samples {
             return None;
         }
         let evidence = evidence(&instant.top);
         let limit = config.limit + config.per_rate * (REFERENCE_INTERVAL / instant.elapsed.max(1e-3)).ln();
-        let score = evidence / limit.max(config.limit / 2.0);
+        let score = factor * evidence / limit.max(config.limit / 2.0);
         match self.open.take() {
             Some(open) => {
                 let state = |a: &mut Anomaly| self.state(config, a, instant, score);
@@ -490,7 +574,7 @@ impl Entity {
         config: &EntityConfig,
         series: &Arc<Series>,
         mut instant: Moment,
-        (emitted_at, room): (UnixNanos, usize),
+        (emitted_at, room, factor): (UnixNanos, usize, Option<f64>),
     ) -> Option<AnomalyEvent> {
         if instant.row.len() != self.members.len() || !Together::suits(instant.row.len()) {
             return None;
@@ -508,7 +592,9 @@ impl Entity {
             return before.and_then(|t| t.open).map(|open| open.ended(Some(instant.at)));
         }
         let is_out = self.open.is_some();
-        self.together.as_mut()?.judge(config, series, &instant, (emitted_at, is_out))
+        let together = self.together.as_mut()?;
+        let Some(factor) = factor else { return together.open.take().map(|open| open.ended(Some(instant.at))) };
+        together.judge(config, series, &instant, (emitted_at, is_out, factor))
     }
 
     fn opened(
@@ -518,7 +604,7 @@ impl Entity {
         instant: &Moment,
         (score, emitted_at): (f64, UnixNanos),
     ) -> Anomaly {
-        let key = SeriesKey(u128::from(series.labels.fingerprint()));
+        let key = key_of(series.labels.fingerprint());
         let mut anomaly = Anomaly::of(DetectorKind::Entity, key, series, instant.at);
         (anomaly.emitted_at, anomaly.pattern) = (emitted_at, Pattern::Joint);
         anomaly.sample_count = instant.samples;

@@ -54,18 +54,25 @@ struct State {
 }
 
 impl Forecasts {
-    /// Takes the next point of a series, and the limit that it has now.
-    pub fn observe(&mut self, point: &Point, series: &Arc<Series>, limit: Option<&Limit>) -> Option<AnomalyEvent> {
+    /// Takes the next point of a series, the limit that it has now, and what scores are multiplied by. Without a limit, or
+    /// while it is not to be judged, nothing is known of it any more.
+    pub fn observe(
+        &mut self,
+        point: &Point,
+        series: &Arc<Series>,
+        limit: Option<(&Limit, f64)>,
+    ) -> Option<AnomalyEvent> {
         if limit.is_none() && self.states.is_empty() && self.restored.is_empty() {
             return None;
         }
-        let is_other = self.states.get(&point.series).is_some_and(|state| limit != Some(&state.limit));
+        let is_other =
+            self.states.get(&point.series).is_some_and(|state| limit.map(|(limit, _)| limit) != Some(&state.limit));
         let open = if is_other { self.states.remove(&point.series).and_then(|state| state.open) } else { None };
         let open = open.or_else(|| self.restored.remove(&series.key).map(Box::new));
-        let Some(limit) = limit else { return open.map(|open| ended(*open, point.time)) };
+        let Some((limit, factor)) = limit else { return open.map(|open| ended(*open, point.time)) };
         let state = self.states.entry(point.series).or_insert_with(|| State::new(*limit, point.time));
         state.open = state.open.take().or(open);
-        state.observe(point, series)
+        state.observe(point, series, factor)
     }
 
     /// Takes back the anomalies that were open when the process ended.
@@ -116,7 +123,7 @@ impl State {
         UnixNanos(bucket.saturating_mul(self.width()))
     }
 
-    fn observe(&mut self, point: &Point, series: &Arc<Series>) -> Option<AnomalyEvent> {
+    fn observe(&mut self, point: &Point, series: &Arc<Series>, factor: f64) -> Option<AnomalyEvent> {
         let bucket = point.time.0.div_euclid(self.width());
         let closed = self.count > 0 && bucket > self.bucket;
         if closed {
@@ -128,15 +135,17 @@ impl State {
         self.sum += point.value;
         self.count = self.count.saturating_add(1);
         self.points += 1;
-        if closed { self.judge(point, series) } else { None }
+        if closed { self.judge(point, series, factor) } else { None }
     }
 
     /// What the course says now that a bucket is complete.
-    fn judge(&mut self, point: &Point, series: &Arc<Series>) -> Option<AnomalyEvent> {
+    fn judge(&mut self, point: &Point, series: &Arc<Series>, factor: f64) -> Option<AnomalyEvent> {
         let pace = self.course.pace()?;
         let limit = self.limit;
         let probability = pace.reaches(limit.value, limit.is_upwards(), f64::from(BUCKETS));
-        let score = probability / limit.probability;
+        // The probability from which on it is said.
+        let least = limit.probability / factor;
+        let score = probability / least;
         let Some(mut open) = self.open.take() else {
             self.turned = if score > 1.0 { self.turned + 1 } else { 0 };
             if self.turned < IN_A_ROW {
@@ -145,7 +154,7 @@ impl State {
             let key = SeriesKey(series.key.0);
             let mut anomaly = Anomaly::of(DetectorKind::Forecast, key, series, point.time);
             anomaly.series_key = Some(key);
-            self.state(&mut anomaly, &pace, probability);
+            self.state(&mut anomaly, &pace, (probability, least));
             (self.turned, self.said) = (0, left(&anomaly));
             self.open = Some(Box::new(anomaly.clone()));
             return Some(AnomalyEvent::Opened(anomaly));
@@ -158,7 +167,7 @@ impl State {
         open.points += 1;
         let before = (open.severity, self.said);
         if score >= open.score {
-            self.state(&mut open, &pace, probability);
+            self.state(&mut open, &pace, (probability, least));
         }
         let is_worse = open.severity > before.0 || left(&open) < NEARER * before.1;
         if is_worse {
@@ -170,7 +179,7 @@ impl State {
     }
 
     /// Writes down the numbers of this moment.
-    fn state(&self, a: &mut Anomaly, pace: &Pace, probability: f64) {
+    fn state(&self, a: &mut Anomaly, pace: &Pace, (probability, least): (f64, f64)) {
         let (limit, ahead) = (self.limit, f64::from(BUCKETS));
         let second = self.limit.horizon.as_secs_f64() / ahead;
         let time = |p| {
@@ -178,10 +187,10 @@ impl State {
             Some(Duration::from_secs_f64((buckets * second).round()))
         };
         let sign = if limit.is_upwards() { 1.0 } else { -1.0 };
-        let edge = pace.level_for(limit.value, limit.is_upwards(), limit.probability, ahead);
+        let edge = pace.level_for(limit.value, limit.is_upwards(), least.min(1.0), ahead);
         a.direction = limit.towards;
         a.pattern = Pattern::Trend;
-        (a.z, a.threshold, a.score) = (sign * probability, limit.probability, probability / limit.probability);
+        (a.z, a.threshold, a.score) = (sign * probability, least, probability / least);
         (a.observed, a.expected, a.scale) = (pace.level, pace.level + pace.drift * ahead, pace.volatility);
         (a.lower, a.upper) =
             if limit.is_upwards() { (edge.min(pace.level), edge) } else { (edge, edge.max(pace.level)) };

@@ -34,7 +34,7 @@ pub mod zscore;
 pub use attributes::{Affected, AttributeShare, BaselineOf};
 pub use book::{Absence, Book, Condition, Owner};
 pub use call_graph::CallGraph;
-pub use corrections::{Change, Correction, Trial, Verdict, try_out};
+pub use corrections::{Change, Correction, Trial, TrialConfig, Verdict, try_out};
 pub use decision::{
     Alert, AlertState, AlertTransition, Anomaly, AnomalyEvent, Contributor, Decision, DetectorKind, Direction,
     Forecast, Level, LevelChange, NoSuchLevel, Origin, Pattern, Severity, service_of,

@@ -342,7 +342,12 @@ impl ZScoreDetector {
         }
     }
 
-    /// The changes that are in force.
+    /// The changes that are in force for all detectors.
+    pub(crate) fn in_force(&self) -> &Corrections {
+        &self.corrections
+    }
+
+    /// The same, one by one.
     pub(crate) fn corrections(&self) -> impl Iterator<Item = &Correction> {
         self.corrections.iter()
     }

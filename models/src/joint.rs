@@ -56,6 +56,12 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// The same with scores multiplied by `factor`, which is positive: what has to be exceeded changes.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Self { evidence_limit: self.evidence_limit / factor, forest_limit: self.forest_limit / factor, ..self }
+    }
+
     /// The lesser of both over their limits: above 1 is anomalous.
     #[must_use]
     pub fn score(&self) -> f64 {

@@ -145,7 +145,8 @@ async fn say(asked: Asked, Path(id): Path<String>, request: Request) -> Result<R
     let anomaly = find(&asked, id).await?;
     let Some(change) = Change::proposed(said.verdict, &anomaly) else {
         let detail = format!(
-            "nothing can be changed for what the detector {} found but to confirm it; `detect.metrics` has settings",
+            "nothing follows from {} for what the detector {} found; `detect.metrics` has settings",
+            said.verdict.as_str(),
             anomaly.detector.as_str()
         );
         return Err(Problem::new(StatusCode::CONFLICT, detail));
@@ -168,7 +169,7 @@ async fn say(asked: Asked, Path(id): Path<String>, request: Request) -> Result<R
 
 /// What follows from `verdict`, tried on the recent window.
 async fn proposal(asked: &Asked, verdict: Verdict, anomaly: Anomaly, change: Change) -> Result<Feedback, Problem> {
-    let (view, config) = (asked.view(), asked.shared.api.info().detector.clone());
+    let (view, config) = (asked.view(), asked.shared.api.info().trial.clone());
     let at = now();
     let work = move || Feedback {
         id: format!("fb-{}-{:x}", anomaly.id, at.0),
@@ -176,7 +177,7 @@ async fn proposal(asked: &Asked, verdict: Verdict, anomaly: Anomaly, change: Cha
         author: String::new(),
         comment: String::new(),
         at,
-        series: anomaly.series_key,
+        series: Correction::subject(&anomaly),
         change,
         description: change.describe(&anomaly),
         trial: try_out(&view.snapshot, &config, &anomaly, change),

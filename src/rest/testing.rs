@@ -109,7 +109,10 @@ impl Fixture {
         let info = Info {
             start,
             is_guarded: !access.credentials.is_empty(),
-            detector: detect::zscore::ZScoreConfig::default(),
+            trial: detect::TrialConfig {
+                zscore: detect::zscore::ZScoreConfig::default(),
+                entity: detect::EntityConfig::default(),
+            },
             rules: detect::rules::read("rules.yaml", rules, "http://127.0.0.1:4320").expect("the rules are valid"),
             receivers: vec!["ops".into()],
             resolve_timeout: Duration::from_mins(5),

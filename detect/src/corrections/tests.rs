@@ -4,7 +4,7 @@ use window::{Series, SeriesId};
 
 use super::*;
 use crate::{
-    Engine, EngineConfig, Memory,
+    Decision, Engine, EngineConfig, Memory,
     testing::{self, Feed, calm},
 };
 
@@ -29,6 +29,10 @@ fn run(detector: &mut ZScoreDetector, from: i64, points: i64, value: impl Fn(i64
 
 fn with_spike(i: i64) -> f64 {
     if i == 100 { 160.0 } else { calm(i) }
+}
+
+fn trial() -> TrialConfig {
+    TrialConfig { zscore: ZScoreConfig::default(), entity: EntityConfig::default() }
 }
 
 fn correction(id: &str, change: Change) -> Correction {
@@ -123,7 +127,7 @@ fn a_change_is_tried_on_the_recent_window() {
     let (anomaly, snapshot) = (anomaly.expect("is found"), feed.snapshot());
     let of = |verdict| {
         let change = Change::proposed(verdict, &anomaly).expect("is of one series");
-        try_out(&snapshot, &ZScoreConfig::default(), &anomaly, change)
+        try_out(&snapshot, &trial(), &anomaly, change)
     };
     let confirmed = of(Verdict::TruePositive);
     assert_eq!((confirmed.points, confirmed.from, confirmed.to), (300, Some(secs(NOON)), Some(secs(NOON + 2_990))));
@@ -134,12 +138,50 @@ fn a_change_is_tried_on_the_recent_window() {
 }
 
 #[test]
-fn only_what_is_about_one_series_is_changed() {
-    let mut anomaly = Anomaly::of(DetectorKind::Entity, SeriesKey(7), &series(), secs(NOON));
-    assert_eq!(Change::proposed(Verdict::FalsePositive, &anomaly), None);
-    assert_eq!(Change::proposed(Verdict::TruePositive, &anomaly), Some(Change::None));
-    (anomaly.detector, anomaly.series_key) = (DetectorKind::Forecast, Some(SeriesKey(7)));
-    assert_eq!(Change::proposed(Verdict::NewNormal, &anomaly), None);
+fn what_is_said_of_one_detector_is_not_said_of_another() {
+    let mut anomaly = Anomaly::of(DetectorKind::Gap, SeriesKey(7), &series(), secs(NOON));
+    (anomaly.series_key, anomaly.score) = (Some(SeriesKey(7)), 2.0);
+    let subjects = DetectorKind::ALL.map(|detector| {
+        anomaly.detector = detector;
+        Correction::subject(&anomaly)
+    });
+    let subjects: std::collections::BTreeSet<SeriesKey> = subjects.into_iter().flatten().collect();
+    assert_eq!(subjects.len(), 4, "single series, forecasts, things by themselves, things together");
+    let mut proposed = |detector, verdict| {
+        anomaly.detector = detector;
+        Change::proposed(verdict, &anomaly)
+    };
+    assert_eq!(proposed(DetectorKind::Gap, Verdict::FalsePositive), None);
+    assert_eq!(proposed(DetectorKind::Gap, Verdict::TruePositive), Some(Change::None));
+    assert_eq!(proposed(DetectorKind::Forecast, Verdict::NewNormal), None);
+    assert_eq!(proposed(DetectorKind::Pattern, Verdict::NewNormal), Some(Change::Baseline));
+    assert_eq!(proposed(DetectorKind::Entity, Verdict::FalsePositive), Some(Change::Threshold { factor: 0.475 }));
+}
+
+#[test]
+fn a_change_to_a_thing_with_many_metrics_is_tried_on_all_of_them() {
+    let mut feed = Feed::default();
+    let mut engine = Engine::new(EngineConfig::default(), Memory::default());
+    let mut anomaly = None;
+    for i in 0..400 {
+        let names: Vec<String> = (0..20).map(|metric| format!("metric_{metric}")).collect();
+        for (metric, name) in (0..20).zip(&names) {
+            let value = if (i == 200 || i == 300) && metric < 6 { 500.0 } else { calm(i + metric) };
+            let point = feed.gauge(name, &[("job", "fleet"), ("instance", "a")], NOON + i * 10, value);
+            let said = engine.observe(&[point], feed.window.registry(), std::iter::empty()).decisions;
+            let opened = said.into_iter().find_map(|decision| match decision {
+                Decision::Anomaly(AnomalyEvent::Opened(a)) if a.detector == DetectorKind::Entity => Some(a),
+                _ => None,
+            });
+            anomaly = anomaly.or(opened);
+        }
+    }
+    let (anomaly, snapshot) = (anomaly.expect("is found"), feed.snapshot());
+    let of = |verdict| try_out(&snapshot, &trial(), &anomaly, Change::proposed(verdict, &anomaly).expect("is one"));
+    let confirmed = of(Verdict::TruePositive);
+    assert_eq!((confirmed.points, confirmed.anomalies_before, confirmed.anomalies_after), (8_000, 2, 2));
+    assert_eq!(of(Verdict::FalsePositive).anomalies_after, 0);
+    assert_eq!(of(Verdict::Expected).anomalies_after, 0, "both are within the hour");
 }
 
 #[test]

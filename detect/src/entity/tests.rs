@@ -1,12 +1,14 @@
 use window::{Labels, SeriesKind};
 
 use super::*;
+use crate::Verdict;
 
 const MINUTE: i64 = 60_000_000_000;
 
 struct Machine {
     entities: Entities,
     series: Vec<Arc<Series>>,
+    corrections: Corrections,
 }
 
 impl Machine {
@@ -24,7 +26,8 @@ impl Machine {
                 service: "fleet".into(),
             })
         };
-        Self { entities: Entities::new(EntityConfig::default()), series: (0..metrics).map(series).collect() }
+        let (series, corrections) = ((0..metrics).map(series).collect(), Corrections::default());
+        Self { entities: Entities::new(EntityConfig::default()), series, corrections }
     }
 
     /// Sends one value of every metric at `minute`: calm ones, except that the first `disturbed` are far.
@@ -38,7 +41,7 @@ impl Machine {
             f64::from((i32::try_from(minute).expect("small") * 7_919 + i32::try_from(nth).expect("few") * 31) % 41);
         let value = if nth < disturbed { 300.0 } else { calm / 10.0 };
         let point = Point { series: SeriesId(nth), time: UnixNanos(minute * MINUTE), value };
-        self.entities.observe(&point, &self.series[nth as usize])
+        self.entities.observe(&point, &self.series[nth as usize], &self.corrections)
     }
 
     fn calm(&mut self, minutes: std::ops::Range<i64>) -> usize {
@@ -154,4 +157,47 @@ fn a_series_without_siblings_needs_no_entity_and_leaves_nothing_behind() {
     assert_eq!(entity.members, [SeriesId(0), SeriesId(1)]);
     assert_eq!(entity.judged, Some(UnixNanos(59 * MINUTE)));
     assert!(pair.entities.forget(&[SeriesId(0), SeriesId(1)]).is_empty() && pair.entities.known.is_empty());
+}
+
+/// A machine with an anomaly at minute 500 that somebody has said something of, and the change that followed.
+fn told(verdict: Verdict) -> (Machine, Correction) {
+    let mut machine = Machine::new(20);
+    machine.calm(0..500);
+    let events = machine.at(500, 5);
+    let [AnomalyEvent::Opened(anomaly)] = &events[..] else { unreachable!("one anomaly opens: {events:?}") };
+    let series = Correction::subject(anomaly).expect("can be changed");
+    let change = Change::proposed(verdict, anomaly).expect("can be changed");
+    let correction = Correction { id: "c".into(), series, change };
+    machine.corrections.add(correction.clone());
+    (machine, correction)
+}
+
+#[test]
+fn a_false_alarm_of_a_thing_is_not_said_again_until_it_is_taken_back() {
+    let (mut machine, correction) = told(Verdict::FalsePositive);
+    machine.calm(501..600);
+    assert_eq!(machine.at(600, 5), []);
+    machine.corrections.remove(&correction.id);
+    machine.calm(601..700);
+    assert!(matches!(machine.at(700, 5)[..], [AnomalyEvent::Opened(_)]));
+}
+
+#[test]
+fn a_thing_is_not_judged_in_the_hours_that_are_left_out() {
+    let (mut machine, _) = told(Verdict::Expected);
+    assert!(matches!(machine.at(501, 5)[..], [AnomalyEvent::Ended(_)]), "08:21 is within the hour");
+    assert_eq!(machine.at(510, 20), []);
+    machine.calm(511..540);
+    assert!(matches!(machine.at(540, 5)[..], [AnomalyEvent::Opened(_)]), "09:00 is not");
+}
+
+#[test]
+fn the_baseline_of_a_thing_begins_anew_and_is_taken_back() {
+    let (mut machine, correction) = told(Verdict::NewNormal);
+    assert!(matches!(machine.entities.begin_anew(&correction), Some(AnomalyEvent::Ended(_))));
+    let moved: Vec<AnomalyEvent> = (501..800).flat_map(|minute| machine.at(minute, 5)).collect();
+    assert_eq!(moved, [], "is normal now");
+    machine.entities.undo(&correction.id);
+    let before: Vec<AnomalyEvent> = (800..810).flat_map(|minute| machine.at(minute, 5)).collect();
+    assert!(matches!(before[..], [AnomalyEvent::Opened(_), ..]), "as before: {before:?}");
 }

@@ -9,9 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use models::{Joint, joint::Judgement};
 use serde::{Deserialize, Serialize};
-use window::{Series, SeriesKey, UnixNanos};
+use window::{Series, UnixNanos};
 
-use super::{Ends, EntityConfig, Moment, Open, Reading, shares, whose};
+use super::{Ends, EntityConfig, Moment, Open, Reading, key_of, shares, whose};
 use crate::{
     Anomaly, AnomalyEvent, Contributor, DetectorKind, Direction, Pattern, Severity,
     zscore::{number, span},
@@ -85,16 +85,17 @@ impl Together {
     }
 
     /// Takes a complete instant, all metrics of which are in `instant.row`, in order. `is_out` says whether several are
-    /// said to be out by themselves.
+    /// said to be out by themselves, `factor` what scores are multiplied by.
     pub(super) fn judge(
         &mut self,
         config: &EntityConfig,
         series: &Arc<Series>,
         instant: &Moment,
-        (emitted_at, is_out): (UnixNanos, bool),
+        (emitted_at, is_out, factor): (UnixNanos, bool, f64),
     ) -> Option<AnomalyEvent> {
         let row: Vec<f32> = instant.row.iter().map(Reading::signed).collect();
         let judged = if self.is_young(config, instant.at) { None } else { self.model.judge(&row) };
+        let judged = judged.map(|j| j.times(factor));
         let score = judged.map_or(0.0, |j| j.score());
         let lasts = self.open.as_ref().map_or(0, |open| instant.at.since(open.anomaly.starts_at).as_secs());
         if ((score <= 1.0 && !is_out) || lasts > ADOPTED) && self.is_due(instant.at) {
@@ -116,7 +117,7 @@ impl Together {
         if self.above < BEGIN || is_out {
             return None;
         }
-        let key = SeriesKey(u128::from(series.labels.fingerprint()));
+        let key = key_of(series.labels.fingerprint());
         let mut anomaly = Anomaly::of(DetectorKind::Forest, key, series, instant.at);
         (anomaly.emitted_at, anomaly.pattern) = (emitted_at, Pattern::Joint);
         anomaly.sample_count = self.model.count();

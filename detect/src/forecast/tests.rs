@@ -14,7 +14,7 @@ fn run(
     value: impl Fn(f64) -> f64,
 ) -> Vec<(i64, AnomalyEvent)> {
     let point = |m: i64| Point { series: SeriesId(3), time: UnixNanos(m * 60_000_000_000), value: value(m as f64) };
-    minutes.filter_map(|m| Some((m, forecasts.observe(&point(m), &series(), Some(&LIMIT))?))).collect()
+    minutes.filter_map(|m| Some((m, forecasts.observe(&point(m), &series(), Some((&LIMIT, 1.0)))?))).collect()
 }
 
 /// Something that scatters and is the same in every run.
@@ -82,4 +82,21 @@ fn an_open_one_is_taken_back_after_a_restart() {
     assert_eq!(after.open().count(), 1);
     let said = run(&mut after, 400..700, |_| 0.5);
     assert!(matches!(said.as_slice(), [(_, AnomalyEvent::Ended(a))] if a.id == anomaly.id), "{said:?}");
+}
+
+#[test]
+fn a_forecast_that_was_a_false_alarm_needs_a_greater_probability() {
+    let rise = |m: f64| 0.5 + 0.05 * (m / 60.0) + 0.03 * noise(m);
+    let first = |factor: f64| {
+        let mut forecasts = Forecasts::default();
+        let point = |m: i64| Point { series: SeriesId(3), time: UnixNanos(m * 60_000_000_000), value: rise(m as f64) };
+        (0..600).find_map(|m| match forecasts.observe(&point(m), &series(), Some((&LIMIT, factor))) {
+            Some(AnomalyEvent::Opened(a)) => Some((m, a)),
+            _ => None,
+        })
+    };
+    let (at, plain) = first(1.0).expect("is said");
+    let (later, strict) = first(0.6).expect("is said");
+    assert!(later > at && strict.threshold > plain.threshold, "{at} {later}");
+    assert!((strict.score - strict.z.abs() / strict.threshold).abs() < 1e-12 && strict.score > 1.0);
 }

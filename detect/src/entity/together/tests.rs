@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use window::{Point, Series, SeriesId, UnixNanos};
 
-use crate::{Anomaly, AnomalyEvent, DetectorKind, Entities, EntityConfig, Pattern, testing::series, zscore::number};
+use crate::{
+    Anomaly, AnomalyEvent, Change, Correction, DetectorKind, Entities, EntityConfig, Pattern, Verdict,
+    corrections::Corrections, testing::series, zscore::number,
+};
 
 const METRICS: [&str; 5] = ["connections", "cpu", "memory", "queue", "requests"];
 /// Instants of a settled thing, one every five minutes.
@@ -34,13 +37,24 @@ fn run(
     order: &[usize],
     value: impl Fn(i64, usize) -> f64,
 ) -> Vec<AnomalyEvent> {
+    run_by(&Corrections::default(), entities, instants, order, value)
+}
+
+/// The same with corrections in force.
+fn run_by(
+    corrections: &Corrections,
+    entities: &mut Entities,
+    instants: std::ops::Range<i64>,
+    order: &[usize],
+    value: impl Fn(i64, usize) -> f64,
+) -> Vec<AnomalyEvent> {
     let metrics = metrics();
     let mut events = Vec::new();
     for i in instants {
         for metric in order {
             let series = SeriesId(u32::try_from(*metric).expect("few"));
             let point = Point { series, time: UnixNanos(i * 300_000_000_000), value: value(i, *metric) };
-            events.extend(entities.observe(&point, &metrics[*metric]));
+            events.extend(entities.observe(&point, &metrics[*metric], corrections));
         }
     }
     events
@@ -121,4 +135,29 @@ fn an_anomaly_of_which_nothing_else_is_left_ends_when_all_metrics_are_heard() {
     assert_eq!(after.open().count(), 1);
     let events = run(&mut after, SETTLED + 70..SETTLED + 75, &[0, 1, 2, 3, 4], usual);
     assert!(matches!(events[..], [AnomalyEvent::Ended(_)]), "{events:?}");
+}
+
+#[test]
+fn what_is_said_of_how_metrics_go_together_changes_that_and_is_taken_back() {
+    let order = [0, 1, 2, 3, 4];
+    let told = |verdict: Verdict| {
+        let mut entities = Entities::new(EntityConfig::default());
+        let events = run(&mut entities, 0..SETTLED + 80, &order, stuck);
+        let first = opened(&events)[0].clone();
+        let series = Correction::subject(&first).expect("can be changed");
+        let change = Change::proposed(verdict, &first).expect("can be changed");
+        let correction = Correction { id: "c".into(), series, change };
+        let mut corrections = Corrections::default();
+        corrections.add(correction.clone());
+        (entities, corrections, correction, first)
+    };
+    let rest = SETTLED + 80..SETTLED + 200;
+    let (mut entities, corrections, _, first) = told(Verdict::FalsePositive);
+    let quiet = run_by(&corrections, &mut entities, rest.clone(), &order, stuck);
+    assert!(opened(&quiet).iter().all(|a| a.threshold > first.threshold), "the number says what held: {quiet:?}");
+    let (mut entities, _, correction, _) = told(Verdict::NewNormal);
+    assert!(matches!(entities.begin_anew(&correction), Some(AnomalyEvent::Ended(_)) | None));
+    assert_eq!(opened(&run(&mut entities, rest.clone(), &order, stuck)).len(), 0, "nothing is known yet");
+    entities.undo(&correction.id);
+    assert_ne!(opened(&run(&mut entities, SETTLED + 200..SETTLED + 320, &order, stuck)).len(), 0, "as before");
 }
