@@ -5,7 +5,11 @@
 //! while points stay out, and ends when several in a row are calm. Points inside do not teach the
 //! baseline; a disturbance that outlasts [`ZScoreConfig::adopt_after`] is accepted as the new normal.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use models::{novelty, zscore::Params};
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,7 @@ use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
 use self::{
     form::Progress,
+    sibling::{Siblings, Trial},
     smooth::Smooth,
     verdict::{Numbers, Verdict, seconds},
 };
@@ -23,6 +28,7 @@ use crate::{
 
 mod explain;
 mod form;
+mod sibling;
 mod smooth;
 mod verdict;
 
@@ -130,6 +136,7 @@ pub struct ZScoreDetector {
     restored: BTreeMap<SeriesKey, Anomaly>,
     /// Rates of calls, by the fingerprint of their labels.
     calls: BTreeMap<u64, SeriesId>,
+    siblings: Siblings,
     corrections: Corrections,
     /// What baselines were before they began anew, by the id of the correction; the newest [`UNDOABLE`].
     before: Vec<(String, Baseline)>,
@@ -157,10 +164,11 @@ const UNDOABLE: usize = 100;
 /// | novelty | 440 | 1,792 | here the last 26 points, 20 residuals and 24 hours; there 3 x 64 values and 128 pairs |
 /// | shape | 88 | | |
 /// | season | 32 | 560 | 24 hours of the day and 168 of the week, of two bytes each, and errors |
-/// | the rest | 80 | | |
+/// | the rest | 88 | | |
 ///
-/// 880 and 2,608, in four pieces, to each of which the allocator adds 8 to 16. [`crate::Entities`] remembers 56 and an entry of
-/// a map, about 30, of each series. That is 3.6 kB.
+/// 888 and 2,608, in four pieces, to each of which the allocator adds 8 to 16. [`crate::Entities`] remembers 56 and an entry of
+/// a map, about 30, of each series. That is 3.6 kB. A series with the label `instance` has a number in a list of siblings
+/// besides, and for its first points a copy of what is known of one of them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     model: models::ZScore,
@@ -176,6 +184,8 @@ struct State {
     last_value: f64,
     published: Option<UnixNanos>,
     open: Option<Box<Open>>,
+    /// Of a new instance, what is known of another.
+    trial: Option<Box<Trial>>,
     /// Where its settings are; `None` until they were looked for.
     #[serde(skip)]
     settings: Option<Option<u16>>,
@@ -211,6 +221,7 @@ impl ZScoreDetector {
             states: Vec::new(),
             restored: BTreeMap::new(),
             calls: BTreeMap::new(),
+            siblings: Siblings::default(),
             corrections: Corrections::default(),
             before: Vec::new(),
         }
@@ -249,6 +260,11 @@ impl ZScoreDetector {
             self.states.resize_with(index + 1, State::default);
         }
         let calls = self.calls_of(point.series, series);
+        if self.states[index].began.is_none() {
+            let siblings = self.siblings.join(series, point.series);
+            let lenders = siblings.iter().filter_map(|id| self.states.get(id.index()));
+            self.states[index].trial = Trial::of(lenders, &self.config, point);
+        }
         let state = &mut self.states[index];
         if state.began.is_none() && !self.restored.is_empty() {
             state.open = self.restored.remove(&series.key).map(Open::restored);
@@ -265,7 +281,12 @@ impl ZScoreDetector {
         let began = *state.began.get_or_insert(point.time);
         let elapsed = if state.novelty.count() == 0 { 0.0 } else { point.time.since(state.last).as_secs_f64() };
         (state.last, state.last_value) = (point.time, point.value);
-        let floor = scale_floor(series, elapsed, calls, state.model.expected().unwrap_or(0.0));
+        let floor_at = |expected| scale_floor(series, elapsed, calls, expected);
+        let floor = floor_at(state.model.expected().unwrap_or(0.0));
+        if let Some(trial) = state.trial.take_if(|_| elapsed > 0.0) {
+            let (by, scores) = ((&self.config, settings), (floor_at, strictness, factor));
+            state.try_on(trial.goes_on(by, scores, point, elapsed), &self.config);
+        }
         let Some(mut verdict) = state.verdict(&self.config, settings, (floor, strictness), point) else {
             state.learn(&self.config, floor, point, elapsed, None, false);
             return Observed::default();
@@ -323,6 +344,7 @@ impl ZScoreDetector {
             return None;
         }
         let state = self.states.get_mut(id.index()).filter(|state| state.began.is_some())?;
+        state.trial = None;
         let fresh = Baseline { smooth: state.smooth.as_ref().map(|_| Box::default()), ..Baseline::default() };
         let before = state.replace(fresh);
         if self.before.len() >= UNDOABLE {
@@ -354,11 +376,16 @@ impl ZScoreDetector {
 
     /// Forgets series that are gone; their open anomalies end at their last point.
     pub fn forget(&mut self, expired: &[SeriesId]) -> Vec<AnomalyEvent> {
+        if expired.is_empty() {
+            return Vec::new();
+        }
+        let gone: HashSet<SeriesId> = expired.iter().copied().collect();
+        self.siblings.forget(&gone);
         let before = self.calls.len();
-        self.calls.retain(|_, id| !expired.contains(id));
+        self.calls.retain(|_, id| !gone.contains(id));
         let states = &mut self.states;
         if self.calls.len() < before {
-            states.iter_mut().for_each(|state| state.calls = state.calls.filter(|id| !expired.contains(id)));
+            states.iter_mut().for_each(|state| state.calls = state.calls.filter(|id| !gone.contains(id)));
         }
         expired
             .iter()
@@ -416,6 +443,17 @@ impl State {
             smooth: std::mem::replace(&mut self.smooth, with.smooth),
             // A series that was seen has begun, whatever is known of it.
             began: std::mem::replace(&mut self.began, with.began.or(Some(self.last))),
+        }
+    }
+
+    /// Goes on from the baseline of another instance, once it has been tried for long enough.
+    fn try_on(&mut self, trial: Option<Box<Trial>>, config: &ZScoreConfig) {
+        match trial.map(|trial| trial.passed(config)) {
+            Some(Ok(baseline)) => {
+                self.replace(baseline);
+            }
+            Some(Err(trial)) => self.trial = Some(trial),
+            None => {}
         }
     }
 

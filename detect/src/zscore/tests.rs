@@ -176,5 +176,5 @@ fn what_is_known_of_a_series_has_the_size_that_is_written_down() {
         size_of::<models::Shape>(),
         size_of::<models::Season>(),
     ];
-    assert_eq!((models, size_of::<State>()), ([240, 440, 88, 32], 880));
+    assert_eq!((models, size_of::<State>()), ([240, 440, 88, 32], 888));
 }

@@ -125,6 +125,11 @@ impl State {
         Params { steps: self.smooth.is_none(), ..config.params }
     }
 
+    /// Whether it is judged by everything that it has ever done.
+    pub(super) fn is_settled(&self, config: &ZScoreConfig) -> bool {
+        self.novelty.count() >= config.settle_points && self.novelty.age() >= config.settle.as_secs_f64()
+    }
+
     /// `None` while nothing is known. `strictness` multiplies what the series must exceed.
     pub(super) fn verdict(
         &self,
@@ -162,8 +167,7 @@ impl State {
     fn calibrated(&self, config: &ZScoreConfig, floor: f64, strictness: f64, point: &Point) -> Option<Verdict> {
         let z = self.model.judge(&self.params(config), floor, point.value);
         let novelty = self.novelty.judge(&config.novelty, floor, seconds(point), point.value);
-        let is_settled =
-            self.novelty.count() >= config.settle_points && self.novelty.age() >= config.settle.as_secs_f64();
+        let is_settled = self.is_settled(config);
         let by_z = z.map_or(0.0, |j| j.score);
         let Some(novel) = novelty.filter(|_| is_settled) else {
             let j = z?;
