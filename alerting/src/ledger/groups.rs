@@ -5,10 +5,14 @@
 //! same transaction that notes that it was told. So for each alert and receiver the messages are `firing`, perhaps
 //! again, and then `resolved`, whatever was killed in between.
 
-use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use detect::{Alert, Labels, UnixNanos};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{
     PostedAlert, alerts,
@@ -79,22 +83,29 @@ struct Member {
     flaps: Option<u32>,
 }
 
+/// The episodes of each alert in a group, by its fingerprint, oldest first.
+type Kin<'a> = HashMap<&'a str, Vec<&'a Member>>;
+
+fn kin(members: &[Member]) -> Kin<'_> {
+    let mut kin = Kin::new();
+    for member in members {
+        kin.entry(&member.alert.fingerprint).or_default().push(member);
+    }
+    kin
+}
+
 impl Member {
     /// Whether the receiver knows that the alert flaps, of this episode or of one before.
-    fn is_known_to_flap(&self, members: &[Self]) -> bool {
-        let is_told = |other: &Self| other.was_told_of_flapping && other.alert.fingerprint == self.alert.fingerprint;
-        self.flaps.is_some() && members.iter().any(is_told)
+    fn is_known_to_flap(&self, kin: &Kin<'_>) -> bool {
+        self.flaps.is_some() && kin[self.alert.fingerprint.as_str()].iter().any(|other| other.was_told_of_flapping)
     }
 
     /// Whether the end of this episode is none for the receiver, since the alert has flapped: a later one was told
-    /// without it, or is about to be.
-    fn is_superseded(&self, members: &[Self], firing: &[&Self]) -> bool {
-        let is_other = |other: &Self| {
-            other.alert.fingerprint == self.alert.fingerprint && other.alert.episode != self.alert.episode
-        };
-        let later = members.iter().skip_while(|member| member.alert.episode != self.alert.episode);
-        later.skip(1).any(|other| other.was_told && is_other(other))
-            || (self.was_told_of_flapping && firing.iter().any(|other| is_other(other)))
+    /// without it, or is about to be, as those of `firing` are.
+    fn is_superseded(&self, kin: &Kin<'_>, firing: &HashSet<&str>) -> bool {
+        let fingerprint = self.alert.fingerprint.as_str();
+        let later = kin[fingerprint].iter().skip_while(|member| member.alert.episode != self.alert.episode).skip(1);
+        later.into_iter().any(|other| other.was_told) || (self.was_told_of_flapping && firing.contains(fingerprint))
     }
 
     /// The alert as it is told.
@@ -117,26 +128,36 @@ impl Group {
     }
 }
 
-/// Which group of a node an alert belongs to: its identity and labels. An alert stays where it was placed when it
-/// began, also when its anomalies have come to be of an incident, so that its end is told where its beginning was.
+/// A group that an alert is in.
+struct Place {
+    row: i64,
+    node: String,
+    receiver: String,
+}
+
+impl Place {
+    fn is_of(&self, matched: &Matched<'_>) -> bool {
+        self.node == matched.key && self.receiver == matched.receiver
+    }
+}
+
+/// The groups that an episode is in.
+fn places(connection: &Connection, episode: &str) -> Result<Vec<Place>, LedgerError> {
+    const PLACES: &str = "
+        SELECT g.row, g.node, g.receiver FROM group_alerts m JOIN groups g ON g.row = m.group_row WHERE m.episode = ?";
+    let read = |row: &Row<'_>| Ok(Place { row: row.get(0)?, node: row.get(1)?, receiver: row.get(2)? });
+    let mut statement = connection.prepare_cached(PLACES)?;
+    let places = statement.query_map([episode], read)?.collect::<Result<_, _>>()?;
+    Ok(places)
+}
+
+/// Which group of a node an alert that begins belongs to: its identity and labels.
 fn group_of(
     transaction: &Transaction<'_>,
-    Matched { route, key, receiver }: Matched<'_>,
+    route: &Route,
     alert: &Alert,
     labels: &Labels,
 ) -> Result<(String, Labels), LedgerError> {
-    const PLACED: &str = "
-        SELECT g.identity, g.labels FROM group_alerts m JOIN groups g ON g.row = m.group_row
-        WHERE m.episode = ? AND g.node = ? AND g.receiver = ?";
-    if route.group_by_incident {
-        let placed = transaction
-            .prepare_cached(PLACED)?
-            .query_row([&alert.episode, key, receiver], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
-            .optional()?;
-        if let Some((identity, labels)) = placed {
-            return Ok((identity, serde_json::from_str(&labels).unwrap_or_default()));
-        }
-    }
     let incident = incident_of(transaction, route, alert)?;
     let group_labels = route.group_labels(labels, incident.as_deref());
     let identity = match &route.group_by {
@@ -147,11 +168,7 @@ fn group_of(
 }
 
 /// The incident of the first of the alert's anomalies that is of one, where it is grouped by that.
-pub(super) fn incident_of(
-    connection: &Connection,
-    route: &Route,
-    alert: &Alert,
-) -> Result<Option<String>, LedgerError> {
+fn incident_of(connection: &Connection, route: &Route, alert: &Alert) -> Result<Option<String>, LedgerError> {
     if !route.group_by_incident {
         return Ok(None);
     }
@@ -214,44 +231,86 @@ fn next(connection: &Connection, desk: &Desk<'_>) -> Result<Option<UnixNanos>, L
 }
 
 impl Desk<'_> {
-    /// Places an alert that began or ceased to fire.
+    /// Places an alert that begins to fire, or has the groups looked at in which it is. It stays where it was placed when
+    /// it began, also when its anomalies have come to be of an incident, so that its end is told where its beginning was.
     pub(super) fn place(&self, transaction: &Transaction<'_>, alert: &Alert) -> Result<(), LedgerError> {
         self.note_change(transaction, alert)?;
-        let labels = self.origin.labels(alert);
-        for matched in self.routing.matching(&labels) {
-            self.place_at(transaction, matched, alert, &labels, None)?;
+        let placed = places(transaction, &alert.episode)?;
+        for place in &placed {
+            let route = self.routing.node(&place.node, &place.receiver);
+            self.wake(transaction, place.row, route.map_or(Duration::ZERO, |route| route.group_interval))?;
         }
+        if alert.state.is_firing() {
+            let labels = self.origin.labels(alert);
+            for matched in self.missing(&labels, &placed) {
+                self.place_at(transaction, matched, alert, &labels, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where an alert with these labels comes to and is not `placed`, one group of each node and receiver. A group that it
+    /// was told in and does not come to any more is in place of another of its receiver, who has heard of it.
+    fn missing(&self, labels: &Labels, placed: &[Place]) -> Vec<Matched<'_>> {
+        let all = self.routing.matching(labels);
+        let is_left = |place: &&Place| !all.iter().any(|matched| place.is_of(matched));
+        let mut left: Vec<&str> = placed.iter().filter(is_left).map(|place| place.receiver.as_str()).collect();
+        let mut missing: Vec<Matched<'_>> = Vec::new();
+        for matched in &all {
+            let is_same = |other: &Matched<'_>| other.key == matched.key && other.receiver == matched.receiver;
+            if placed.iter().any(|place| place.is_of(matched)) || missing.iter().any(is_same) {
+                continue;
+            }
+            match left.iter().position(|receiver| *receiver == matched.receiver) {
+                Some(at) => drop(left.swap_remove(at)),
+                None => missing.push(*matched),
+            }
+        }
+        missing
+    }
+
+    /// Has a group looked at that has changed, at its interval.
+    fn wake(&self, transaction: &Transaction<'_>, group: i64, interval: Duration) -> Result<(), LedgerError> {
+        // Written only where it changes something: a storm is of many alerts of few groups.
+        const WAKE: &str = "
+            UPDATE groups SET next_flush = max(?2, coalesce(flushed_at + ?3, next_flush))
+            WHERE row = ?1 AND (next_flush IS NULL OR next_flush > max(?2, coalesce(flushed_at + ?3, next_flush)))";
+        transaction.prepare_cached(WAKE)?.execute(params![group, self.now.0, nanos(interval)])?;
         Ok(())
     }
 
     fn place_at(
         &self,
         transaction: &Transaction<'_>,
-        matched: Matched<'_>,
+        Matched { route, key, receiver }: Matched<'_>,
         alert: &Alert,
         labels: &Labels,
-        told: Option<&str>,
+        was_told: bool,
     ) -> Result<(), LedgerError> {
-        const UPSERT: &str = "
-            INSERT INTO groups (node, receiver, identity, labels, next_flush) VALUES (?1, ?2, ?3, ?4, ?5)
-            ON CONFLICT (node, receiver, identity) DO UPDATE SET next_flush = min(
-                coalesce(next_flush, 9223372036854775807),
-                max(?6, coalesce(flushed_at + ?7, next_flush)))
-            RETURNING row";
-        let Matched { route, key, receiver } = matched;
-        let (identity, group_labels) = group_of(transaction, matched, alert, labels)?;
+        const KNOWN: &str = "SELECT row, labels FROM groups WHERE node = ? AND receiver = ? AND identity = ?";
+        const ADD: &str = "INSERT INTO groups (node, receiver, identity, labels, next_flush) VALUES (?, ?, ?, ?, ?)";
+        let (identity, group_labels) = group_of(transaction, route, alert, labels)?;
         let json = serde_json::to_string(&group_labels).expect("labels always serialise");
-        let values = params![
-            key,
-            receiver,
-            identity,
-            json,
-            self.now.plus(route.group_wait).0,
-            self.now.0,
-            nanos(route.group_interval),
-        ];
-        let row: i64 = transaction.prepare_cached(UPSERT)?.query_row(values, |row| row.get(0))?;
+        let known: Option<(i64, String)> = transaction
+            .prepare_cached(KNOWN)?
+            .query_row([key, receiver, &identity], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let row = match known {
+            Some((row, known)) => {
+                if known != json {
+                    // That of one alert, of which other labels are told than before.
+                    transaction.execute("UPDATE groups SET labels = ? WHERE row = ?", params![json, row])?;
+                }
+                self.wake(transaction, row, route.group_interval)?;
+                row
+            }
+            None => {
+                let values = params![key, receiver, identity, json, self.now.plus(route.group_wait).0];
+                transaction.prepare_cached(ADD)?.insert(values)?
+            }
+        };
         let insert = "INSERT INTO group_alerts (group_row, episode, told) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        let told = was_told.then_some("firing");
         transaction.prepare_cached(insert)?.execute(params![row, alert.episode, told])?;
         Ok(())
     }
@@ -315,6 +374,7 @@ impl Desk<'_> {
             return Ok(0);
         };
         let members = self.members(transaction, group, flapping)?;
+        let kin = kin(&members);
         let is_open = self.routing.is_open(route, self.now);
         let (mut firing, mut resolved, mut waits, mut is_new, mut is_repeatable) =
             (vec![], vec![], false, false, false);
@@ -324,7 +384,7 @@ impl Desk<'_> {
             } else if !is_open || self.is_muted(member, sources) {
                 // What the receiver knows is not told again, and need not be waited for.
                 waits |= !member.was_told;
-            } else if member.is_known_to_flap(&members) {
+            } else if member.is_known_to_flap(&kin) {
                 // Only beside others, as it was told.
                 firing.extend(Some(member).filter(|member| member.was_told));
             } else {
@@ -335,7 +395,8 @@ impl Desk<'_> {
             }
         }
         // The end of an episode is not told while the alert flaps, nor when it fires once more after that.
-        let is_over = |m: &&Member| m.was_told && m.flaps.is_none() && !m.is_superseded(&members, &firing);
+        let fires: HashSet<&str> = firing.iter().map(|member| member.alert.fingerprint.as_str()).collect();
+        let is_over = |m: &&Member| m.was_told && m.flaps.is_none() && !m.is_superseded(&kin, &fires);
         let over: Vec<&Member> = resolved.iter().copied().filter(is_over).collect();
         let is_over_told = is_open && !over.is_empty();
         let repeat_at = group.notified_at.zip(route.repeat_interval).map(|(at, interval)| at.plus(interval));
@@ -346,22 +407,20 @@ impl Desk<'_> {
             if is_over_told {
                 told.extend(&over);
             }
-            added = self.tell(transaction, group, receiver, route, &told, is_new || is_repeat)?;
-            for member in &firing {
+            added = self.tell(transaction, group, receiver, &told, is_new || is_repeat)?;
+            // The others are known as they are.
+            for member in firing.iter().filter(|m| !m.was_told || m.was_told_of_flapping != m.flaps.is_some()) {
                 let sql = "UPDATE group_alerts SET told = 'firing', flapping = ? WHERE group_row = ? AND episode = ?";
                 let flaps = member.flaps.is_some();
                 transaction.prepare_cached(sql)?.execute(params![flaps, group.row, member.alert.episode])?;
             }
         }
-        let mut left = members.len();
-        for member in resolved.iter().filter(|m| !m.was_told || (is_open && m.flaps.is_none())) {
-            group.leave(transaction, &member.alert.episode)?;
-            left -= 1;
-        }
-        if left == 0 {
+        let mut leaving = resolved.iter().filter(|m| !m.was_told || (is_open && m.flaps.is_none()));
+        if leaving.clone().count() == members.len() {
             transaction.prepare_cached("DELETE FROM groups WHERE row = ?")?.execute([group.row])?;
             return Ok(added);
         }
+        leaving.try_for_each(|member| group.leave(transaction, &member.alert.episode))?;
         let notified_at = if added > 0 { Some(self.now) } else { group.notified_at };
         let recheck =
             (waits || (!is_open && !over.is_empty())).then(|| self.now.plus(route.group_interval.max(RECHECK)));
@@ -381,7 +440,6 @@ impl Desk<'_> {
         transaction: &Transaction<'_>,
         group: &Group,
         receiver: &Receiver,
-        route: &Route,
         members: &[&Member],
         has_firing: bool,
     ) -> Result<usize, LedgerError> {
@@ -397,8 +455,9 @@ impl Desk<'_> {
             if wanted.is_empty() || (!integration.send_resolved && !has_firing) {
                 continue;
             }
-            let (thread, is_first) = match (&route.group_by, &wanted[..]) {
-                (GroupBy::Each(_), [(alert, _)]) => {
+            let (thread, is_first) = match &wanted[..] {
+                // An alert by itself. Its group goes by how it was placed, and not by how others are now.
+                [(alert, _)] if group.identity == alert.fingerprint => {
                     let knows = members.iter().any(|m| m.was_told && m.alert.episode == alert.episode);
                     (alert.episode.clone(), !knows || !alert.state.is_firing())
                 }
@@ -472,43 +531,54 @@ impl Desk<'_> {
     }
 
     /// Places every alert that fires where the present tree has it, and lets go of groups of another tree. What a
-    /// receiver was told of an alert it stays told, and is told the end of.
+    /// receiver was told of an alert it stays told, and is told the end of: where its beginning was told, if the tree
+    /// still has that node, however alerts are grouped there now, since it is by its group that a receiver knows it.
     pub(super) fn replace_all(&self, transaction: &Transaction<'_>) -> Result<(), LedgerError> {
-        const KNOWN: &str = "
-            SELECT g.receiver, m.episode FROM group_alerts m JOIN groups g ON g.row = m.group_row WHERE m.told IS NOT NULL
-            UNION SELECT receiver, episode FROM outbox WHERE announced = 'firing'";
-        let mut placed = alerts::firing(transaction)?;
+        // What was told before there were groups.
+        const TOLD: &str = "
+            SELECT receiver, episode FROM outbox o WHERE announced = 'firing' AND NOT EXISTS (
+                SELECT 1 FROM group_alerts m JOIN groups g ON g.row = m.group_row
+                WHERE m.episode = o.episode AND g.receiver = o.receiver)";
+        const TOLD_IN: &str = "SELECT episode FROM group_alerts WHERE group_row = ? AND told IS NOT NULL";
+        let mut alerts = alerts::firing(transaction)?;
         let is_ours = |node: &str, receiver: &str| {
             self.routing.node(node, receiver).is_some() && self.receivers.iter().any(|r| r.name() == receiver)
         };
-        let groups: Vec<(i64, String, String)> = transaction
+        let groups: Vec<Place> = transaction
             .prepare("SELECT row, node, receiver FROM groups")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .query_map([], |row| Ok(Place { row: row.get(0)?, node: row.get(1)?, receiver: row.get(2)? }))?
             .collect::<Result<_, _>>()?;
-        let others: Vec<i64> =
-            groups.iter().filter(|(_, node, receiver)| !is_ours(node, receiver)).map(|(row, ..)| *row).collect();
-        for row in &others {
-            placed.extend(alerts::over(transaction, *row)?);
-        }
-        if placed.is_empty() && others.is_empty() {
+        let others: Vec<&Place> = groups.iter().filter(|group| !is_ours(&group.node, &group.receiver)).collect();
+        if alerts.is_empty() && others.is_empty() {
             return Ok(());
         }
-        let told: BTreeSet<(String, String)> = transaction
-            .prepare(KNOWN)?
+        let mut told: BTreeSet<(String, String)> = transaction
+            .prepare(TOLD)?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        for alert in &placed {
+        for Place { row, receiver, .. } in others {
+            alerts.extend(alerts::over(transaction, *row)?);
+            let mut statement = transaction.prepare_cached(TOLD_IN)?;
+            let episodes = statement.query_map([row], |row| row.get(0))?;
+            for episode in episodes {
+                told.insert((receiver.clone(), episode?));
+            }
+            transaction.prepare_cached("DELETE FROM groups WHERE row = ?")?.execute([row])?;
+        }
+        transaction.execute("DELETE FROM group_alerts WHERE told IS NULL", [])?;
+        for alert in &alerts {
             let labels = self.origin.labels(alert);
-            for matched in self.routing.matching(&labels) {
-                let was_told = told.contains(&(matched.receiver.to_owned(), alert.episode.clone()));
+            let placed = places(transaction, &alert.episode)?;
+            for matched in self.missing(&labels, &placed) {
+                // Told once, it is told in one group.
+                let was_told = told.remove(&(matched.receiver.to_owned(), alert.episode.clone()));
                 if was_told || alert.state.is_firing() {
-                    self.place_at(transaction, matched, alert, &labels, was_told.then_some("firing"))?;
+                    self.place_at(transaction, matched, alert, &labels, was_told)?;
                 }
             }
         }
-        for row in others {
-            transaction.execute("DELETE FROM groups WHERE row = ?", [row])?;
-        }
+        let empty = "DELETE FROM groups WHERE NOT EXISTS (SELECT 1 FROM group_alerts WHERE group_row = groups.row)";
+        transaction.execute(empty, [])?;
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
 //! Alerts and groups as Alertmanager shows them: with who is told, and why nobody is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use detect::{Alert, Labels, UnixNanos};
 
 use super::{
     Reader, alerts,
     flapping::{flapping, marked},
-    groups::{Muted, incident_of, muted, sources},
+    groups::{Muted, muted, sources},
 };
 use crate::{
     LedgerError, clock,
@@ -81,25 +81,32 @@ impl Reader {
         Ok(shown.collect())
     }
 
-    /// The same by groups, ordered by their labels and receivers.
+    /// The same by the groups in which they are told, ordered by their labels and receivers.
     ///
     /// # Errors
     /// [`LedgerError::Row`] or [`LedgerError::Sqlite`].
     pub(crate) fn shown_groups(&self, routing: &Routing, origin: &Origin) -> Result<Vec<ShownGroup>, LedgerError> {
-        let mut groups: BTreeMap<(String, String, String), ShownGroup> = BTreeMap::new();
+        const PLACES: &str = "
+            SELECT m.episode, g.labels, g.receiver, g.node FROM group_alerts m JOIN groups g ON g.row = m.group_row";
         let all = self.shown_alerts(routing, origin)?;
+        let mut places: HashMap<String, Vec<[String; 3]>> = HashMap::new();
         self.store.read(|connection| {
-            for shown in &all {
-                for matched in routing.matching(&shown.labels) {
-                    let incident = incident_of(connection, matched.route, &shown.alert)?;
-                    let labels = matched.route.group_labels(&shown.labels, incident.as_deref());
-                    let key = (labels.to_string(), matched.receiver.to_owned(), matched.key.to_owned());
-                    let empty = || ShownGroup { receiver: matched.receiver.to_owned(), labels, alerts: Vec::new() };
-                    groups.entry(key).or_insert_with(empty).alerts.push(shown.clone());
-                }
+            let mut statement = connection.prepare_cached(PLACES)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                places.entry(row.get(0)?).or_default().push([row.get(1)?, row.get(2)?, row.get(3)?]);
             }
             Ok(())
         })?;
+        let mut groups: BTreeMap<(String, String, String), ShownGroup> = BTreeMap::new();
+        for shown in all {
+            for [labels, receiver, node] in places.remove(&shown.alert.episode).unwrap_or_default() {
+                let labels: Labels = serde_json::from_str(&labels).unwrap_or_default();
+                let key = (labels.to_string(), receiver.clone(), node);
+                let empty = || ShownGroup { receiver, labels, alerts: Vec::new() };
+                groups.entry(key).or_insert_with(empty).alerts.push(shown.clone());
+            }
+        }
         Ok(groups.into_values().collect())
     }
 }

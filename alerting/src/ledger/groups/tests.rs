@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{
     Damping, DeliveryFilter, Dispatcher, GroupBy, InhibitRule, Ledger, Matcher, MatcherJson, Order, Page, PostedAlert,
-    Receiver, Route, Routing, SilenceSpec, TimeInterval, clock,
+    Receiver, Route, Routing, ShownAlert, SilenceSpec, TimeInterval, clock,
     testing::{Later, alert, anomaly, at, opened},
 };
 
@@ -444,9 +444,7 @@ fn alerts_of_one_incident_are_told_together_and_stay_so_to_their_end() {
     let (a, b) = (with("a", "x", "a1"), with("b", "y", "a2"));
     let (c, d) = (with("c", "x", "a3"), firing("d", &[("service", "x")]));
     fixture.record(&[&a, &b, &c, &d]);
-    let groups = fixture.dispatcher().groups().expect("reads");
-    let labels: Vec<String> = groups.iter().map(|group| group.labels.to_string()).collect();
-    assert_eq!(labels, ["{incident=\"inc-a1\"}", "{service=\"x\"}"]);
+    assert_eq!(shown(&fixture), ["{incident=\"inc-a1\"}: a b", "{service=\"x\"}: c d"]);
     sleep(WAIT);
     fixture.flush();
     let mut told = fixture.told();
@@ -460,6 +458,7 @@ fn alerts_of_one_incident_are_told_together_and_stay_so_to_their_end() {
         .record(&[Decision::Anomaly(detect::AnomalyEvent::Updated(joined))], &fixture.receivers)
         .expect("records");
     let mut fixture = fixture.restarted(tree(root));
+    assert_eq!(shown(&fixture), ["{incident=\"inc-a1\"}: a b", "{service=\"x\"}: c d"], "as it was placed");
     sleep(WAIT);
     fixture.record(&[&a.resolved(at(200)), &c.resolved(at(200)), &b.resolved(at(200))]);
     sleep(WAIT);
@@ -467,4 +466,117 @@ fn alerts_of_one_incident_are_told_together_and_stay_so_to_their_end() {
     let mut told = fixture.told()[2..].to_vec();
     told.sort();
     assert_eq!(told, ["ops firing d:firing c:resolved", "ops resolved a:resolved b:resolved"]);
+}
+
+/// The groups as they are shown: labels and episodes.
+fn shown(fixture: &Fixture) -> Vec<String> {
+    let groups = fixture.dispatcher().groups().expect("reads");
+    let episodes = |alerts: &[ShownAlert]| alerts.iter().map(|s| format!(" {}", s.alert.episode)).collect::<String>();
+    groups.iter().map(|group| format!("{}:{}", group.labels, episodes(&group.alerts))).collect()
+}
+
+/// How often the beginning and the end of `episode` were told, and of how many threads of messages.
+fn told_of(fixture: &Fixture, episode: &str) -> [usize; 3] {
+    let reader = fixture.ledger.reader();
+    let page = Page { order: Order::Ascending, limit: 1000, after: None };
+    let all = reader.deliveries(&DeliveryFilter::default(), page).expect("reads").items;
+    let says = |payload: &str, status: &str| {
+        let message: Value = serde_json::from_str(payload).expect("is JSON");
+        let alerts = message["alerts"].as_array().expect("is a list");
+        alerts.iter().any(|a| a["bellwether"]["episode"] == episode && a["status"] == status)
+    };
+    let mut threads = std::collections::BTreeSet::new();
+    let mut count = |status: &str| {
+        let about = all.iter().filter(|delivery| {
+            let payload = reader.payload(&delivery.id).expect("reads").expect("is there");
+            says(&payload, status)
+        });
+        about.map(|delivery| threads.insert(delivery.episode.clone())).count()
+    };
+    [count("firing"), count("resolved"), threads.len()]
+}
+
+#[test]
+fn however_alerts_are_grouped_after_a_reload_each_is_in_one_group_and_its_end_is_told_once() {
+    let labels = |name: &str| Route { group_by: GroupBy::Labels(vec![name.into()]), ..by_service() };
+    let each = Route { group_by: GroupBy::Each(vec!["service".into()]), ..by_service() };
+    let of_incident = |route: Route| Route { group_by_incident: true, ..route };
+    let service = || labels("service");
+    let changes = [
+        (service(), labels("zone")),
+        (service(), of_incident(service())),
+        (of_incident(service()), service()),
+        (service(), each.clone()),
+        (each.clone(), service()),
+        (each.clone(), of_incident(each.clone())),
+        (of_incident(each.clone()), each.clone()),
+        (each.clone(), Route { group_by: GroupBy::Each(vec!["zone".into()]), ..each }),
+    ];
+    for (before, after) in changes {
+        let what = format!("{before:?} to {after:?}");
+        let mut fixture = Fixture::new(tree(before.clone()));
+        let mut cause = anomaly(1);
+        cause.incident_id = Some("inc-a1".into());
+        fixture.ledger.record(&[opened(cause)], &fixture.receivers).expect("records");
+        let of = |episode: &str, zone: &str| {
+            let mut alert = firing(episode, &[("service", "x"), ("zone", zone)]);
+            alert.anomalies = vec!["a1".into()];
+            alert
+        };
+        // One that was told, one that is over just before it would be told so, and one that nobody has heard of.
+        let (told, over, untold) = (of("told", "1"), of("over", "1"), of("untold", "2"));
+        fixture.record(&[&told, &over]);
+        sleep(WAIT);
+        fixture.flush();
+        fixture.record(&[&over.resolved(at(200)), &untold]);
+        fixture.ledger.route(tree(after.clone()), &fixture.receivers).expect("can be routed");
+        let groups = shown(&fixture).join(" ");
+        for episode in [" told", " untold"] {
+            assert_eq!(groups.matches(episode).count(), 1, "{what}: {groups}");
+        }
+        sleep(WAIT * 2);
+        fixture.flush();
+        assert_eq!([told_of(&fixture, "untold")[0], told_of(&fixture, "over")[1]], [1, 1], "{what}");
+        // And back, with all of it told.
+        fixture.ledger.route(tree(before), &fixture.receivers).expect("can be routed");
+        sleep(WAIT);
+        fixture.record(&[&told.resolved(at(300)), &untold.resolved(at(300))]);
+        sleep(WAIT);
+        fixture.flush();
+        for episode in ["told", "over", "untold"] {
+            let [_, ends, threads] = told_of(&fixture, episode);
+            assert_eq!((ends, threads), (1, 1), "{what}: {episode} {:?}", fixture.told());
+        }
+        assert_eq!(shown(&fixture), [""; 0], "{what}");
+    }
+}
+
+#[test]
+fn a_node_for_some_alerts_of_a_receiver_does_not_tell_again_what_was_told_above_it() {
+    let mut fixture = Fixture::new(tree(by_service()));
+    let (a, b) = (firing("a", &[("service", "x")]), firing("b", &[("service", "x")]));
+    fixture.record(&[&a]);
+    sleep(WAIT);
+    fixture.flush();
+    let matchers = Matcher::parse_list("service=x").expect("is one");
+    let below = Route { matchers, group_by: GroupBy::Each(Vec::new()), ..by_service() };
+    let other = Route { continues: true, receiver: Some("db".into()), ..below.clone() };
+    fixture
+        .ledger
+        .route(tree(Route { routes: vec![other, below], ..by_service() }), &fixture.receivers)
+        .expect("is one");
+    fixture.record(&[&b]);
+    sleep(WAIT);
+    fixture.flush();
+    for end in [&a, &b] {
+        fixture.record(&[&end.clone().resolved(at(200))]);
+    }
+    sleep(WAIT);
+    fixture.flush();
+    let mut told = fixture.told();
+    told.sort();
+    let begins = ["db firing a:firing", "db firing b:firing", "ops firing a:firing", "ops firing b:firing"];
+    let ends =
+        ["db resolved a:resolved", "db resolved b:resolved", "ops resolved a:resolved", "ops resolved b:resolved"];
+    assert_eq!(told, [&begins[..2], &ends[..2], &begins[2..], &ends[2..]].concat());
 }
