@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use window::{Labels, Series, SeriesKey, UnixNanos};
 
 use crate::AttributeShare;
@@ -197,22 +197,30 @@ pub struct Anomaly {
     /// Warning above score 1; critical well above.
     pub severity: Severity,
     /// Greatest evidence so far over the detector's threshold: above 1 means anomalous.
+    #[serde(deserialize_with = "number")]
     pub score: f64,
     /// Value at the greatest score.
+    #[serde(deserialize_with = "number")]
     pub observed: f64,
     /// What the history said it should be, at the greatest score.
+    #[serde(deserialize_with = "number")]
     pub expected: f64,
     /// Lower limit of the band at the greatest score.
+    #[serde(deserialize_with = "number")]
     pub lower: f64,
     /// Upper limit of the band at the greatest score.
+    #[serde(deserialize_with = "number")]
     pub upper: f64,
     /// The raw statistic, signed by direction. Of the z-score (observed - expected) / scale; of patterns points without
     /// a change, ln(observed / expected) of steps, or the lesser distance of two hours in mean errors; of the others their
     /// evidence, see [`Anomaly::contributors`].
+    #[serde(deserialize_with = "number")]
     pub z: f64,
     /// What |z| had to exceed; score = |z| / threshold.
+    #[serde(deserialize_with = "number")]
     pub threshold: f64,
     /// Standard deviation used as the scale.
+    #[serde(deserialize_with = "number")]
     pub scale: f64,
     /// What the evidence is made of, the greatest share first; empty where there is only one part.
     #[serde(default)]
@@ -415,6 +423,7 @@ pub struct Alert {
     /// Event time at which it resolved.
     pub resolved_at: Option<UnixNanos>,
     /// Value of the rule's expression at the last evaluation that had one.
+    #[serde(deserialize_with = "number")]
     pub value: f64,
     /// The rule's expression, or the detector's name: what to look at.
     pub source: String,
@@ -564,6 +573,7 @@ pub struct LevelChange {
     /// Level now.
     pub to: Level,
     /// Health in [0, 1] at the change.
+    #[serde(deserialize_with = "number")]
     pub health: f64,
     /// Event time of the change.
     pub at: UnixNanos,
@@ -580,4 +590,13 @@ pub enum Decision {
     Alert(AlertTransition),
     /// About a level.
     Level(LevelChange),
+}
+
+/// Reads a number. JSON has no NaN and no infinity: both are written as `null`, which comes back as NaN.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    if deserializer.is_human_readable() {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+    } else {
+        f64::deserialize(deserializer)
+    }
 }

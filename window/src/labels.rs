@@ -2,7 +2,11 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess, Visitor},
+    ser::SerializeMap,
+};
 
 /// An immutable label set, sorted by name, without duplicates, empty values or `__name__`.
 ///
@@ -147,13 +151,55 @@ impl Serialize for Labels {
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = std::collections::BTreeMap::<String, String>::deserialize(deserializer)?;
-        Ok(Self::from_pairs(map))
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// Reads texts into the storage in which they stay.
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Labels;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+        // What a stranger says of its size is not believed.
+        let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or_default().min(32));
+        while let Some((Text(name), Text(value))) = map.next_entry()? {
+            pairs.push((name, value));
+        }
+        Ok(Labels::from_sorted(pairs))
+    }
+}
+
+struct Text(Arc<str>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Copied;
+
+        impl Visitor<'_> for Copied {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.into()))
+            }
+        }
+        deserializer.deserialize_str(Copied)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::de::value::MapDeserializer;
+
     use super::*;
 
     #[test]
@@ -170,6 +216,20 @@ mod tests {
         let a = Labels::from_pairs([("ab", "c")]);
         let b = Labels::from_pairs([("a", "bc")]);
         assert_ne!(a.fingerprint(), b.fingerprint());
+    }
+
+    #[test]
+    fn what_was_written_is_read_in_any_order() {
+        let read = |pairs: &[(&'static str, &'static str)]| {
+            Labels::deserialize(MapDeserializer::<_, de::value::Error>::new(pairs.iter().copied()))
+        };
+        let labels = Labels::from_pairs([("a", "1"), ("b", "2")]);
+        assert_eq!(read(&[("a", "1"), ("b", "2")]), Ok(labels.clone()));
+        assert_eq!(read(&[("b", "2"), ("c", ""), ("a", "1")]), Ok(labels.clone()));
+        let bytes = postcard::to_allocvec(&labels).expect("is plain");
+        assert_eq!(postcard::from_bytes(&bytes), Ok(labels));
+        let number = MapDeserializer::<_, de::value::Error>::new([("a", 1)].into_iter());
+        assert!(Labels::deserialize(number).is_err_and(|said| said.to_string().contains("expected a text")));
     }
 
     #[test]

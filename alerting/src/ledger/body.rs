@@ -1,7 +1,7 @@
 //! Decisions as JSON, and back.
 //!
-//! JSON has no NaN and no infinity: both become `null`, and come back as NaN. The core never says
-//! them; if it ever does, the row must not make its whole page unreadable.
+//! JSON has no NaN and no infinity: both become `null`, and come back as NaN. Alerts of others have no value, and
+//! a row must not make its whole page unreadable.
 
 use detect::{Alert, Anomaly, LevelChange};
 use rusqlite::types::Value;
@@ -10,42 +10,25 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::rows::integer;
 use crate::LedgerError;
 
-/// The name of a number in JSON, and where it stands in memory.
-type FloatField<T> = (&'static str, fn(&mut T) -> &mut f64);
-
-/// Something stored as JSON, with the fields that may be `null` in place of a number.
+/// Something stored as JSON.
 pub(super) trait Body: Serialize + DeserializeOwned + 'static {
     const TABLE: &'static str;
-    const FLOATS: &'static [FloatField<Self>];
 }
 
 impl Body for Anomaly {
     const TABLE: &'static str = "anomalies";
-    const FLOATS: &'static [FloatField<Self>] = &[
-        ("score", |a| &mut a.score),
-        ("observed", |a| &mut a.observed),
-        ("expected", |a| &mut a.expected),
-        ("lower", |a| &mut a.lower),
-        ("upper", |a| &mut a.upper),
-        ("z", |a| &mut a.z),
-        ("threshold", |a| &mut a.threshold),
-        ("scale", |a| &mut a.scale),
-    ];
 }
 
 impl Body for Alert {
     const TABLE: &'static str = "alerts";
-    const FLOATS: &'static [FloatField<Self>] = &[("value", |a| &mut a.value)];
 }
 
 impl Body for LevelChange {
     const TABLE: &'static str = "level_changes";
-    const FLOATS: &'static [FloatField<Self>] = &[("health", |c| &mut c.health)];
 }
 
 impl Body for detect::Pin {
     const TABLE: &'static str = "pins";
-    const FLOATS: &'static [FloatField<Self>] = &[];
 }
 
 pub(super) fn to_json<T: Body>(item: &T) -> String {
@@ -54,26 +37,7 @@ pub(super) fn to_json<T: Body>(item: &T) -> String {
 
 /// `id` is for the error.
 pub(super) fn from_json<T: Body>(id: &str, body: &str) -> Result<T, LedgerError> {
-    let unreadable = |source| LedgerError::Row { table: T::TABLE, id: id.to_owned(), source };
-    serde_json::from_str(body).or_else(|_| with_nan(body)).map_err(unreadable)
-}
-
-/// Within a text quotes are escaped, so that what is replaced is a field.
-fn with_nan<T: Body>(body: &str) -> Result<T, serde_json::Error> {
-    let mut json = body.to_owned();
-    let mut missing = Vec::new();
-    for (name, field) in T::FLOATS {
-        let null = format!("\"{name}\":null");
-        if json.contains(&null) {
-            json = json.replace(&null, &format!("\"{name}\":0.0"));
-            missing.push(field);
-        }
-    }
-    let mut item: T = serde_json::from_str(&json)?;
-    for field in missing {
-        *field(&mut item) = f64::NAN;
-    }
-    Ok(item)
+    serde_json::from_str(body).map_err(|source| LedgerError::Row { table: T::TABLE, id: id.to_owned(), source })
 }
 
 /// Restores what an anomaly's JSON does not carry: the key is not for outsiders, and `seq` is the

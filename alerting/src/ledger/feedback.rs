@@ -37,7 +37,6 @@ pub struct Feedback {
 
 impl Body for Feedback {
     const TABLE: &'static str = "feedback";
-    const FLOATS: &'static [(&'static str, fn(&mut Self) -> &mut f64)] = &[];
 }
 
 const SELECT: &str = "SELECT row AS cursor, id, undone_at, body FROM feedback";
