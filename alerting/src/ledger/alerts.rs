@@ -64,14 +64,14 @@ const SELECT: &str = "SELECT row AS cursor, episode, body FROM alerts";
 
 /// Writes the transition and the episode's new state; `false` when the transition was known.
 pub(super) fn save(transaction: &Transaction<'_>, transition: &AlertTransition) -> Result<bool, LedgerError> {
+    // What an episode is of, its labels, is part of its id: their indexes stay as they are.
     const UPSERT: &str = "
         INSERT INTO alerts
             (episode, fingerprint, name, service, severity, state, fired_at, resolved_at, changed_at, body)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (episode) DO UPDATE SET
-            fingerprint = excluded.fingerprint, name = excluded.name, service = excluded.service,
-            severity = excluded.severity, state = excluded.state, fired_at = excluded.fired_at,
-            resolved_at = excluded.resolved_at, changed_at = excluded.changed_at, body = excluded.body
+            state = excluded.state, fired_at = excluded.fired_at, resolved_at = excluded.resolved_at,
+            changed_at = excluded.changed_at, body = excluded.body
         WHERE excluded.changed_at >= alerts.changed_at";
     let AlertTransition { from, alert, at } = transition;
     let from = from.map_or("", AlertState::as_str);
@@ -99,8 +99,8 @@ pub(super) fn save(transaction: &Transaction<'_>, transition: &AlertTransition) 
 }
 
 fn read(row: &Row<'_>) -> Result<Alert, LedgerError> {
-    let (episode, body): (String, String) = (row.get("episode")?, row.get("body")?);
-    from_json(&episode, &body)
+    let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+    from_json(text("episode")?, text("body")?)
 }
 
 /// Writes what has changed of an alert whose state has not.
@@ -112,9 +112,12 @@ pub(super) fn refresh(transaction: &Transaction<'_>, alert: &Alert) -> Result<()
 
 /// The alerts that fire, stale ones among them, oldest episode first.
 pub(super) fn firing(connection: &Connection) -> Result<Vec<Alert>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached(&format!("{SELECT} WHERE state IN ('firing', 'stale') ORDER BY row"))?;
-    statement.query_and_then([], read)?.collect()
+    let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE state IN ('firing', 'stale')"))?;
+    let alerts = statement.query_and_then([], |row| Ok((row.get("cursor")?, read(row)?)))?;
+    let mut alerts: Vec<(i64, Alert)> = alerts.collect::<Result<_, LedgerError>>()?;
+    // SQLite would write them to a file to sort them. Those of one state come in order, so there is little to do.
+    alerts.sort_by_key(|(row, _)| *row);
+    Ok(alerts.into_iter().map(|(_, alert)| alert).collect())
 }
 
 /// Those of [`firing`] that name services which depend on theirs.

@@ -81,12 +81,11 @@ pub(super) fn save(transaction: &Transaction<'_>, anomaly: &Anomaly) -> Result<b
         WHERE (excluded.ends_at IS NOT NULL, excluded.points) >= (anomalies.ends_at IS NOT NULL, anomalies.points)
         RETURNING row";
     let columns = params_from_iter(anomaly_columns(anomaly));
-    let row: Option<i64> = transaction.query_row(UPSERT, columns, |row| row.get(0)).optional()?;
+    let row: Option<i64> = transaction.prepare_cached(UPSERT)?.query_row(columns, |row| row.get(0)).optional()?;
     let Some(row) = row else { return Ok(false) };
-    transaction.execute(
-        "INSERT INTO anomaly_bodies (row, body) VALUES (?, ?) ON CONFLICT (row) DO UPDATE SET body = excluded.body",
-        params![row, to_json(anomaly)],
-    )?;
+    let body =
+        "INSERT INTO anomaly_bodies (row, body) VALUES (?, ?) ON CONFLICT (row) DO UPDATE SET body = excluded.body";
+    transaction.prepare_cached(body)?.execute(params![row, to_json(anomaly)])?;
     Ok(true)
 }
 
@@ -100,7 +99,7 @@ pub(super) fn cause(transaction: &Transaction<'_>, id: &str) -> Result<Cause, Le
         let attributes = attributes.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         Ok(Cause { id: id.to_owned(), explanation: row.get(0)?, incident_id: row.get(1)?, attributes })
     };
-    let known = transaction.query_row(sql, [id], read).optional()?;
+    let known = transaction.prepare_cached(sql)?.query_row([id], read).optional()?;
     Ok(known.unwrap_or_else(|| Cause { id: id.to_owned(), ..Cause::default() }))
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 use tokio::sync::watch;
 
 use super::{schema, silences::Silences};
@@ -22,6 +22,11 @@ const READERS: usize = 4;
 /// How long a connection waits for another one's lock. Only a foreign tool that writes to the file
 /// can make it wait at all.
 const BUSY: Duration = Duration::from_secs(5);
+/// Statements that are kept prepared: more than one transaction has.
+const STATEMENTS: usize = 64;
+/// What is kept of the file in memory, negative as SQLite counts KiB: the indexes that a storm of alerts goes through
+/// without order.
+const CACHE_KIB: i64 = -16 * 1024;
 /// The write-ahead log is cut back to this size after a burst.
 const LOG_BYTES: i64 = 64 << 20;
 
@@ -163,11 +168,15 @@ pub(super) fn lock(path: &Path) -> Result<File, LedgerError> {
 fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    set_up(&connection)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // An alert that was said must survive the loss of power, so each commit reaches the disk.
     connection.pragma_update(None, "synchronous", "FULL")?;
     schema::migrate(&mut connection, path)?;
+    // What one transaction changes stays in memory until it is written, once: a storm of alerts is far more than
+    // SQLite's cache, which would write the same pages of its indexes again and again.
+    connection.pragma_update(None, "cache_spill", false)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
@@ -181,8 +190,17 @@ fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
 pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    set_up(&connection)?;
     Ok(connection)
+}
+
+/// What holds for each connection.
+fn set_up(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY)?;
+    // Otherwise a statement is compiled anew for each value that is compared with an indexed column.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
 }
 
 /// SQLite's error on opening, as the fault that an operator can mend.
