@@ -132,53 +132,53 @@ fn matchers(texts: &[String]) -> Result<Vec<Matcher>, Fault> {
 }
 
 #[derive(Serialize)]
-struct Name {
-    name: String,
+struct Name<'a> {
+    name: &'a str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AlertStatus {
+struct AlertStatus<'a> {
     state: &'static str,
-    silenced_by: Vec<String>,
-    inhibited_by: Vec<String>,
+    silenced_by: &'a [String],
+    inhibited_by: &'a [String],
     muted_by: [String; 0],
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AlertJson {
-    annotations: Labels,
-    ends_at: String,
-    fingerprint: String,
-    receivers: Vec<Name>,
+struct AlertJson<'a> {
+    annotations: &'a Labels,
+    ends_at: &'a str,
+    fingerprint: &'a str,
+    receivers: Vec<Name<'a>>,
     starts_at: String,
-    status: AlertStatus,
+    status: AlertStatus<'a>,
     updated_at: String,
     #[serde(rename = "generatorURL")]
-    generator_url: String,
-    labels: Labels,
+    generator_url: &'a str,
+    labels: &'a Labels,
 }
 
-impl AlertJson {
+impl<'a> AlertJson<'a> {
     /// As it is now; it is said to end at `ends_at` unless it is heard of again.
-    fn of(shown: ShownAlert, ends_at: &str) -> Self {
+    fn of(shown: &'a ShownAlert, ends_at: &'a str) -> Self {
         let ShownAlert { alert, labels, fingerprint, generator_url, receivers, muted, updated_at } = shown;
         Self {
-            ends_at: ends_at.to_owned(),
+            ends_at,
             fingerprint,
-            receivers: receivers.into_iter().map(|name| Name { name }).collect(),
+            receivers: receivers.iter().map(|name| Name { name }).collect(),
             starts_at: rfc3339(alert.fired_at.unwrap_or(alert.active_at)),
             status: AlertStatus {
                 state: muted.state(),
-                silenced_by: muted.silenced_by,
-                inhibited_by: muted.inhibited_by,
+                silenced_by: &muted.silenced_by,
+                inhibited_by: &muted.inhibited_by,
                 muted_by: [],
             },
-            updated_at: rfc3339(updated_at),
+            updated_at: rfc3339(*updated_at),
             generator_url,
             labels,
-            annotations: alert.annotations,
+            annotations: &alert.annotations,
         }
     }
 }
@@ -190,9 +190,10 @@ async fn alerts(asked: Asked, uri: Uri) -> Result<Response, Fault> {
     let Some(dispatcher) = asked.face.dispatcher.clone() else { return Ok(answer(StatusCode::OK, &[0; 0])) };
     let shown = blocking(move || {
         let ends_at = rfc3339(now().plus(Duration::from_mins(5)));
-        let wanted = dispatcher.alerts()?.into_iter().filter(|shown| filter.wants(shown));
-        let mut alerts: Vec<AlertJson> = wanted.map(|shown| AlertJson::of(shown, &ends_at)).collect();
-        alerts.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+        let all = dispatcher.alerts()?;
+        let mut wanted: Vec<&ShownAlert> = all.iter().filter(|shown| filter.wants(shown)).collect();
+        wanted.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+        let alerts: Vec<AlertJson<'_>> = wanted.into_iter().map(|shown| AlertJson::of(shown, &ends_at)).collect();
         Ok(answer(StatusCode::OK, &alerts))
     });
     Ok(shown.await?)
@@ -208,8 +209,8 @@ async fn groups(asked: Asked, uri: Uri) -> Result<Response, Fault> {
         let groups = dispatcher.groups()?.into_iter().filter(|group| filter.tells(&group.receiver));
         let groups: Vec<Value> = groups
             .filter_map(|group| {
-                let wanted = group.alerts.into_iter().filter(|shown| filter.wants(shown));
-                let alerts: Vec<AlertJson> = wanted.map(|shown| AlertJson::of(shown, &ends_at)).collect();
+                let wanted = group.alerts.iter().filter(|shown| filter.wants(shown));
+                let alerts: Vec<AlertJson<'_>> = wanted.map(|shown| AlertJson::of(shown, &ends_at)).collect();
                 let is_empty = alerts.is_empty();
                 let group = json!({"labels": group.labels, "receiver": {"name": group.receiver}, "alerts": alerts});
                 (!is_empty).then_some(group)

@@ -100,8 +100,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Silences {
     by_id: BTreeMap<String, Arc<Entry>>,
-    /// Those with a label that has to have one value, by it.
-    by_label: HashMap<(String, String), Vec<Arc<Entry>>>,
+    /// Those with a label that has to have one value, by its name and that.
+    by_label: HashMap<String, HashMap<String, Vec<Arc<Entry>>>>,
     others: Vec<Arc<Entry>>,
 }
 
@@ -131,7 +131,7 @@ impl Silences {
         let entry = Arc::new(Entry { silence, matchers });
         self.by_id.insert(entry.silence.id.clone(), Arc::clone(&entry));
         match index_of(&entry.matchers) {
-            Some(key) => self.by_label.entry(key).or_default().push(entry),
+            Some((name, value)) => self.by_label.entry(name).or_default().entry(value).or_default().push(entry),
             None => self.others.push(entry),
         }
     }
@@ -140,11 +140,12 @@ impl Silences {
         let Some(entry) = self.by_id.remove(id) else { return };
         let is_other = |other: &Arc<Entry>| other.silence.id != id;
         match index_of(&entry.matchers) {
-            Some(key) => {
-                if let Some(entries) = self.by_label.get_mut(&key) {
+            Some((name, value)) => {
+                let Some(values) = self.by_label.get_mut(&name) else { return };
+                if let Some(entries) = values.get_mut(&value) {
                     entries.retain(is_other);
                     if entries.is_empty() {
-                        self.by_label.remove(&key);
+                        values.remove(&value);
                     }
                 }
             }
@@ -160,9 +161,7 @@ impl Silences {
 
     /// The ids of the silences that hold for an alert with these labels.
     pub(super) fn holding(&self, labels: &Labels, now: UnixNanos) -> Vec<String> {
-        let by_label = labels.iter().filter_map(|(name, value)| {
-            if self.by_label.is_empty() { None } else { self.by_label.get(&(name.to_owned(), value.to_owned())) }
-        });
+        let by_label = labels.iter().filter_map(|(name, value)| self.by_label.get(name)?.get(value));
         let holds = |entry: &&Arc<Entry>| {
             entry.silence.state(now) == SilenceState::Active && all_match(&entry.matchers, labels)
         };
