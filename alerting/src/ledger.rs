@@ -29,7 +29,7 @@ mod shown;
 mod silences;
 mod store;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use detect::{Decision, UnixNanos};
 use rusqlite::Transaction;
@@ -221,6 +221,7 @@ impl Ledger {
                 recorded.anomalies += usize::from(anomalies::save(transaction, event.anomaly())?);
             }
         }
+        let (at_once, mut untold) = (routing.is_at_once(), HashSet::new());
         for decision in decisions {
             match decision {
                 Decision::Anomaly(_) => {}
@@ -232,14 +233,16 @@ impl Ledger {
                     }
                 }
                 Decision::Alert(transition) => {
+                    let alert = &transition.alert;
+                    // What began and ended meanwhile is told of both.
+                    if at_once && transition.is_announced() && !untold.insert(alert.fingerprint.as_str()) {
+                        recorded.notifications += desk.flush(transaction)?;
+                        untold = HashSet::from([alert.fingerprint.as_str()]);
+                    }
                     let is_new = alerts::save(transaction, transition)?;
                     recorded.transitions += usize::from(is_new);
                     if is_new && transition.is_announced() {
-                        desk.place(transaction, &transition.alert)?;
-                        // What began and ended meanwhile is told of both.
-                        if routing.is_at_once() {
-                            recorded.notifications += desk.flush(transaction)?;
-                        }
+                        desk.place(transaction, alert)?;
                     }
                 }
             }
