@@ -5,14 +5,19 @@
 
 Prints how long it takes until all alerts are on disk and their 100 notifications in the outbox (to fire, and to be
 resolved), and how long GET /api/v2/alerts takes without silences and with 100,000 that do not match. Silences are
-written into the ledger between two starts, since only their number matters.
+written into the ledger between two starts, since only their number matters. Then a rule fires for 10,000 series and
+ceases to: from the points to the outbox, and of that since the first decision.
 """
 import json, os, pathlib, re, sqlite3, subprocess, sys, tempfile, threading, time, urllib.request
 
 ALERTS, SERVICES, SILENCES, ROUNDS = 10_000, 100, 100_000, 20
 CONFIG = """listen: {grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}
 receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}]
-route: {receiver: ops, group_by: [service], group_wait: 0s, group_interval: 1s}
+route: {receiver: ops, group_by: [service, zone], group_wait: 0s, group_interval: 1s}
+rule_files: [rules.yaml]
+"""
+RULES = """groups: [{name: g, interval: 1s, rules: [{alert: Storm, expr: storm > 0, labels: {severity: critical},
+  annotations: {summary: slow}}]}]
 """
 
 
@@ -24,9 +29,11 @@ class Service:
         log = ""
         for line in self.process.stdout:
             log += line
-            found = re.search(r"page, REST\s+http://(\S+)", line)
-            if found:
-                self.base = "http://" + found.group(1)
+            found = re.search(r"(OTLP/HTTP|page, REST)\s+http://(\S+)", line)
+            if found and found.group(1) == "OTLP/HTTP":
+                self.otlp = "http://" + found.group(2)
+            elif found:
+                self.base = "http://" + found.group(2)
                 break
         else:
             sys.exit("it did not start:\n" + log)
@@ -55,9 +62,39 @@ class Service:
         self.process.wait()
 
 
-def told(directory):
+def ask(directory, sql):
     with sqlite3.connect(f"file:{ledger(directory)}?mode=ro", uri=True) as connection:
-        return connection.execute("SELECT announced, count(*) FROM outbox GROUP BY 1 ORDER BY 1").fetchall()
+        return connection.execute(sql).fetchall()
+
+
+def told(directory):
+    return ask(directory, "SELECT announced, count(*) FROM outbox GROUP BY 1 ORDER BY 1")
+
+
+def rule(service, directory, value, state):
+    """Gives all series a value until the rule's alerts are in this state, and told so."""
+    began, cpu, sent, done = time.monotonic(), service.cpu(), 0, False
+    newest, after = time.time_ns(), ask(directory, "SELECT max(row) FROM outbox")[0][0]
+    known = f"SELECT count(*) FROM alerts WHERE name = 'Storm' AND state = '{state}'"
+    while not done:
+        # Time goes on, and the rule is looked at again.
+        if time.monotonic() - began >= sent:
+            points = [{"timeUnixNano": str(time.time_ns()), "asDouble": value,
+                       "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in labels]}
+                      for labels in ((("zone", f"z{i % SERVICES}"), ("instance", f"i{i}")) for i in range(ALERTS))]
+            body = json.dumps({"resourceMetrics": [{"resource": {"attributes": [
+                {"key": "service.name", "value": {"stringValue": "shop"}}]},
+                "scopeMetrics": [{"metrics": [{"name": "storm", "gauge": {"dataPoints": points}}]}]}]}).encode()
+            if sent == 0:
+                began, cpu = time.monotonic(), service.cpu()
+            urllib.request.urlopen(urllib.request.Request(service.otlp + "/v1/metrics", body,
+                                                          {"content-type": "application/json"})).read()
+            sent += 1
+        done = ask(directory, known)[0][0] == ALERTS
+        newest = time.time_ns()
+    count, first = ask(directory, f"SELECT count(*), min(created_at) FROM outbox WHERE row > {after or 0}")[0]
+    print(f"a rule of {ALERTS} series, {state}: {time.monotonic() - began:.2f} s ({service.cpu() - cpu:.2f} s of a "
+          f"processor) from the points, {(newest - first) / 1e9:.2f} s since the first decision, {count} notifications", flush=True)
 
 
 def ledger(directory):
@@ -88,6 +125,7 @@ def main(binary):
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         (directory / "bellwether.yaml").write_text(CONFIG)
+        (directory / "rules.yaml").write_text(RULES)
         service = Service(binary, directory)
         labels = [{"alertname": "A", "service": f"s{i % SERVICES}", "instance": f"i{i}", "severity": "critical"}
                   for i in range(ALERTS)]
@@ -110,6 +148,8 @@ def main(binary):
         report(service, f"{count} silences")
         over = [{"labels": of, "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-02T00:00:00Z"} for of in labels]
         print(f"{ALERTS} alerts end: {service.post(over)}, outbox {told(directory)}", flush=True)
+        rule(service, directory, 1, "firing")
+        rule(service, directory, 0, "resolved")
         service.stop()
 
 
