@@ -51,7 +51,13 @@ impl Labels {
     /// The value of `name`, if the label is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|i| &*self.0[i].1)
+        self.get_shared(name).map(|value| &**value)
+    }
+
+    /// The same, for those who keep it.
+    #[must_use]
+    pub fn get_shared(&self, name: &str) -> Option<&Arc<str>> {
+        self.0.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|i| &self.0[i].1)
     }
 
     /// Name and value of each label, by name.

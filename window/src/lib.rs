@@ -39,9 +39,10 @@ pub use log::{
 pub use numbers::{BYTES_PER_POINT, NumberChunk};
 pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, SpanStatus, is_stale};
 pub use series::{
-    AMBIGUOUS_LABEL, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit, Temporality,
+    AMBIGUOUS_LABEL, Membership, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit,
+    Temporality,
 };
-pub use snapshot::Snapshot;
+pub use snapshot::{Between, Snapshot};
 pub use state::{BadState, WindowState};
 pub use store::{Config, Stats, Window};
 pub use tables::Tables;

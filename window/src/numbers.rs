@@ -1,11 +1,14 @@
 //! The table of numbers: sealed Arrow chunks sorted by (series, time).
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::{Point, Sample, SeriesId, UnixNanos, columns, runs::Runs};
+use crate::{
+    Point, Sample, SeriesId, UnixNanos, columns,
+    runs::{Bounds, Cursor, Runs},
+};
 
 /// Bytes that one point takes in a chunk: series, time and value.
 pub const BYTES_PER_POINT: usize = 4 + 8 + 8;
@@ -129,26 +132,22 @@ impl NumberChunk {
         })
     }
 
-    /// Appends to `out` the samples of `series` with `after < time <= until`, oldest first.
-    pub fn samples_into(&self, series: SeriesId, after: UnixNanos, until: UnixNanos, out: &mut Vec<Sample>) {
-        out.extend(self.rows_between(series, after, until).map(|row| self.sample(row)));
+    /// About how many samples so many series have within `bounds`.
+    pub(crate) fn about(&self, series: usize, bounds: Bounds) -> usize {
+        self.runs.about(series, self.len(), self.span, bounds)
     }
 
-    /// The newest sample of `series` with `after < time <= until`.
-    #[must_use]
-    pub fn last_sample(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Option<Sample> {
-        self.rows_between(series, after, until).next_back().map(|row| self.sample(row))
+    /// Appends to `out` the samples of `series` within `bounds`, oldest first.
+    pub(crate) fn samples_onto(&self, series: SeriesId, bounds: Bounds, cursor: &mut Cursor, out: &mut Vec<Sample>) {
+        let rows = self.runs.between(self.times.values(), series, bounds, cursor);
+        let rows = self.times.values()[rows.clone()].iter().zip(&self.values.values()[rows]);
+        out.extend(rows.map(|(time, value)| Sample { time: UnixNanos(*time), value: *value }));
     }
 
-    fn sample(&self, row: usize) -> Sample {
-        Sample { time: UnixNanos(self.times.value(row)), value: self.values.value(row) }
-    }
-
-    fn rows_between(&self, series: SeriesId, after: UnixNanos, until: UnixNanos) -> Range<usize> {
-        if self.span.1 <= after || self.span.0 > until {
-            return 0..0;
-        }
-        self.runs.between(self.times.values(), series, after, until)
+    /// The newest sample of `series` within `bounds`.
+    pub(crate) fn last_sample(&self, series: SeriesId, bounds: Bounds, cursor: &mut Cursor) -> Option<Sample> {
+        let row = self.runs.between(self.times.values(), series, bounds, cursor).next_back()?;
+        Some(Sample { time: UnixNanos(self.times.value(row)), value: self.values.value(row) })
     }
 }
 
@@ -191,8 +190,8 @@ mod tests {
     }
 
     fn samples(c: &NumberChunk, series: u32, after: i64, until: i64) -> Vec<(i64, f64)> {
-        let mut out = Vec::new();
-        c.samples_into(SeriesId(series), UnixNanos(after), UnixNanos(until), &mut out);
+        let (mut out, bounds) = (Vec::new(), Bounds::of((UnixNanos(after), UnixNanos(until)), c.span));
+        c.samples_onto(SeriesId(series), bounds, &mut Cursor::default(), &mut out);
         out.iter().map(|s| (s.time.0, s.value)).collect()
     }
 

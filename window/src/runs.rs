@@ -1,12 +1,30 @@
 //! Where the rows of each series stand in a chunk that is sorted by (series, time).
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use crate::{SeriesId, UnixNanos};
 
 /// First row of each series, by series; the next entry (or the end) is one past its last row.
 #[derive(Clone, Debug)]
 pub(crate) struct Runs(Vec<(SeriesId, u32)>);
+
+/// Bounds of time: `after < time <= until`. `None` where all rows of a chunk are within, so that none has to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    after: Option<UnixNanos>,
+    until: Option<UnixNanos>,
+}
+
+impl Bounds {
+    /// For a chunk with times of this `span`.
+    pub(crate) fn of((after, until): (UnixNanos, UnixNanos), span: (UnixNanos, UnixNanos)) -> Self {
+        Self { after: Some(after).filter(|after| span.0 <= *after), until: Some(until).filter(|until| span.1 > *until) }
+    }
+}
+
+/// Where the run of a series was found, or would be; nowhere at first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor(Option<usize>);
 
 impl Runs {
     /// The runs of sorted rows, and the oldest and newest time among them; `None` without rows.
@@ -29,27 +47,67 @@ impl Runs {
         self.0.len() * size_of::<(SeriesId, u32)>()
     }
 
-    /// The place of the run of `series`. Numbers grow by at least one from run to run, so the first and the last of
-    /// them say where it can stand: in a chunk with rows of every series, at one place only.
-    fn place_of(&self, series: SeriesId) -> Option<usize> {
-        let (first, last) = (self.0.first()?.0, self.0.last()?.0);
-        let behind_first = series.0.checked_sub(first.0)? as usize;
-        let before_last = last.0.checked_sub(series.0)? as usize;
+    /// The place of the run of `series`, or the one where it would be. Numbers grow by at least one from run to run, so
+    /// the first and the last of them say where it can stand: in a chunk with rows of every series, at one place only.
+    fn place_of(&self, series: SeriesId) -> Result<usize, usize> {
+        let (Some((first, _)), Some((last, _))) = (self.0.first(), self.0.last()) else { return Err(0) };
+        let Some(behind_first) = series.0.checked_sub(first.0) else { return Err(0) };
+        let Some(before_last) = last.0.checked_sub(series.0) else { return Err(self.0.len()) };
         let greatest = self.0.len() - 1;
-        let least = greatest.saturating_sub(before_last);
-        let found = self.0[least..=greatest.min(behind_first)].binary_search_by_key(&series, |(s, _)| *s).ok()?;
-        Some(least + found)
+        let least = greatest.saturating_sub(before_last as usize);
+        self.place_within(series, least..greatest.min(behind_first as usize) + 1)
     }
 
-    /// The rows of `series` with `after < time <= until`, in a chunk with these `times`.
-    pub(crate) fn between(&self, times: &[i64], series: SeriesId, after: UnixNanos, until: UnixNanos) -> Range<usize> {
-        let Some(i) = self.place_of(series) else { return 0..0 };
+    fn place_within(&self, series: SeriesId, places: Range<usize>) -> Result<usize, usize> {
+        let found = self.0[places.clone()].binary_search_by_key(&series, |(s, _)| *s);
+        found.map(|place| places.start + place).map_err(|place| places.start + place)
+    }
+
+    /// The same for those who ask for one series after the other: looked for near where the last one was found, if that
+    /// is before `series`.
+    fn place_after(&self, series: SeriesId, last: Cursor) -> Result<usize, usize> {
+        let is_before = |place: usize| self.0.get(place).is_some_and(|(other, _)| *other < series);
+        let Some(begin) = last.0.filter(|place| *place == 0 || is_before(*place - 1)) else {
+            return self.place_of(series);
+        };
+        let (mut first, mut end, mut step) = (begin, begin, 1);
+        while is_before(end) {
+            first = end + 1;
+            end += step;
+            step *= 2;
+        }
+        let end = self.0.len().min(end + 1);
+        self.place_within(series, first.min(end)..end)
+    }
+
+    /// The rows of `series` within `bounds`, in a chunk with these `times`. Moves `cursor` there.
+    pub(crate) fn between(
+        &self,
+        times: &[i64],
+        series: SeriesId,
+        Bounds { after, until }: Bounds,
+        cursor: &mut Cursor,
+    ) -> Range<usize> {
+        let found = self.place_after(series, *cursor);
+        *cursor = Cursor(Some(found.unwrap_or_else(|before| before)));
+        let Ok(i) = found else { return 0..0 };
         let first = self.0[i].1 as usize;
         let end = self.0.get(i + 1).map_or(times.len(), |(_, row)| *row as usize);
         let times = &times[first..end];
-        let from = times.partition_point(|t| *t <= after.0);
+        let from = after.map_or(0, |after| times.partition_point(|t| *t <= after.0));
         // A range that ends before it starts holds nothing.
-        first + from..first + times.partition_point(|t| *t <= until.0).max(from)
+        let to = until.map_or(times.len(), |until| times.partition_point(|t| *t <= until.0)).max(from);
+        first + from..first + to
+    }
+
+    /// About how many rows so many of the series have within `bounds`, in a chunk with `rows` of times of this `span`.
+    pub(crate) fn about(&self, series: usize, rows: usize, span: (UnixNanos, UnixNanos), bounds: Bounds) -> usize {
+        let share = |time: Duration| time.as_nanos().max(1);
+        let from = bounds.after.unwrap_or(span.0).max(span.0);
+        let within = share(bounds.until.unwrap_or(span.1).min(span.1).since(from));
+        let of_series = (rows as u128 * series.min(self.0.len()) as u128).div_ceil(self.0.len().max(1) as u128);
+        usize::try_from((of_series * within).div_ceil(share(span.1.since(span.0))))
+            .map_or(rows, |about| about.min(rows))
     }
 }
 
@@ -62,11 +120,14 @@ mod tests {
         let rows = [(1, 3), (1, 9), (4, 2), (4, 5), (4, 7)];
         let (runs, span) = Runs::of(rows.map(|(s, t)| (SeriesId(s), UnixNanos(t)))).expect("has rows");
         let times = rows.map(|(_, t)| t);
-        let between = |s, after, until| runs.between(&times, SeriesId(s), UnixNanos(after), UnixNanos(until));
         assert_eq!(span, (UnixNanos(2), UnixNanos(9)));
+        let bounds = |after, until| Bounds::of((UnixNanos(after), UnixNanos(until)), span);
+        let between = |s, after, until| runs.between(&times, SeriesId(s), bounds(after, until), &mut Cursor::default());
         assert_eq!((between(4, 2, 7), between(1, 0, 8), between(2, 0, 9)), (3..5, 0..1, 0..0));
         assert!(between(4, 7, 2).is_empty(), "a range that ends before it starts");
         assert!(Runs::of([]).is_none());
+        let about = |series, after, until| runs.about(series, times.len(), span, bounds(after, until));
+        assert_eq!([about(2, 0, 9), about(1, 0, 9), about(7, 0, 9), about(2, 2, 4), about(2, 8, 99)], [5, 3, 5, 2, 1]);
     }
 
     #[test]
@@ -74,9 +135,15 @@ mod tests {
         for numbers in [&[5_u32, 6, 7][..], &[5], &[0, 3, 4, 5, 90], &[1, 2, 50, 51, 52, 53]] {
             let rows = numbers.iter().map(|number| (SeriesId(*number), UnixNanos(1)));
             let (runs, _) = Runs::of(rows).expect("has rows");
+            let expected = |series: u32| numbers.binary_search(&series);
             for series in 0..100 {
-                let place = numbers.iter().position(|number| *number == series);
-                assert_eq!(runs.place_of(SeriesId(series)), place, "{series} of {numbers:?}");
+                assert_eq!(runs.place_of(SeriesId(series)), expected(series), "{series} of {numbers:?}");
+            }
+            for last in 0..=numbers.len() {
+                for series in 0..100 {
+                    let found = runs.place_after(SeriesId(series), Cursor(Some(last)));
+                    assert_eq!(found, expected(series), "{series} of {numbers:?} after {last}");
+                }
             }
         }
     }

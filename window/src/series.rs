@@ -153,7 +153,43 @@ pub struct RegistryView {
     by_name: Arc<HashMap<Arc<str>, Arc<Vec<SeriesId>>>>,
 }
 
+/// Which series there are, or which of one name. Two are equal only when no such series was added or forgotten between
+/// them, so that what was found out about those series still holds.
+///
+/// As long as one is kept, the registry copies the list that it stands for before it changes it.
+#[derive(Clone, Debug)]
+pub struct Membership(Members);
+
+#[derive(Clone, Debug)]
+enum Members {
+    All(Arc<HashMap<Arc<str>, Arc<Vec<SeriesId>>>>),
+    /// `None` while there is none.
+    Named(Option<Arc<Vec<SeriesId>>>),
+}
+
+impl PartialEq for Membership {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Members::All(a), Members::All(b)) => Arc::ptr_eq(a, b),
+            (Members::Named(Some(a)), Members::Named(Some(b))) => Arc::ptr_eq(a, b),
+            (Members::Named(None), Members::Named(None)) => true,
+            (Members::All(_) | Members::Named(_), _) => false,
+        }
+    }
+}
+
+impl Eq for Membership {}
+
 impl RegistryView {
+    /// Which series there are: of this PromQL name, or of all names.
+    #[must_use]
+    pub fn membership(&self, name: Option<&str>) -> Membership {
+        Membership(match name {
+            Some(name) => Members::Named(self.by_name.get(name).cloned()),
+            None => Members::All(Arc::clone(&self.by_name)),
+        })
+    }
+
     /// The series with this number; `None` if this picture does not know it.
     #[must_use]
     pub fn get(&self, id: SeriesId) -> Option<&Arc<Series>> {
@@ -392,6 +428,27 @@ mod tests {
         r.expire(UnixNanos(5));
         let c = r.find_or_add(SeriesKey(3), || series(3, "a")).expect("below the limit");
         assert!(r.get(c).expect("known").labels.is_empty(), "the name is free again");
+    }
+
+    #[test]
+    fn membership_changes_with_the_series_of_its_name_only() {
+        let mut r = Registry::new(9);
+        let a = r.find_or_add(SeriesKey(1), || series(1, "a")).expect("below the limit");
+        r.touch(a, UnixNanos(1));
+        let memberships = |r: &Registry| [Some("a"), Some("b"), None].map(|name| r.view().membership(name));
+        let begun = memberships(&r);
+        assert_eq!(begun, memberships(&r));
+        let b = r.find_or_add(SeriesKey(2), || series(2, "b")).expect("below the limit");
+        r.touch(b, UnixNanos(9));
+        let added = memberships(&r);
+        assert!(added[0] == begun[0] && added[1] != begun[1] && added[2] != begun[2]);
+        r.expire(UnixNanos(5));
+        let expired = memberships(&r);
+        assert!(expired[0] != added[0] && expired[1] == added[1] && expired[2] != added[2]);
+        // The number is used again, for a series of the same name.
+        assert_eq!(r.find_or_add(SeriesKey(3), || series(3, "a")), Ok(a));
+        let again = memberships(&r);
+        assert!(again[0] != begun[0] && again[0] != expired[0]);
     }
 
     #[test]

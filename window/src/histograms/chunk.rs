@@ -12,7 +12,10 @@ use super::{
     build,
     row::{BucketsView, ExpBucketsView, HistogramView, Shape},
 };
-use crate::{SeriesId, UnixNanos, columns, runs::Runs};
+use crate::{
+    SeriesId, UnixNanos, columns,
+    runs::{Bounds, Cursor, Runs},
+};
 
 /// A sealed, immutable run of histograms of one shape, sorted by (series, time), one row a
 /// (series, time).
@@ -207,7 +210,8 @@ impl HistogramChunk {
         if self.span.1 <= after || self.span.0 > until {
             return 0..0;
         }
-        self.runs.between(self.times.values(), series, after, until)
+        let bounds = Bounds::of((after, until), self.span);
+        self.runs.between(self.times.values(), series, bounds, &mut Cursor::default())
     }
 }
 
