@@ -1,11 +1,8 @@
 //! Many series into one per group.
 
-use std::collections::HashMap;
-
 use crate::{
-    InstantSample,
+    directory::{Directory, Element, Grouping, Who},
     functions::{count, greater, lesser},
-    labels::{Group, Projector},
     numbers::{CompensatedSum, Mean},
     plan::Aggregation,
 };
@@ -56,28 +53,18 @@ impl State {
 }
 
 /// One element per group, in the order in which the groups appear; nothing of nothing.
-pub(crate) fn aggregate(op: Aggregation, vector: &[InstantSample], by: &mut Projector<'_>) -> Vec<InstantSample> {
-    let mut places: HashMap<Group, usize, foldhash::fast::RandomState> = HashMap::default();
-    let mut states: Vec<State> = Vec::new();
-    let mut before: Option<(&InstantSample, usize)> = None;
-    for sample in vector {
-        // Elements mostly come sorted, so that those of a group mostly follow each other.
-        let place = match before {
-            Some((other, place)) if by.are_together(other, sample) => place,
-            _ => *places.entry(by.group(sample)).or_insert(states.len()),
-        };
-        before = Some((sample, place));
-        match states.get_mut(place) {
-            Some(state) => state.push(sample.value),
-            None => states.push(State::starting_with(op, sample.value)),
+pub(crate) fn aggregate(op: Aggregation, vector: &[Element], by: Grouping, directory: &mut Directory) -> Vec<Element> {
+    let mut groups: Vec<(Who, State)> = Vec::new();
+    directory.clear_places();
+    for Element { who, value } in vector {
+        let group = directory.group(by, *who);
+        match directory.place(group) {
+            Some(place) => groups[place].1.push(*value),
+            None => {
+                directory.set_place(group, groups.len());
+                groups.push((group, State::starting_with(op, *value)));
+            }
         }
     }
-    let mut groups: Vec<(Group, usize)> = places.into_iter().collect();
-    groups.sort_unstable_by_key(|(_, place)| *place);
-    let value = |(group, place): (Group, usize)| InstantSample {
-        name: group.name,
-        labels: group.labels,
-        value: states[place].value(),
-    };
-    groups.into_iter().map(value).collect()
+    groups.into_iter().map(|(who, state)| Element { who, value: state.value() }).collect()
 }

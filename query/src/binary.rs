@@ -1,16 +1,10 @@
 //! Operators between scalars, between a vector and a scalar, and between vectors.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
-
 use crate::{
-    InstantSample, QueryError,
-    labels::{Group, Projector},
+    QueryError,
+    directory::{Directory, Element, Grouping},
     plan::{Operator, SetOperator},
-    select::METRIC_NAME,
-    value::Metric,
 };
-
-type ByGroup<V> = HashMap<Group, V, foldhash::fast::RandomState>;
 
 /// How one operator is applied.
 #[derive(Clone, Copy, Debug)]
@@ -29,51 +23,57 @@ impl Operation {
     }
 
     /// `scalar` stands on the left side when `swapped`. A filter passes the vector's value on.
-    pub(crate) fn vector_scalar(self, vector: Vec<InstantSample>, scalar: f64, swapped: bool) -> Vec<InstantSample> {
-        let apply = |s: InstantSample| {
-            let (left, right) = if swapped { (scalar, s.value) } else { (s.value, scalar) };
-            if let Some(result) = arithmetic(self.op, left, right) {
-                return Some(s.nameless(result));
+    pub(crate) fn vector_scalar(
+        self,
+        mut vector: Vec<Element>,
+        scalar: f64,
+        swapped: bool,
+        directory: &mut Directory,
+    ) -> Vec<Element> {
+        vector.retain_mut(|element| {
+            let (left, right) = if swapped { (scalar, element.value) } else { (element.value, scalar) };
+            let result = arithmetic(self.op, left, right);
+            let holds = result.is_none() && compare(self.op, left, right);
+            if let Some(result) = result.or_else(|| self.returns_bool.then(|| truth(holds))) {
+                *element = Element { who: directory.nameless(element.who), value: result };
+                return true;
             }
-            let holds = compare(self.op, left, right);
-            if self.returns_bool { Some(s.nameless(truth(holds))) } else { holds.then_some(s) }
-        };
-        vector.into_iter().filter_map(apply).collect()
+            holds
+        });
+        vector
     }
 
     /// Each element of the left side with its one partner on the right; those without are left out.
     pub(crate) fn vectors(
         self,
-        left: Vec<InstantSample>,
-        right: &[InstantSample],
-        matching: &mut Projector<'_>,
-    ) -> Result<Vec<InstantSample>, QueryError> {
+        left: Vec<Element>,
+        right: &[Element],
+        matching: Grouping,
+        directory: &mut Directory,
+    ) -> Result<Vec<Element>, QueryError> {
         if left.is_empty() || right.is_empty() {
             return Ok(Vec::new());
         }
-        let mut partners: ByGroup<(&InstantSample, bool)> = ByGroup::default();
-        for r in right {
-            match partners.entry(matching.group(r)) {
-                Entry::Vacant(free) => {
-                    free.insert((r, false));
-                }
-                Entry::Occupied(taken) => {
-                    let text = |s: &InstantSample| Metric(s.name.as_deref(), &s.labels).to_string();
-                    let (first, second) = (text(taken.get().0), text(r));
-                    return Err(QueryError::ManyToMany { group: taken.key().labels.clone(), first, second });
-                }
+        directory.clear_places();
+        for (place, r) in right.iter().enumerate() {
+            let group = directory.group(matching, r.who);
+            if let Some(other) = directory.place(group) {
+                let (first, second) = (directory.text(right[other].who), directory.text(r.who));
+                return Err(QueryError::ManyToMany { group: directory.labels(group).clone(), first, second });
             }
+            directory.set_place(group, place);
         }
+        let mut used = vec![false; right.len()];
         let mut out = Vec::with_capacity(left.len().min(right.len()));
         for l in left {
-            let group = matching.group(&l);
-            let Some((partner, used)) = partners.get_mut(&group) else { continue };
-            let Some((value, keeps_name)) = self.elements(l.value, partner.value) else { continue };
-            if std::mem::replace(used, true) && !self.lenient {
-                return Err(QueryError::ManyToOne { group: group.labels });
+            let group = directory.group(matching, l.who);
+            let Some(place) = directory.place(group) else { continue };
+            let Some((value, keeps_name)) = self.elements(l.value, right[place].value) else { continue };
+            if std::mem::replace(&mut used[place], true) && !self.lenient {
+                return Err(QueryError::ManyToOne { group: directory.labels(group).clone() });
             }
-            let named = keeps_name && matching.keeps(METRIC_NAME, l.name.is_some());
-            out.push(InstantSample { name: l.name.filter(|_| named), labels: group.labels, value });
+            let who = if keeps_name { directory.filtered(matching, l.who, group) } else { directory.nameless(group) };
+            out.push(Element { who, value });
         }
         Ok(out)
     }
@@ -92,22 +92,26 @@ impl Operation {
 /// the left side and what only the right side has (`or`).
 pub(crate) fn set(
     op: SetOperator,
-    mut left: Vec<InstantSample>,
-    right: Vec<InstantSample>,
-    matching: &mut Projector<'_>,
-) -> Vec<InstantSample> {
-    let mut groups = |v: &[InstantSample]| -> HashSet<Group, foldhash::fast::RandomState> {
-        v.iter().map(|s| matching.group(s)).collect()
+    mut left: Vec<Element>,
+    mut right: Vec<Element>,
+    matching: Grouping,
+    directory: &mut Directory,
+) -> Vec<Element> {
+    let is_or = op == SetOperator::Or;
+    directory.clear_places();
+    for element in if is_or { &left } else { &right } {
+        let group = directory.group(matching, element.who);
+        directory.set_place(group, 0);
+    }
+    let mut has_partner = |element: &Element| {
+        let group = directory.group(matching, element.who);
+        directory.place(group).is_some()
     };
-    match op {
-        SetOperator::And | SetOperator::Unless => {
-            let partners = groups(&right);
-            left.retain(|s| partners.contains(&matching.group(s)) == (op == SetOperator::And));
-        }
-        SetOperator::Or => {
-            let taken = groups(&left);
-            left.extend(right.into_iter().filter(|s| !taken.contains(&matching.group(s))));
-        }
+    if is_or {
+        right.retain(|element| !has_partner(element));
+        left.append(&mut right);
+    } else {
+        left.retain(|element| has_partner(element) == (op == SetOperator::And));
     }
     left
 }

@@ -1,19 +1,16 @@
 //! Walks a plan at one moment after the other. Samples were read before; nothing here does I/O.
 
-use std::{collections::HashSet, sync::Arc};
-
 use window::{Labels, Snapshot, UnixNanos, is_stale};
 
 use crate::{
-    InstantSample, Options, QueryError, RangeSeries,
+    Options, QueryError, RangeSeries, Recall,
     aggregate::aggregate,
     binary::{self, Operation},
+    directory::{Directory, Element, Grouping},
     functions,
-    labels::{Memory, Projector},
     plan::{Binary, Expr, Kind, MapFunction, Plan, Projection, SelectorId, Set, SetOperator, Shape, WindowFunction},
     quantile::histogram_quantile,
     select::{Reach, Selection, Steps, Window},
-    value::Metric,
 };
 
 /// What is asked of the expression.
@@ -30,8 +27,9 @@ pub(crate) enum Ask {
 #[derive(Debug)]
 pub(crate) struct Evaluator<'a> {
     selections: Vec<Selection>,
-    /// Of each projection; none for a query of one step.
-    memories: Vec<Memory>,
+    pub(crate) directory: &'a mut Directory,
+    /// Of each projection, once it was asked for.
+    groupings: Vec<Option<Grouping>>,
     pub(crate) ask: Ask,
     options: &'a Options,
     /// Samples that may still be read or returned.
@@ -46,13 +44,20 @@ impl<'a> Evaluator<'a> {
         snapshot: &Snapshot,
         steps: Steps,
         options: &'a Options,
+        recall: &'a mut Recall,
     ) -> Result<Self, QueryError> {
         let mut samples_left = options.max_samples;
-        let read = |s| Selection::read(s, snapshot, steps, options, &mut samples_left);
+        let read = |s| Selection::read(s, snapshot, steps, options, &mut samples_left, recall);
         let selections = plan.selectors.iter().map(read).collect::<Result<_, _>>()?;
-        let remembered = if steps.first == steps.last { 0 } else { plan.projections };
-        let memories = (0..remembered).map(|_| Memory::default()).collect();
-        Ok(Self { selections, memories, ask: Ask::Value, options, samples_left, visits_left: options.max_visits })
+        Ok(Self {
+            selections,
+            directory: &mut recall.directory,
+            groupings: vec![None; plan.projections],
+            ask: Ask::Value,
+            options,
+            samples_left,
+            visits_left: options.max_visits,
+        })
     }
 
     /// Takes `count` samples of an answer off what the query may hold.
@@ -81,7 +86,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The elements of a vector expression; a scalar is one element without labels.
-    pub(crate) fn vector(&mut self, expr: &'a Expr, at: UnixNanos) -> Result<Vec<InstantSample>, QueryError> {
+    pub(crate) fn vector(&mut self, expr: &'a Expr, at: UnixNanos) -> Result<Vec<Element>, QueryError> {
         match expr {
             Expr::Select(id) => self.newest(*id, at),
             Expr::OverWindow(function, id) => self.over_window(*function, *id, at),
@@ -89,46 +94,58 @@ impl<'a> Evaluator<'a> {
             Expr::Absent(inner, labels) => {
                 let there = !self.vector(inner, at)?.is_empty();
                 let says = self.ask == Ask::Data || !there;
-                Ok(if says { vec![InstantSample { name: None, labels: labels.clone(), value: 1.0 }] } else { vec![] })
+                Ok(if says { vec![self.only(labels.clone(), 1.0)] } else { vec![] })
             }
             Expr::HistogramQuantile(q, buckets) => {
                 let (q, buckets) = (self.scalar(q, at)?, self.vector(buckets, at)?);
-                Ok(histogram_quantile(q, buckets))
+                Ok(histogram_quantile(q, &buckets, self.directory))
             }
             Expr::Negate(inner, Kind::Vector) => {
-                let negated = |s: InstantSample| {
-                    let value = -s.value;
-                    s.nameless(value)
-                };
                 let vector = self.vector(inner, at)?;
-                self.unique(vector.into_iter().map(negated).collect())
+                self.each(vector, |value| -value)
             }
             Expr::Binary(b) if b.shape != Shape::Scalars => self.binary(b, at),
             Expr::Set(s) => self.set(s, at),
             Expr::Aggregate(a) => {
                 let vector = self.vector(&a.inner, at)?;
-                Ok(aggregate(a.op, &vector, &mut self.projector(&a.by)))
+                let by = self.grouping(&a.by);
+                Ok(aggregate(a.op, &vector, by, self.directory))
             }
             Expr::ToVector(inner) => {
                 let value = self.scalar(inner, at)?;
-                Ok(vec![InstantSample { name: None, labels: Labels::default(), value }])
+                Ok(vec![self.only(Labels::default(), value)])
             }
             Expr::Number(_) | Expr::Time | Expr::ToScalar(_) | Expr::Negate(..) | Expr::Binary(_) => {
                 let value = self.scalar(expr, at)?;
-                Ok(vec![InstantSample { name: None, labels: Labels::default(), value }])
+                Ok(vec![self.only(Labels::default(), value)])
             }
             Expr::Text(_) | Expr::Window(_) => Ok(Vec::new()),
         }
     }
 
+    /// One element with these labels.
+    fn only(&mut self, labels: Labels, value: f64) -> Element {
+        Element { who: self.directory.who(None, labels), value }
+    }
+
+    /// The vector with its values changed, and without names.
+    fn each(&mut self, mut vector: Vec<Element>, value: impl Fn(f64) -> f64) -> Result<Vec<Element>, QueryError> {
+        for element in &mut vector {
+            *element = Element { who: self.directory.nameless(element.who), value: value(element.value) };
+        }
+        self.unique(vector)
+    }
+
     /// The raw samples of each series of a range selector.
     pub(crate) fn matrix(&mut self, id: SelectorId, at: UnixNanos) -> Result<Vec<RangeSeries>, QueryError> {
         let mut out = Vec::new();
-        self.each_window(id, at, Reach::Bounds, |series| {
-            let Window { name, labels, samples, .. } = series;
-            out.push(RangeSeries { name: Some(Arc::clone(name)), labels: labels.clone(), samples: samples.to_vec() });
-        })?;
-        Ok(out)
+        self.each_window(id, at, Reach::Bounds, |window| out.push((window.who, window.samples.to_vec())))?;
+        let series = |(who, samples)| RangeSeries {
+            name: self.directory.name(who).cloned(),
+            labels: self.directory.labels(who).clone(),
+            samples,
+        };
+        Ok(out.into_iter().map(series).collect())
     }
 
     /// Calls `visit` with each series that has samples at `at`.
@@ -151,14 +168,14 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    fn newest(&mut self, id: SelectorId, at: UnixNanos) -> Result<Vec<InstantSample>, QueryError> {
+    fn newest(&mut self, id: SelectorId, at: UnixNanos) -> Result<Vec<Element>, QueryError> {
         let selection = &mut self.selections[id.0];
         let visits = selection.series.len() as u64;
         let too_many = QueryError::TooMuchWork { limit: self.options.max_visits };
         self.visits_left = self.visits_left.checked_sub(visits).ok_or(too_many)?;
-        let newest = |Window { name, labels, samples, .. }: Window<'_>| {
+        let newest = |Window { who, samples, .. }: Window<'_>| {
             let value = samples.last().map(|s| s.value).filter(|v| !is_stale(*v))?;
-            Some(InstantSample { name: Some(Arc::clone(name)), labels: labels.clone(), value })
+            Some(Element { who, value })
         };
         Ok(selection.windows(at, Reach::Newest).filter_map(newest).collect())
     }
@@ -168,45 +185,33 @@ impl<'a> Evaluator<'a> {
         function: WindowFunction,
         id: SelectorId,
         at: UnixNanos,
-    ) -> Result<Vec<InstantSample>, QueryError> {
+    ) -> Result<Vec<Element>, QueryError> {
         let range = self.selections[id.0].span;
         let bounds = self.selections[id.0].bounds(at);
         let mut out = Vec::new();
-        self.each_window(id, at, function.reach(), |series| {
-            let Window { name, labels, samples, rollups } = series;
+        self.each_window(id, at, function.reach(), |window| {
+            let Window { who, samples, rollups } = window;
             let value = match rollups {
                 [] => functions::over_window(function, samples, bounds, range),
                 rollups => functions::over_past(function, rollups, samples),
             };
-            if let Some(value) = value {
-                let name = (function == WindowFunction::Last).then(|| Arc::clone(name));
-                out.push(InstantSample { name, labels: labels.clone(), value });
-            }
+            out.extend(value.map(|value| Element { who, value }));
         })?;
         self.unique(out)
     }
 
-    fn map(
-        &mut self,
-        function: &'a MapFunction,
-        inner: &'a Expr,
-        at: UnixNanos,
-    ) -> Result<Vec<InstantSample>, QueryError> {
+    fn map(&mut self, function: &'a MapFunction, inner: &'a Expr, at: UnixNanos) -> Result<Vec<Element>, QueryError> {
         let vector = self.vector(inner, at)?;
         let limit = match function {
             MapFunction::Abs => 0.0,
             MapFunction::ClampMin(e) | MapFunction::ClampMax(e) | MapFunction::Round(e) => self.scalar(e, at)?,
         };
-        let apply = |s: InstantSample| {
-            let value = match function {
-                MapFunction::Abs => s.value.abs(),
-                MapFunction::ClampMin(_) => functions::clamp_min(s.value, limit),
-                MapFunction::ClampMax(_) => functions::clamp_max(s.value, limit),
-                MapFunction::Round(_) => functions::round(s.value, limit),
-            };
-            s.nameless(value)
-        };
-        self.unique(vector.into_iter().map(apply).collect())
+        self.each(vector, |value| match function {
+            MapFunction::Abs => value.abs(),
+            MapFunction::ClampMin(_) => functions::clamp_min(value, limit),
+            MapFunction::ClampMax(_) => functions::clamp_max(value, limit),
+            MapFunction::Round(_) => functions::round(value, limit),
+        })
     }
 
     fn operation(&self, b: &Binary) -> Operation {
@@ -215,59 +220,46 @@ impl<'a> Evaluator<'a> {
         Operation { op: b.op, returns_bool, lenient: asks_data }
     }
 
-    fn binary(&mut self, b: &'a Binary, at: UnixNanos) -> Result<Vec<InstantSample>, QueryError> {
+    fn binary(&mut self, b: &'a Binary, at: UnixNanos) -> Result<Vec<Element>, QueryError> {
         let operation = self.operation(b);
         let vector = match b.shape {
             Shape::Vectors => {
                 let (left, right) = (self.vector(&b.left, at)?, self.vector(&b.right, at)?);
-                return operation.vectors(left, &right, &mut self.projector(&b.matching));
+                let matching = self.grouping(&b.matching);
+                return operation.vectors(left, &right, matching, self.directory);
             }
             Shape::ScalarVector => {
                 let (scalar, vector) = (self.scalar(&b.left, at)?, self.vector(&b.right, at)?);
-                operation.vector_scalar(vector, scalar, true)
+                operation.vector_scalar(vector, scalar, true, self.directory)
             }
             Shape::VectorScalar | Shape::Scalars => {
                 let (vector, scalar) = (self.vector(&b.left, at)?, self.scalar(&b.right, at)?);
-                operation.vector_scalar(vector, scalar, false)
+                operation.vector_scalar(vector, scalar, false, self.directory)
             }
         };
         self.unique(vector)
     }
 
-    fn set(&mut self, s: &'a Set, at: UnixNanos) -> Result<Vec<InstantSample>, QueryError> {
+    fn set(&mut self, s: &'a Set, at: UnixNanos) -> Result<Vec<Element>, QueryError> {
         let left = self.vector(&s.left, at)?;
         if self.ask == Ask::Data && s.op != SetOperator::Or {
             return Ok(left);
         }
         let right = self.vector(&s.right, at)?;
-        Ok(binary::set(s.op, left, right, &mut self.projector(&s.matching)))
+        let matching = self.grouping(&s.matching);
+        Ok(binary::set(s.op, left, right, matching, self.directory))
     }
 
-    pub(crate) fn projector(&mut self, projection: &'a Projection) -> Projector<'_> {
-        Projector::new(projection, self.memories.get_mut(projection.id))
+    pub(crate) fn grouping(&mut self, projection: &Projection) -> Grouping {
+        *self.groupings[projection.id].get_or_insert_with(|| self.directory.grouping(projection))
     }
 
     /// Names are gone: what was told apart by them only is not told apart any more.
-    fn unique(&self, vector: Vec<InstantSample>) -> Result<Vec<InstantSample>, QueryError> {
-        if self.ask == Ask::Data {
-            return Ok(vector);
+    fn unique(&mut self, vector: Vec<Element>) -> Result<Vec<Element>, QueryError> {
+        if self.ask == Ask::Value {
+            self.directory.check_unique(&vector)?;
         }
-        check_unique(&vector)?;
         Ok(vector)
-    }
-}
-
-/// # Errors
-/// [`QueryError::DuplicateLabels`] when two elements have the same name and labels.
-pub(crate) fn check_unique(vector: &[InstantSample]) -> Result<(), QueryError> {
-    // Elements mostly come sorted, and then neighbours tell without a table.
-    if vector.is_sorted_by(|a, b| (&a.name, &a.labels) < (&b.name, &b.labels)) {
-        return Ok(());
-    }
-    let mut seen: HashSet<(&Option<Arc<str>>, &Labels), foldhash::fast::RandomState> = HashSet::default();
-    match vector.iter().find(|s| !seen.insert((&s.name, &s.labels))) {
-        None => Ok(()),
-        Some(s) => Err(QueryError::DuplicateLabels { labels: Metric(s.name.as_deref(), &s.labels).to_string() }),
     }
 }
 

@@ -12,10 +12,10 @@
 mod aggregate;
 mod binary;
 mod buckets;
+mod directory;
 mod error;
 mod eval;
 mod functions;
-mod labels;
 mod numbers;
 mod observe;
 mod parse;
@@ -23,6 +23,7 @@ mod past;
 mod plan;
 mod quantile;
 mod rate;
+mod recall;
 mod select;
 mod text;
 mod value;
@@ -32,10 +33,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use window::{Labels, Sample, Snapshot, UnixNanos};
 
 pub use error::{Position, QueryError};
+pub use recall::Recall;
 pub use select::SeriesSelector;
 pub use value::{InstantSample, Options, RangeSeries, Value};
 
-use eval::{Evaluator, check_unique};
+use directory::{Element, Who};
+use eval::Evaluator;
 use plan::{Expr, Kind, Plan};
 use select::Steps;
 
@@ -95,7 +98,33 @@ impl Query {
     /// [`QueryError`] when vectors do not match as the operators need, when an answer would hold
     /// the same label set twice, or when a limit of `options` is exceeded.
     pub fn instant(&self, snapshot: &Snapshot, at: UnixNanos, options: &Options) -> Result<Value, QueryError> {
-        let mut evaluator = Evaluator::new(&self.plan, snapshot, Steps::only(at), options)?;
+        self.instant_recalling(snapshot, at, options, &mut Recall::default())
+    }
+
+    /// The same as [`Query::instant`], for those who ask again and again.
+    ///
+    /// # Errors
+    /// As [`Query::instant`].
+    pub fn instant_recalling(
+        &self,
+        snapshot: &Snapshot,
+        at: UnixNanos,
+        options: &Options,
+        recall: &mut Recall,
+    ) -> Result<Value, QueryError> {
+        let value = self.value(snapshot, at, options, recall);
+        recall.tidy();
+        value
+    }
+
+    fn value(
+        &self,
+        snapshot: &Snapshot,
+        at: UnixNanos,
+        options: &Options,
+        recall: &mut Recall,
+    ) -> Result<Value, QueryError> {
+        let mut evaluator = Evaluator::new(&self.plan, snapshot, Steps::only(at), options, recall)?;
         let root = &self.plan.root;
         match (root.kind(), root) {
             (_, Expr::Text(text)) => Ok(Value::String(text.clone())),
@@ -103,10 +132,10 @@ impl Query {
             (Kind::Scalar, _) => Ok(Value::Scalar(evaluator.scalar(root, at)?)),
             (Kind::Vector | Kind::Matrix | Kind::Text, _) => {
                 let mut vector = evaluator.vector(root, at)?;
-                check_unique(&vector)?;
+                evaluator.directory.check_unique(&vector)?;
                 evaluator.hold(vector.len())?;
-                vector.sort_by(|a, b| (&a.name, &a.labels).cmp(&(&b.name, &b.labels)));
-                Ok(Value::Vector(vector))
+                evaluator.directory.sort(&mut vector);
+                Ok(Value::Vector(vector.into_iter().map(|element| evaluator.directory.sample(element)).collect()))
             }
         }
     }
@@ -133,21 +162,29 @@ impl Query {
         }
         let times = steps(start, end, step, options)?;
         let all = Steps { first: start, last: end, step };
-        let mut evaluator = Evaluator::new(&self.plan, snapshot, all, options)?;
-        let mut series: Vec<RangeSeries> = Vec::new();
-        let mut places: HashMap<(Option<Arc<str>>, Labels), usize, foldhash::fast::RandomState> = HashMap::default();
+        let mut recall = Recall::default();
+        let mut evaluator = Evaluator::new(&self.plan, snapshot, all, options, &mut recall)?;
+        let mut series: Vec<(Who, Vec<Sample>)> = Vec::new();
+        let mut places: HashMap<Who, usize, foldhash::fast::RandomState> = HashMap::default();
         for time in times {
             let vector = evaluator.vector(root, time)?;
-            check_unique(&vector)?;
+            evaluator.directory.check_unique(&vector)?;
             evaluator.hold(vector.len())?;
-            for InstantSample { name, labels, value } in vector {
-                let place = *places.entry((name.clone(), labels.clone())).or_insert(series.len());
+            for Element { who, value } in vector {
+                let place = *places.entry(who).or_insert(series.len());
                 if place == series.len() {
-                    series.push(RangeSeries { name, labels, samples: Vec::new() });
+                    series.push((who, Vec::new()));
                 }
-                series[place].samples.push(Sample { time, value });
+                series[place].1.push(Sample { time, value });
             }
         }
+        let directory = &*evaluator.directory;
+        let named = |(who, samples)| RangeSeries {
+            name: directory.name(who).cloned(),
+            labels: directory.labels(who).clone(),
+            samples,
+        };
+        let mut series: Vec<RangeSeries> = series.into_iter().map(named).collect();
         series.sort_by(|a, b| (&a.name, &a.labels).cmp(&(&b.name, &b.labels)));
         Ok(series)
     }
@@ -168,9 +205,37 @@ impl Query {
         at: UnixNanos,
         options: &Options,
     ) -> Result<Option<Vec<Labels>>, QueryError> {
-        let mut evaluator = Evaluator::new(&self.plan, snapshot, Steps::only(at), options)?;
-        let observed = evaluator.observed(&self.plan.root, at)?;
-        Ok(observed.map(|labels| labels.into_iter().collect()))
+        self.observed_recalling(snapshot, at, options, &mut Recall::default())
+    }
+
+    /// The same as [`Query::observed`], for those who ask again and again.
+    ///
+    /// # Errors
+    /// As [`Query::observed`].
+    pub fn observed_recalling(
+        &self,
+        snapshot: &Snapshot,
+        at: UnixNanos,
+        options: &Options,
+        recall: &mut Recall,
+    ) -> Result<Option<Vec<Labels>>, QueryError> {
+        let observed = self.label_sets(snapshot, at, options, recall);
+        recall.tidy();
+        observed
+    }
+
+    fn label_sets(
+        &self,
+        snapshot: &Snapshot,
+        at: UnixNanos,
+        options: &Options,
+        recall: &mut Recall,
+    ) -> Result<Option<Vec<Labels>>, QueryError> {
+        let mut evaluator = Evaluator::new(&self.plan, snapshot, Steps::only(at), options, recall)?;
+        let Some(observed) = evaluator.observed(&self.plan.root, at)? else { return Ok(None) };
+        let mut labels: Vec<Labels> = observed.into_iter().map(|who| evaluator.directory.labels(who).clone()).collect();
+        labels.sort();
+        Ok(Some(labels))
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use window::{Labels, UnixNanos};
+use window::UnixNanos;
 
 use crate::{
-    InstantSample, QueryError,
+    QueryError,
+    directory::{Element, Who},
     eval::{Ask, Evaluator},
     plan::{Expr, Set, SetOperator},
 };
@@ -16,7 +17,7 @@ use crate::{
 impl<'a> Evaluator<'a> {
     /// The label sets for which `expr` is known to hold or not to hold; `None` when it has no
     /// condition, so that presence is all that it says.
-    pub(crate) fn observed(&mut self, expr: &'a Expr, at: UnixNanos) -> Result<Option<BTreeSet<Labels>>, QueryError> {
+    pub(crate) fn observed(&mut self, expr: &'a Expr, at: UnixNanos) -> Result<Option<BTreeSet<Who>>, QueryError> {
         if !expr.has_condition() {
             return Ok(None);
         }
@@ -26,10 +27,10 @@ impl<'a> Evaluator<'a> {
         self.ask = Ask::Data;
         let answered = self.vector(expr, at);
         self.ask = Ask::Value;
-        Ok(Some(labels_of(answered?)))
+        Ok(Some(self.nameless(&answered?)))
     }
 
-    fn observed_set(&mut self, set: &'a Set, at: UnixNanos) -> Result<BTreeSet<Labels>, QueryError> {
+    fn observed_set(&mut self, set: &'a Set, at: UnixNanos) -> Result<BTreeSet<Who>, QueryError> {
         let left = self.observed_or_present(&set.left, at)?;
         match set.op {
             SetOperator::Unless => Ok(left),
@@ -46,27 +47,30 @@ impl<'a> Evaluator<'a> {
     /// right side must have had data as well.
     fn judged(
         &mut self,
-        mut left: BTreeSet<Labels>,
-        right: BTreeSet<Labels>,
+        mut left: BTreeSet<Who>,
+        right: BTreeSet<Who>,
         set: &'a Set,
         at: UnixNanos,
-    ) -> Result<BTreeSet<Labels>, QueryError> {
-        let holds = labels_of(self.vector(&set.left, at)?);
-        let mut matching = self.projector(&set.matching);
-        let mut group = |labels| matching.group(&InstantSample { name: None, labels, value: 1.0 }).labels;
-        let known: BTreeSet<Labels> = right.into_iter().map(&mut group).collect();
-        left.retain(|labels| !holds.contains(labels) || known.contains(&group(labels.clone())));
+    ) -> Result<BTreeSet<Who>, QueryError> {
+        let holds = self.vector(&set.left, at)?;
+        let holds = self.nameless(&holds);
+        let matching = self.grouping(&set.matching);
+        let known: BTreeSet<Who> = right.into_iter().map(|who| self.directory.group(matching, who)).collect();
+        left.retain(|who| !holds.contains(who) || known.contains(&self.directory.group(matching, *who)));
         Ok(left)
     }
 
-    fn observed_or_present(&mut self, expr: &'a Expr, at: UnixNanos) -> Result<BTreeSet<Labels>, QueryError> {
+    fn observed_or_present(&mut self, expr: &'a Expr, at: UnixNanos) -> Result<BTreeSet<Who>, QueryError> {
         match self.observed(expr, at)? {
             Some(observed) => Ok(observed),
-            None => Ok(labels_of(self.vector(expr, at)?)),
+            None => {
+                let present = self.vector(expr, at)?;
+                Ok(self.nameless(&present))
+            }
         }
     }
-}
 
-fn labels_of(vector: Vec<InstantSample>) -> BTreeSet<Labels> {
-    vector.into_iter().map(|s| s.labels).collect()
+    fn nameless(&mut self, vector: &[Element]) -> BTreeSet<Who> {
+        vector.iter().map(|element| self.directory.nameless(element.who)).collect()
+    }
 }

@@ -3,7 +3,7 @@
 //! The grammar's tree is not evaluated as it is: it can say more than is built, keeps no places,
 //! and leaves questions (is this side a scalar?) that are better answered once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use promql_parser::{
     label::{MatchOp, Matcher as ParsedMatcher},
@@ -30,7 +30,11 @@ pub(crate) fn parse(text: &str) -> Result<Plan, QueryError> {
     let parsed = ast::parse(text).map_err(|message| QueryError::Syntax { message })?;
     let mut builder = Builder { tokens, selectors: Vec::new(), projections: 0 };
     let root = builder.expr(&parsed)?;
-    Ok(Plan { root, selectors: builder.selectors, projections: builder.projections })
+    let Builder { mut selectors, projections, .. } = builder;
+    for selector in &mut selectors {
+        selector.means = format!("{} {:?}", selector.keeps_name, selector.matchers).into();
+    }
+    Ok(Plan { root, selectors, projections })
 }
 
 /// Functions are looked for in the text, so that one that the grammar does not know is said with
@@ -141,7 +145,8 @@ impl Builder<'_> {
         if let Some(range) = range {
             self.nanos(range, "[")?;
         }
-        self.selectors.push(Selector { matchers, offset, range, reads: Reads::Samples });
+        let (means, keeps_name, reads) = (Arc::default(), true, Reads::Samples);
+        self.selectors.push(Selector { matchers, means, keeps_name, offset, range, reads });
         Ok(SelectorId(self.selectors.len() - 1))
     }
 
@@ -244,7 +249,8 @@ impl Builder<'_> {
                 Some(Expr::Map(MapFunction::Round(nearest), Box::new(e)))
             }
             (_, Some(Expr::Window(id)), None, None) => window_function(name).map(|function| {
-                self.selectors[id.0].reads = function.reads();
+                let selector = &mut self.selectors[id.0];
+                (selector.reads, selector.keeps_name) = (function.reads(), function.keeps_name());
                 Expr::OverWindow(function, id)
             }),
             _ => None,

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use window::Labels;
 
-use crate::select::{METRIC_NAME, Matcher, Reach, Test};
+use crate::{
+    buckets,
+    select::{METRIC_NAME, Matcher, Reach, Test},
+};
 
 /// A checked expression with the selectors that it reads.
 #[derive(Debug)]
@@ -20,6 +23,10 @@ pub(crate) struct Plan {
 pub(crate) struct Selector {
     /// All must hold.
     pub(crate) matchers: Vec<Matcher>,
+    /// What it says of series, as text: equal for selectors that mean the same series and tell of the same names.
+    pub(crate) means: Arc<str>,
+    /// Whether it is asked for the names of series, or for their other labels only.
+    pub(crate) keeps_name: bool,
     /// How far behind the time of evaluation to look; negative looks ahead. Nanoseconds.
     pub(crate) offset: i64,
     /// `None`: the newest sample within the look-back.
@@ -44,6 +51,13 @@ impl Selector {
             Test::Is(name) if matcher.label == METRIC_NAME => Some(name.as_str()),
             _ => None,
         })
+    }
+
+    /// Names of all metrics that may have series for it, among them the histogram whose buckets it may read; `None` for
+    /// every name.
+    pub(crate) fn metrics_read(&self) -> [Option<&str>; 2] {
+        let name = self.metric();
+        [name, name.map(|name| name.strip_suffix(buckets::SUFFIX).unwrap_or_default())]
     }
 }
 
@@ -123,7 +137,7 @@ pub(crate) struct Aggregate {
 /// The part of a label set that identifies a group: `by` and `on`, or `without` and `ignoring`.
 #[derive(Clone, Debug)]
 pub(crate) struct Projection {
-    /// Number in the plan, under which results are remembered.
+    /// Number in the plan.
     pub(crate) id: usize,
     /// Whether `names` are kept (or else dropped, together with `__name__`).
     pub(crate) keeps: bool,
@@ -187,6 +201,11 @@ impl WindowFunction {
             Self::Avg | Self::Min | Self::Max | Self::Sum | Self::Count => Reads::Statistics,
             Self::Rate | Self::Increase | Self::Delta | Self::Idelta | Self::Irate | Self::Last => Reads::Samples,
         }
+    }
+
+    /// Whether what it says is still of the metric by that name.
+    pub(crate) fn keeps_name(self) -> bool {
+        self == Self::Last
     }
 
     pub(crate) fn reach(self) -> Reach {

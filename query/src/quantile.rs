@@ -1,10 +1,9 @@
 //! `histogram_quantile` over classic buckets.
 
-use std::collections::HashMap;
-
-use window::Labels;
-
-use crate::{InstantSample, buckets::LE};
+use crate::{
+    buckets::LE,
+    directory::{Directory, Element, Grouping, Who},
+};
 
 /// Buckets that differ by less than this share are taken to be equal: sums of rates of equal
 /// counts are not equal to the last bit.
@@ -15,21 +14,22 @@ type Bucket = (f64, f64);
 
 /// The `q` quantile of each group of buckets that differ only in `le`, in the order in which the
 /// groups appear. Elements without a bound in `le` are passed over.
-pub(crate) fn histogram_quantile(q: f64, vector: Vec<InstantSample>) -> Vec<InstantSample> {
-    let mut places: HashMap<Labels, usize, foldhash::fast::RandomState> = HashMap::default();
-    let mut groups: Vec<(Labels, Vec<Bucket>)> = Vec::new();
-    for sample in vector {
-        let bound = sample.labels.get(LE).and_then(|le| le.parse::<f64>().ok()).filter(|bound| !bound.is_nan());
-        let Some(bound) = bound else { continue };
-        let labels = sample.labels.filtered(|name| name != LE);
-        let place = *places.entry(labels.clone()).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some((_, buckets)) => buckets.push((bound, sample.value)),
-            None => groups.push((labels, vec![(bound, sample.value)])),
+pub(crate) fn histogram_quantile(q: f64, vector: &[Element], directory: &mut Directory) -> Vec<Element> {
+    let mut groups: Vec<(Who, Vec<Bucket>)> = Vec::new();
+    directory.clear_places();
+    for Element { who, value } in vector {
+        let bound = directory.labels(*who).get(LE).and_then(|le| le.parse::<f64>().ok());
+        let Some(bound) = bound.filter(|bound| !bound.is_nan()) else { continue };
+        let group = directory.group(Grouping::HISTOGRAM, *who);
+        match directory.place(group) {
+            Some(place) => groups[place].1.push((bound, *value)),
+            None => {
+                directory.set_place(group, groups.len());
+                groups.push((group, vec![(bound, *value)]));
+            }
         }
     }
-    let answer = |(labels, buckets)| InstantSample { name: None, labels, value: bucket_quantile(q, buckets) };
-    groups.into_iter().map(answer).collect()
+    groups.into_iter().map(|(who, buckets)| Element { who, value: bucket_quantile(q, buckets) }).collect()
 }
 
 /// NaN for `q` that is NaN, for buckets without one at positive infinity, for fewer than two, and

@@ -1,13 +1,14 @@
 //! Which series a selector means, and their samples: read once, then walked along by the steps.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use regex::{Regex, RegexBuilder};
-use window::{Labels, Rollup, Sample, Series, SeriesId, SeriesKind, Snapshot, UnixNanos, is_stale};
+use window::{Between, Labels, Rollup, Sample, Series, SeriesId, SeriesKind, Snapshot, UnixNanos, is_stale};
 
 use crate::{
-    Options, QueryError,
+    Options, QueryError, Recall,
     buckets::{self, LE},
+    directory::{Directory, Who},
     past::{PastSelection, Seam},
     plan::Selector,
     value::Metric,
@@ -132,6 +133,9 @@ impl Steps {
 #[derive(Debug)]
 pub(crate) struct Selection {
     pub(crate) series: Vec<SelectedSeries>,
+    /// Of one series after the other.
+    samples: Vec<Sample>,
+    rollups: Vec<Rollup>,
     /// How far back a step looks: the range, or the look-back.
     pub(crate) span: Duration,
     offset: i64,
@@ -139,14 +143,13 @@ pub(crate) struct Selection {
     seam: Option<Seam>,
 }
 
-/// One series and the samples that the present step sees.
+/// One series and which of the samples are its own.
 #[derive(Debug)]
 pub(crate) struct SelectedSeries {
-    name: Arc<str>,
-    labels: Labels,
-    samples: Slide<Sample>,
+    who: Who,
+    samples: Slide,
     /// What there was before the samples, for those who ask for statistics.
-    rollups: Slide<Rollup>,
+    rollups: Slide,
 }
 
 /// How far back samples are needed.
@@ -163,36 +166,41 @@ pub(crate) enum Reach {
 /// One series as a step sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'s> {
-    pub(crate) name: &'s Arc<str>,
-    pub(crate) labels: &'s Labels,
+    pub(crate) who: Who,
     pub(crate) samples: &'s [Sample],
     pub(crate) rollups: &'s [Rollup],
 }
 
-/// Things in the order of time, and those of them that the present step sees.
+/// A part of things in the order of time, and those of it that the present step sees.
 #[derive(Debug)]
-struct Slide<T> {
-    all: Vec<T>,
+struct Slide {
     /// Those before are too old for this and all later steps.
     from: usize,
     /// Those from here on are too new for this step.
     until: usize,
+    /// Those from here on are of others.
+    end: usize,
 }
 
-impl<T> Slide<T> {
-    fn new(all: Vec<T>) -> Self {
-        Self { all, from: 0, until: 0 }
+impl Slide {
+    fn over(part: Range<usize>) -> Self {
+        Self { from: part.start, until: part.start, end: part.end }
     }
 
     /// Those with `after < time <= until`. Both bounds must not go back from call to call.
-    fn slide(&mut self, after: UnixNanos, until: UnixNanos, time: impl Fn(&T) -> UnixNanos) -> &[T] {
-        while self.all.get(self.until).is_some_and(|t| time(t) <= until) {
+    fn slide<'t, T>(
+        &mut self,
+        all: &'t [T],
+        (after, until): (UnixNanos, UnixNanos),
+        time: impl Fn(&T) -> UnixNanos,
+    ) -> &'t [T] {
+        while self.until < self.end && time(&all[self.until]) <= until {
             self.until += 1;
         }
-        while self.from < self.until && time(&self.all[self.from]) <= after {
+        while self.from < self.until && time(&all[self.from]) <= after {
             self.from += 1;
         }
-        &self.all[self.from..self.until]
+        &all[self.from..self.until]
     }
 }
 
@@ -204,42 +212,51 @@ impl Selection {
         steps: Steps,
         options: &Options,
         budget: &mut usize,
+        recall: &mut Recall,
     ) -> Result<Self, QueryError> {
         let span = selector.range.unwrap_or(options.lookback);
-        let mut this = Self { series: Vec::new(), span, offset: selector.offset, seam: None };
+        let (series, samples, rollups) = (Vec::new(), Vec::new(), Vec::new());
+        let mut this = Self { series, samples, rollups, span, offset: selector.offset, seam: None };
         let bounds = (this.bounds(steps.first).0, this.bounds(steps.last).1);
         this.seam = Seam::of(selector, snapshot.past.as_ref(), steps, bounds);
         let newest_only = selector.range.is_none() && steps.first == steps.last;
         let mut read = Read { selector, snapshot, bounds, seam: this.seam, newest_only, options, budget };
-        this.series = read.series()?;
-        if newest_only && this.series.windows(2).any(|w| w[0].is_twin_of(&w[1])) {
-            read.newest_only = false;
-            this.series = read.series()?;
+        match this.seam.is_none().then(|| recall.meant(selector, snapshot)).flatten() {
+            Some(meant) => this.take_meant(&meant, &mut read)?,
+            None => this.take_found(read.found()?, &mut recall.directory, selector.keeps_name),
         }
-        this.join_twins()?;
         Ok(this)
     }
 
-    /// Telemetry can bring series (of two scopes, say) that look the same to PromQL. One after the
-    /// other they are one series; at the same time their samples must not be mixed, and an answer
-    /// with both could not be told apart.
-    fn join_twins(&mut self) -> Result<(), QueryError> {
-        let mut joined: Vec<SelectedSeries> = Vec::with_capacity(self.series.len());
-        for next in self.series.drain(..) {
-            match joined.last_mut() {
-                Some(twin) if twin.is_twin_of(&next) => {
-                    if twin.newest() >= next.oldest() {
-                        let labels = Metric(Some(&next.name), &next.labels).to_string();
-                        return Err(QueryError::DuplicateLabels { labels });
-                    }
-                    twin.samples.all.extend(next.samples.all);
-                    twin.rollups.all.extend(next.rollups.all);
-                }
-                _ => joined.push(next),
-            }
+    /// Reads series whose order is known.
+    fn take_meant(&mut self, meant: &Meant, read: &mut Read<'_>) -> Result<(), QueryError> {
+        let mut between = read.snapshot.between(read.bounds.0, read.bounds.1);
+        let mut parts = vec![0..0; meant.len()];
+        let about = if read.newest_only { meant.len() } else { between.about(meant.len()) };
+        self.samples.reserve(about.min(*read.budget));
+        for (id, place) in &meant.by_number {
+            let begin = self.samples.len();
+            read.samples(&mut between, *id, &mut self.samples)?;
+            parts[*place as usize] = begin..self.samples.len();
         }
-        self.series = joined;
+        let all = meant.by_name.iter().zip(parts).filter(|(_, part)| !part.is_empty());
+        self.series.extend(all.map(|(who, part)| SelectedSeries {
+            who: *who,
+            samples: Slide::over(part),
+            rollups: Slide::over(0..0),
+        }));
         Ok(())
+    }
+
+    fn take_found(&mut self, found: Vec<Found>, directory: &mut Directory, keeps_name: bool) {
+        for Found { name, labels, mut samples, mut rollups } in found {
+            let who = directory.who(keeps_name.then_some(name), labels);
+            let begin = (self.samples.len(), self.rollups.len());
+            self.samples.append(&mut samples);
+            self.rollups.append(&mut rollups);
+            let samples = Slide::over(begin.0..self.samples.len());
+            self.series.push(SelectedSeries { who, samples, rollups: Slide::over(begin.1..self.rollups.len()) });
+        }
     }
 
     /// What a step at `at` sees of each series.
@@ -250,12 +267,15 @@ impl Selection {
         let seam = self.seam.filter(|_| reach != Reach::Bounds);
         let samples_after = seam.map_or(after, |seam| seam.reach(after));
         let is_known = reach == Reach::Newest && seam.is_some_and(|seam| seam.is_bucket_end(until));
-        self.series.iter_mut().map(move |series| {
-            let mut window = series.slide(samples_after, (after, until));
+        let Self { series, samples, rollups, .. } = self;
+        let (samples, rollups) = (&**samples, &**rollups);
+        series.iter_mut().map(move |series| {
+            let mut samples = series.samples.slide(samples, (samples_after, until), |s| s.time);
             if is_known {
-                window.samples = &window.samples[window.samples.partition_point(|s| s.time <= after)..];
+                samples = &samples[samples.partition_point(|s| s.time <= after)..];
             }
-            window
+            let rollups = series.rollups.slide(rollups, (after, until), |r| r.last_time);
+            Window { who: series.who, samples, rollups }
         })
     }
 
@@ -266,32 +286,84 @@ impl Selection {
     }
 }
 
-impl SelectedSeries {
-    fn new(name: Arc<str>, labels: Labels, samples: Vec<Sample>, rollups: Vec<Rollup>) -> Self {
-        Self { name, labels, samples: Slide::new(samples), rollups: Slide::new(rollups) }
+/// The series that a selector means while no histograms are among them.
+#[derive(Debug)]
+pub(crate) struct Meant {
+    /// Sorted by name and labels.
+    by_name: Vec<Who>,
+    /// The place of each in that order, by the number of the series.
+    by_number: Vec<(SeriesId, u32)>,
+}
+
+impl Meant {
+    /// `None` when histograms are among them, whose bounds are known only when they are read, and when two look alike.
+    pub(crate) fn by(selector: &Selector, snapshot: &Snapshot, directory: &mut Directory) -> Option<Self> {
+        let matchers = &selector.matchers;
+        if matching_histograms(snapshot, matchers).next().is_some() {
+            return None;
+        }
+        let mut series: Vec<(SeriesId, &Arc<Series>)> = matching(snapshot, matchers).collect();
+        series.sort_by(|(_, a), (_, b)| (&a.name, &a.labels).cmp(&(&b.name, &b.labels)));
+        if series.windows(2).any(|w| (&w[0].1.name, &w[0].1.labels) == (&w[1].1.name, &w[1].1.labels)) {
+            return None;
+        }
+        let name = |series: &Series| selector.keeps_name.then(|| Arc::clone(&series.name));
+        let by_name = series.iter().map(|(_, series)| directory.who(name(series), series.labels.clone())).collect();
+        let mut by_number: Vec<(SeriesId, u32)> = series.into_iter().map(|(id, _)| id).zip(0..).collect();
+        by_number.sort_unstable();
+        Some(Self { by_name, by_number })
     }
 
+    /// How many series.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+}
+
+/// One series whose samples were read before it was known where it stands among the others.
+#[derive(Debug)]
+struct Found {
+    name: Arc<str>,
+    labels: Labels,
+    samples: Vec<Sample>,
+    rollups: Vec<Rollup>,
+}
+
+impl Found {
     fn is_twin_of(&self, other: &Self) -> bool {
         self.name == other.name && self.labels == other.labels
     }
 
     fn oldest(&self) -> Option<UnixNanos> {
-        let rollup = self.rollups.all.first().map(|r| r.last_time);
-        rollup.or_else(|| self.samples.all.first().map(|s| s.time))
+        let rollup = self.rollups.first().map(|r| r.last_time);
+        rollup.or_else(|| self.samples.first().map(|s| s.time))
     }
 
     fn newest(&self) -> Option<UnixNanos> {
-        let sample = self.samples.all.last().map(|s| s.time);
-        sample.or_else(|| self.rollups.all.last().map(|r| r.last_time))
+        let sample = self.samples.last().map(|s| s.time);
+        sample.or_else(|| self.rollups.last().map(|r| r.last_time))
     }
+}
 
-    /// What there is with `after < time <= until`; samples from `samples_after` on. No bound must go back
-    /// from call to call.
-    fn slide(&mut self, samples_after: UnixNanos, (after, until): (UnixNanos, UnixNanos)) -> Window<'_> {
-        let samples = self.samples.slide(samples_after, until, |s| s.time);
-        let rollups = self.rollups.slide(after, until, |r| r.last_time);
-        Window { name: &self.name, labels: &self.labels, samples, rollups }
+/// Telemetry can bring series (of two scopes, say) that look the same to PromQL. One after the
+/// other they are one series; at the same time their samples must not be mixed, and an answer
+/// with both could not be told apart.
+fn join_twins(found: Vec<Found>) -> Result<Vec<Found>, QueryError> {
+    let mut joined: Vec<Found> = Vec::with_capacity(found.len());
+    for next in found {
+        match joined.last_mut() {
+            Some(twin) if twin.is_twin_of(&next) => {
+                if twin.newest() >= next.oldest() {
+                    let labels = Metric(Some(&next.name), &next.labels).to_string();
+                    return Err(QueryError::DuplicateLabels { labels });
+                }
+                twin.samples.extend(next.samples);
+                twin.rollups.extend(next.rollups);
+            }
+            _ => joined.push(next),
+        }
     }
+    Ok(joined)
 }
 
 /// The reading of one selector.
@@ -312,41 +384,50 @@ impl Read<'_> {
         QueryError::TooManySamples { limit: self.options.max_samples }
     }
 
+    /// The series, those that look alike as one.
+    fn found(&mut self) -> Result<Vec<Found>, QueryError> {
+        let mut found = self.series()?;
+        if self.newest_only && found.windows(2).any(|w| w[0].is_twin_of(&w[1])) {
+            self.newest_only = false;
+            found = self.series()?;
+        }
+        join_twins(found)
+    }
+
     /// The series with samples within the bounds, by name, labels and time of the first sample.
-    fn series(&mut self) -> Result<Vec<SelectedSeries>, QueryError> {
+    fn series(&mut self) -> Result<Vec<Found>, QueryError> {
         let mut past = self.past()?;
         let mut out = Vec::new();
+        let after = self.seam.map_or(self.bounds.0, |seam| self.bounds.0.max(seam.at));
+        let mut between = self.snapshot.between(after, self.bounds.1);
         for (id, series) in matching(self.snapshot, &self.selector.matchers) {
-            let recent = self.recent(id);
-            *self.budget = self.budget.checked_sub(recent.len()).ok_or_else(|| self.too_many())?;
             let (mut samples, rollups) = past.take(series.key).unwrap_or_default();
-            samples.extend(recent);
+            self.samples(&mut between, id, &mut samples)?;
             if !samples.is_empty() || !rollups.is_empty() {
-                out.push(SelectedSeries::new(Arc::clone(&series.name), series.labels.clone(), samples, rollups));
+                out.push(Found { name: Arc::clone(&series.name), labels: series.labels.clone(), samples, rollups });
             }
         }
-        out.extend(
-            past.rest().map(|(name, labels, samples, rollups)| SelectedSeries::new(name, labels, samples, rollups)),
-        );
+        out.extend(past.rest().map(|(name, labels, samples, rollups)| Found { name, labels, samples, rollups }));
         self.buckets(&mut out)?;
         out.sort_by(|a, b| (&a.name, &a.labels, a.oldest()).cmp(&(&b.name, &b.labels, b.oldest())));
         Ok(out)
     }
 
-    /// What the windows hold of one series.
-    fn recent(&self, id: SeriesId) -> Vec<Sample> {
-        let (after, until) = self.bounds;
-        let after = self.seam.map_or(after, |seam| after.max(seam.at));
-        let mut samples = Vec::new();
+    /// Appends what the windows hold of one series.
+    fn samples(&mut self, between: &mut Between<'_>, id: SeriesId, out: &mut Vec<Sample>) -> Result<(), QueryError> {
+        let begin = out.len();
         if self.newest_only {
-            samples.extend(self.snapshot.last_sample(id, after, until));
+            out.extend(between.last_sample(id));
         } else {
-            self.snapshot.samples_into(id, after, until, &mut samples);
+            between.samples_onto(id, out);
         }
-        if self.selector.range.is_some() {
-            samples.retain(|s| !is_stale(s.value));
+        if self.selector.range.is_some() && out[begin..].iter().any(|s| is_stale(s.value)) {
+            let mut read = out.split_off(begin);
+            read.retain(|s| !is_stale(s.value));
+            out.append(&mut read);
         }
-        samples
+        *self.budget = self.budget.checked_sub(out.len() - begin).ok_or_else(|| self.too_many())?;
+        Ok(())
     }
 
     /// What the history holds of all series.
@@ -357,7 +438,7 @@ impl Read<'_> {
     }
 
     /// Appends the bucket series of the histograms whose `<name>_bucket` is selected.
-    fn buckets(&mut self, out: &mut Vec<SelectedSeries>) -> Result<(), QueryError> {
+    fn buckets(&mut self, out: &mut Vec<Found>) -> Result<(), QueryError> {
         let matchers = &self.selector.matchers;
         let wanted = |le: &str| matchers.iter().all(|m| m.label != LE || m.test.holds(le));
         for (id, series) in matching_histograms(self.snapshot, matchers) {
@@ -369,7 +450,7 @@ impl Read<'_> {
                 }
                 if !samples.is_empty() {
                     let labels = series.labels.with(LE, &bound.text());
-                    out.push(SelectedSeries::new(Arc::clone(&name), labels, samples, Vec::new()));
+                    out.push(Found { name: Arc::clone(&name), labels, samples, rollups: Vec::new() });
                 }
             }
         }
@@ -387,10 +468,8 @@ fn matching_histograms<'a>(
         Test::Is(name) if m.label == METRIC_NAME => Some(name.strip_suffix(buckets::SUFFIX).unwrap_or_default()),
         Test::Is(_) | Test::IsNot(_) | Test::Matches(_) | Test::MatchesNot(_) => None,
     });
-    // Without histograms there is nothing to look for among all the names.
     let names: Vec<&str> = match exact {
         Some(name) => vec![name],
-        None if snapshot.histograms.is_empty() => Vec::new(),
         None => registry.names().collect(),
     };
     let holds = |m: &Matcher, series: &Series| match m.label.as_str() {

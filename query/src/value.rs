@@ -39,13 +39,6 @@ pub struct RangeSeries {
     pub samples: Vec<Sample>,
 }
 
-impl InstantSample {
-    /// The same value without `__name__`.
-    pub(crate) fn nameless(self, value: f64) -> Self {
-        Self { name: None, labels: self.labels, value }
-    }
-}
-
 /// A name in front of a label set, as PromQL writes a series.
 pub(crate) struct Metric<'a>(pub(crate) Option<&'a str>, pub(crate) &'a Labels);
 

@@ -8,6 +8,8 @@ mod histograms;
 mod hostile;
 #[path = "promql/past.rs"]
 mod past;
+#[path = "promql/recall.rs"]
+mod recall;
 #[path = "promql/script.rs"]
 mod script;
 #[path = "promql/support.rs"]

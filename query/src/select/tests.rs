@@ -25,10 +25,13 @@ fn large_patterns_are_refused() {
 
 #[test]
 fn a_window_slides_open_at_its_start_and_closed_at_its_end() {
-    let samples = (1..=5).map(|t| Sample { time: UnixNanos(t), value: 0.0 }).collect();
-    let mut series = Slide::new(samples);
+    // Of three series; the second one is looked at.
+    let samples: Vec<Sample> =
+        [9, 1, 2, 3, 4, 5, 1].into_iter().map(|t| Sample { time: UnixNanos(t), value: 0.0 }).collect();
+    let mut series = Slide::over(1..6);
     let mut seen = |after, until| -> Vec<i64> {
-        series.slide(UnixNanos(after), UnixNanos(until), |s: &Sample| s.time).iter().map(|s| s.time.0).collect()
+        let seen = series.slide(&samples, (UnixNanos(after), UnixNanos(until)), |s| s.time);
+        seen.iter().map(|s| s.time.0).collect()
     };
     assert_eq!(seen(-9, 0), []);
     assert_eq!(seen(0, 2), [1, 2]);

@@ -30,7 +30,7 @@ fn data(rng: &mut Rng) -> Snapshot {
     data.snapshot()
 }
 
-fn odd_or(rng: &mut Rng, value: f64) -> f64 {
+pub(crate) fn odd_or(rng: &mut Rng, value: f64) -> f64 {
     match rng.u8(..) {
         0..8 => f64::from_bits(STALE_NAN_BITS),
         8..12 => f64::NAN,
@@ -39,12 +39,12 @@ fn odd_or(rng: &mut Rng, value: f64) -> f64 {
     }
 }
 
-fn pick<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
+pub(crate) fn pick<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
     of[rng.usize(..of.len())]
 }
 
 /// A random vector expression of at most `depth` levels.
-fn vector(rng: &mut Rng, depth: usize) -> String {
+pub(crate) fn vector(rng: &mut Rng, depth: usize) -> String {
     let matcher = pick(rng, &["", "{job=\"x\"}", "{job!~\"x\"}", "{instance=~\"1|3\"}"]);
     let selector = format!("{}{matcher}", pick(rng, &["a", "b_total"]));
     let offset = pick(rng, &["", "", " offset 25s", " offset -15s"]);
@@ -75,9 +75,9 @@ fn vector(rng: &mut Rng, depth: usize) -> String {
     }
 }
 
-type Element = (Option<String>, String, u64);
+pub(crate) type Element = (Option<String>, String, u64);
 
-fn elements(vector: Vec<InstantSample>) -> Vec<Element> {
+pub(crate) fn elements(vector: Vec<InstantSample>) -> Vec<Element> {
     let element = |s: InstantSample| (s.name.map(|n| n.to_string()), s.labels.to_string(), s.value.to_bits());
     vector.into_iter().map(element).collect()
 }
