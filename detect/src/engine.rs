@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use query::Options;
+use query::{Options, Recall};
 use serde::{Deserialize, Serialize};
 use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 
 use crate::{
     Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, AttributeShare, Book, CallGraph, Correction, Decision,
     DetectorKind, Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level,
-    LevelChange, LevelConfig, LevelMachine, Owner, Pin, SymptomConfig, Symptoms, attributes,
+    LevelChange, LevelConfig, LevelMachine, Moment, Owner, Pin, SymptomConfig, Symptoms, attributes,
     breakers::{Breakers, Effects, MOST_DEPENDENTS},
     exemplars,
     gap::{Heard, Turnout},
@@ -157,6 +157,9 @@ pub struct Engine {
     settles: bool,
     #[serde(skip)]
     snapshot: Snapshot,
+    /// What queries of rules and objectives found out about series.
+    #[serde(skip)]
+    recall: Recall,
 }
 
 /// File and name of a rule group.
@@ -210,6 +213,7 @@ impl Engine {
             effects: Effects::default(),
             settles: false,
             snapshot: Snapshot::default(),
+            recall: Recall::default(),
             config,
         };
         for (service, pin) in std::mem::take(&mut memory.pins) {
@@ -229,6 +233,8 @@ impl Engine {
             entities: self.entities.with_config(config.entity.clone()),
             feeds: self.feeds.with_config(config.gap.clone()),
             symptoms: Symptoms::default(),
+            // Of the queries that were asked before.
+            recall: Recall::default(),
             config,
             snapshot,
             ..self
@@ -399,7 +405,9 @@ impl Engine {
                         looks += 1;
                     }
                 };
-                let evaluated = group.evaluate(snapshot, at, &mut self.book, &self.config.query, &mut begins);
+                let (options, recall) = (&self.config.query, &mut self.recall);
+                let mut moment = Moment { snapshot, at, options, recall };
+                let evaluated = group.evaluate(&mut moment, &mut self.book, &mut begins);
                 out.decisions.extend(evaluated.transitions.into_iter().map(Decision::Alert));
                 out.recorded.extend(evaluated.recorded);
                 out.failures.extend(evaluated.failures);
@@ -452,10 +460,11 @@ impl Engine {
         }
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));
-        let (options, caps) = (&self.config.query, &self.effects.caps[..]);
-        let evidence = Evidence { snapshot: &self.snapshot, at, options, caps };
+        let (options, recall) = (&self.config.query, &mut self.recall);
+        let moment = Moment { snapshot: &self.snapshot, at, options, recall };
+        let evidence = Evidence { moment, caps: &self.effects.caps };
         let (alerts, known) = (self.book.active(), self.feeds.services());
-        let Assessed { healths, published } = self.config.health.assess(&evidence, alerts, known, &mut self.burns);
+        let Assessed { healths, published } = self.config.health.assess(evidence, alerts, known, &mut self.burns);
         out.recorded.extend(published);
         let all_silent = self.feeds.all_silent(at);
         self.forget_scopes(&healths);
@@ -492,12 +501,15 @@ impl Engine {
     /// Forgets services that nothing is known of any more. After a restart a service that had a level
     /// is awaited; one that was not heard for too long is not.
     fn forget_scopes(&mut self, healths: &[Health]) {
-        let known: BTreeSet<&Option<Arc<str>>> = healths.iter().map(|h| &h.service).collect();
         let feeds = &self.feeds;
+        // Both are in the order of services.
+        let mut known = healths.iter().map(|health| &health.service).peekable();
         self.scopes.retain(|service, scope| {
+            while known.next_if(|other| *other < service).is_some() {}
+            let is_known = known.peek() == Some(&service);
             let is_awaited = scope.machine.level() > Level::FullService
                 && !service.as_ref().is_some_and(|name| feeds.is_forgotten(name));
-            known.contains(service) || is_awaited || scope.machine.pin().is_some()
+            is_known || is_awaited || scope.machine.pin().is_some()
         });
     }
 

@@ -9,21 +9,20 @@ mod objective;
 pub mod openslo;
 
 use std::{
-    borrow::Borrow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use query::{InstantSample, Options, Query, Value};
+use query::{InstantSample, Query, Value};
 use serde::{Deserialize, Serialize};
-use window::{Labels, Snapshot, UnixNanos};
+use window::{Labels, UnixNanos};
 
 pub use self::{
     burns::Burns,
     objective::{Budget, Burn, Objective, Pair, Source},
 };
-use crate::{Alert, Severity, breakers::Cap, rules::Recorded};
+use crate::{Alert, Moment, Severity, breakers::Cap, rules::Recorded};
 
 /// How health is made.
 #[derive(Clone, Debug)]
@@ -116,12 +115,8 @@ impl Tally {
 /// What there is to assess health from.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    /// The window.
-    pub snapshot: &'a Snapshot,
-    /// Event time.
-    pub at: UnixNanos,
-    /// Limits of PromQL.
-    pub options: &'a Options,
+    /// The window, and event time.
+    pub moment: Moment<'a>,
     /// What circuit breakers limit health to.
     pub caps: &'a [Cap],
 }
@@ -130,13 +125,13 @@ pub struct Evidence<'a> {
 /// window of its budget, and objectives of one indicator differ by their targets only.
 #[derive(Debug)]
 struct Answers<'a> {
-    evidence: &'a Evidence<'a>,
+    moment: Moment<'a>,
     by_text: HashMap<Arc<str>, Arc<[InstantSample]>>,
 }
 
 impl<'a> Answers<'a> {
-    fn from(evidence: &'a Evidence<'a>) -> Self {
-        Self { evidence, by_text: HashMap::new() }
+    fn at(moment: Moment<'a>) -> Self {
+        Self { moment, by_text: HashMap::new() }
     }
 
     /// What `query` says; nothing where it fails or is no vector.
@@ -144,8 +139,7 @@ impl<'a> Answers<'a> {
         if let Some(known) = self.by_text.get(query.text()) {
             return Arc::clone(known);
         }
-        let Evidence { snapshot, at, options, .. } = *self.evidence;
-        let samples = match query.instant(snapshot, at, options) {
+        let samples = match self.moment.value(query) {
             Ok(Value::Vector(samples)) => samples.into(),
             _ => Arc::default(),
         };
@@ -166,50 +160,72 @@ pub struct Assessed {
 /// Services by name, and everything.
 #[derive(Debug)]
 struct Tallies {
-    services: BTreeMap<Arc<str>, Tally>,
+    services: Vec<(Arc<str>, Tally)>,
     overall: Tally,
+    /// Where a service was found last.
+    last: usize,
 }
 
 impl Tallies {
+    fn full<'a>(known: impl Iterator<Item = &'a Arc<str>>) -> Self {
+        let mut names: Vec<&Arc<str>> = known.collect();
+        names.sort_unstable();
+        names.dedup();
+        let services = names.into_iter().map(|name| (Arc::clone(name), Tally::full())).collect();
+        Self { services, overall: Tally::full(), last: 0 }
+    }
+
+    /// The place of `service`, or the one where it belongs. Objectives tell of services in their order, so it mostly is
+    /// the next one.
+    fn place(&mut self, service: &str) -> Result<usize, usize> {
+        let next = [self.last + 1, self.last].into_iter();
+        let mut next = next.filter(|place| self.services.get(*place).is_some_and(|(name, _)| **name == *service));
+        let place =
+            next.next().ok_or(()).or_else(|()| self.services.binary_search_by(|(name, _)| (**name).cmp(service)));
+        self.last = place.unwrap_or_else(|before| before.saturating_sub(1));
+        place
+    }
+
     fn of(&mut self, service: Option<&str>) -> &mut Tally {
-        match service {
-            Some(name) if self.services.contains_key(name) => self.services.get_mut(name).expect("was found"),
-            Some(name) => self.services.entry(name.into()).or_insert_with(Tally::full),
-            None => &mut self.overall,
-        }
+        let Some(name) = service else { return &mut self.overall };
+        let place = self.place(name).unwrap_or_else(|place| {
+            self.services.insert(place, (name.into(), Tally::full()));
+            place
+        });
+        &mut self.services[place].1
     }
 
     /// Which service a sample is of; `None` for everything.
     fn whose(&self, objective: &Objective, sample: &InstantSample) -> Option<Arc<str>> {
-        if let Some(job) = sample.labels.get("job") {
-            return Some(self.services.get_key_value(job).map_or_else(|| job.into(), |(known, _)| Arc::clone(known)));
+        if let Some(job) = sample.labels.get_shared("job") {
+            return Some(Arc::clone(job));
         }
         let named = objective.service.as_ref()?;
-        let known = self.services.keys().find(|known| objective::is_named(known, named));
-        Some(Arc::clone(known.unwrap_or(named)))
+        let known = self.services.iter().find(|(known, _)| objective::is_named(known, named));
+        Some(Arc::clone(known.map_or(named, |(known, _)| known)))
     }
 }
 
 impl HealthConfig {
-    /// Health at event time `at`: everything first, then each service with data, an alert, or a name
+    /// Health of a moment: everything first, then each service with data, an alert, or a name
     /// among `known`, by name. `burns` remembers what long windows said.
     #[must_use]
     pub fn assess<'a>(
         &self,
-        evidence: &Evidence<'_>,
+        evidence: Evidence<'_>,
         alerts: impl Iterator<Item = &'a Alert>,
         known: impl Iterator<Item = &'a Arc<str>>,
         burns: &mut Burns,
     ) -> Assessed {
-        let services = known.map(|s| (Arc::clone(s), Tally::full())).collect();
-        let mut tallies = Tallies { services, overall: Tally::full() };
+        let Evidence { moment, caps } = evidence;
+        let mut tallies = Tallies::full(known);
         let mut published = Vec::new();
-        let mut answers = Answers::from(evidence);
-        burns.update(&self.objectives, evidence.at, &mut answers);
+        let mut answers = Answers::at(moment);
+        burns.update(&self.objectives, &mut answers);
         for objective in &self.objectives {
             tally(objective, &mut answers, burns, &mut tallies, &mut published);
         }
-        for cap in evidence.caps {
+        for cap in caps {
             tallies.of(Some(&cap.service)).lower(cap.health, || cap.because.clone());
         }
         for alert in alerts.filter(|a| a.state.is_firing() && a.argued_level.number() > 0) {
@@ -223,7 +239,7 @@ impl HealthConfig {
     }
 
     fn finish(&self, tallies: Tallies) -> Vec<Health> {
-        let Tallies { services, mut overall } = tallies;
+        let Tallies { services, mut overall, .. } = tallies;
         let services: Vec<Health> = services.into_iter().map(|(name, tally)| tally.finish(Some(name))).collect();
         for health in &services {
             let name = health.service.as_deref().unwrap_or_default();
@@ -255,34 +271,51 @@ fn tally(
     tallies: &mut Tallies,
     published: &mut Vec<Recorded>,
 ) {
-    let at = answers.evidence.at;
-    let is_published = objective.is_published && burns.is_told_at(at);
+    let at = answers.moment.at;
+    let told = (objective.is_published && burns.is_told_at(at)).then(|| Told::of(objective));
     let shares_of = burns.of(objective);
+    let burning = shares_of.burning(objective);
     for sample in answers.to(&objective.query).iter() {
-        let job = sample.labels.get("job");
+        let job = sample.labels.get_shared("job");
         if job.is_some_and(|job| !objective.is_about(job)) || sample.value.is_nan() {
             continue;
         }
-        let shares = |burn: &Burn| shares_of.share(burn, job);
-        let health = 1.0 - objective.weight * (1.0 - objective.health(sample.value, shares));
-        if health < 1.0 || job.is_none_or(|job| !tallies.services.contains_key(job)) {
+        let name = job.map(|job| &**job);
+        let pair = burning.get(name.unwrap_or_default()).copied();
+        let health = 1.0 - objective.weight * (1.0 - objective.health(sample.value, pair));
+        if health < 1.0 || name.is_none_or(|name| tallies.place(name).is_err()) {
             let whose = tallies.whose(objective, sample);
-            let explain = || objective.explain(whose.as_deref(), sample.value, shares);
+            let shares = |burn: &Burn| shares_of.share(burn, name);
+            let explain = || objective.explain(whose.as_deref(), sample.value, pair, shares);
             tallies.of(whose.as_deref()).lower(health, explain);
         }
-        if is_published {
-            published.extend(values_of(objective, job, at, sample.value));
-        }
+        published.extend(told.iter().flat_map(|told| told.values(job, at, sample.value)));
     }
 }
 
-/// The value as a series, and whether it missed its target.
-fn values_of(objective: &Objective, job: Option<&str>, at: UnixNanos, value: f64) -> [Recorded; 2] {
-    let labels = [("objective", objective.name.borrow())].into_iter().chain(job.map(|job| ("job", job)));
-    let labels = Labels::from_pairs(labels);
-    let missed = if objective.is_missed(value) { 1.0 } else { 0.0 };
-    let series = |name: &str, value| Recorded { name: name.into(), labels: labels.clone(), time: at, value };
-    [series(objective::VALUE, value), series(objective::MISSED, missed)]
+/// How the values of an objective are published: under names and labels that they have in common.
+#[derive(Debug)]
+struct Told<'a> {
+    objective: &'a Objective,
+    names: [Arc<str>; 2],
+    labels: [Arc<str>; 2],
+}
+
+impl<'a> Told<'a> {
+    fn of(objective: &'a Objective) -> Self {
+        let names = [objective::VALUE, objective::MISSED].map(Arc::from);
+        Self { objective, names, labels: ["objective", "job"].map(Arc::from) }
+    }
+
+    /// The value as a series, and whether it missed its target.
+    fn values(&self, job: Option<&Arc<str>>, at: UnixNanos, value: f64) -> [Recorded; 2] {
+        let Self { objective, names: [name, missed], labels: [of, by] } = self;
+        let labels = [(of, &objective.name)].into_iter().chain(job.map(|job| (by, job)));
+        let labels = Labels::from_pairs(labels.map(|(name, value)| (Arc::clone(name), Arc::clone(value))));
+        let is_missed = if objective.is_missed(value) { 1.0 } else { 0.0 };
+        let series = |name, value| Recorded { name: Arc::clone(name), labels: labels.clone(), time: at, value };
+        [series(name, value), series(missed, is_missed)]
+    }
 }
 
 fn explain_alert(alert: &Alert) -> String {

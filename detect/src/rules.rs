@@ -5,12 +5,12 @@ mod template;
 
 use std::{sync::Arc, time::Duration};
 
-use query::{Options, Query, Value};
-use window::{Labels, Snapshot, UnixNanos};
+use query::{Query, QueryError, Value};
+use window::{Labels, UnixNanos};
 
 pub use self::file::read;
 use self::template::Template;
-use crate::{Absence, Alert, AlertTransition, Book, Condition, Level, Owner, Severity};
+use crate::{Absence, Alert, AlertTransition, Book, Condition, Level, Moment, Owner, Severity};
 
 /// A group: rules that are evaluated together, in order.
 #[derive(Clone, Debug)]
@@ -98,24 +98,17 @@ impl RuleGroup {
         })
     }
 
-    /// Evaluates every rule at event time `at`. A rule that fails leaves its alerts as they are. `begins` is as in
+    /// Evaluates every rule at `moment`. A rule that fails leaves its alerts as they are. `begins` is as in
     /// [`Book::evaluate`].
-    pub fn evaluate(
-        &self,
-        snapshot: &Snapshot,
-        at: UnixNanos,
-        book: &mut Book,
-        options: &Options,
-        begins: &mut impl FnMut(&mut Alert),
-    ) -> Evaluated {
+    pub fn evaluate(&self, moment: &mut Moment<'_>, book: &mut Book, begins: &mut impl FnMut(&mut Alert)) -> Evaluated {
         let mut out = Evaluated::default();
         for rule in &self.rules {
             let (name, result) = match rule {
                 Rule::Alert(alert) => {
-                    let transitions = alert.evaluate(snapshot, at, book, options, begins);
+                    let transitions = alert.evaluate(moment, book, begins);
                     (alert.name.as_str(), transitions.map(|transitions| out.transitions.extend(transitions)))
                 }
-                Rule::Record(record) => (&*record.name, record.evaluate(snapshot, at, options, &mut out)),
+                Rule::Record(record) => (&*record.name, record.evaluate(moment, &mut out)),
             };
             if let Err(error) = result {
                 out.failures.push((name.to_owned(), error.to_string()));
@@ -138,18 +131,16 @@ impl AlertRule {
 
     fn evaluate(
         &self,
-        snapshot: &Snapshot,
-        at: UnixNanos,
+        moment: &mut Moment<'_>,
         book: &mut Book,
-        options: &Options,
         begins: &mut impl FnMut(&mut Alert),
-    ) -> Result<Vec<AlertTransition>, query::QueryError> {
-        let samples = samples(self.query.instant(snapshot, at, options)?);
+    ) -> Result<Vec<AlertTransition>, QueryError> {
+        let samples = samples(moment.value(&self.query)?);
         let conditions: Vec<Condition> =
             samples.into_iter().map(|(labels, value)| self.condition(&labels, value)).collect();
         // Whether there was data matters only for alerts that are active and not met now.
         let observed = if book.has(&self.owner.name) {
-            let had_data = self.query.observed(snapshot, at, options)?;
+            let had_data = moment.observed(&self.query)?;
             had_data.map(|sets| sets.iter().map(|l| self.labels_for(l, f64::NAN)).collect::<Vec<_>>())
         } else {
             Some(Vec::new())
@@ -158,7 +149,7 @@ impl AlertRule {
             Some(sets) if sets.contains(labels) => Absence::NotMet,
             _ => Absence::NoData,
         };
-        Ok(book.evaluate(&self.owner, at, conditions, absence, begins))
+        Ok(book.evaluate(&self.owner, moment.at, conditions, absence, begins))
     }
 
     fn condition(&self, labels: &Labels, value: f64) -> Condition {
@@ -189,17 +180,11 @@ impl RecordRule {
         self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    fn evaluate(
-        &self,
-        snapshot: &Snapshot,
-        at: UnixNanos,
-        options: &Options,
-        out: &mut Evaluated,
-    ) -> Result<(), query::QueryError> {
-        for (labels, value) in samples(self.query.instant(snapshot, at, options)?) {
+    fn evaluate(&self, moment: &mut Moment<'_>, out: &mut Evaluated) -> Result<(), QueryError> {
+        for (labels, value) in samples(moment.value(&self.query)?) {
             let own = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
             let labels = Labels::from_pairs(own.chain(labels.iter()));
-            out.recorded.push(Recorded { name: Arc::clone(&self.name), labels, time: at, value });
+            out.recorded.push(Recorded { name: Arc::clone(&self.name), labels, time: moment.at, value });
         }
         Ok(())
     }

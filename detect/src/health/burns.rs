@@ -8,7 +8,7 @@ use window::UnixNanos;
 
 use super::{
     Answers,
-    objective::{Burn, Objective},
+    objective::{Burn, Objective, Pair},
 };
 
 /// How often a window is looked at while it passes.
@@ -39,8 +39,9 @@ fn millis(burn: &Burn) -> u64 {
 }
 
 impl Burns {
-    /// Looks at the windows of `objectives` whose time has come at `at`, and forgets those of others.
-    pub(super) fn update(&mut self, objectives: &[Objective], at: UnixNanos, answers: &mut Answers<'_>) {
+    /// Looks at the windows of `objectives` whose time has come, and forgets those of others.
+    pub(super) fn update(&mut self, objectives: &[Objective], answers: &mut Answers<'_>) {
+        let at = answers.moment.at;
         if self.told_at.is_none_or(|told| told.floor_to(PUBLISH_EVERY) != at.floor_to(PUBLISH_EVERY)) {
             self.told_at = Some(at);
         }
@@ -53,11 +54,11 @@ impl Burns {
                 if self.looks.contains_key(&key) {
                     continue;
                 }
-                let (step, phase) = grid(&key);
+                let (step, phase) = grid(burn);
                 let slot = |time: UnixNanos| time.plus(phase).floor_to(step);
                 let is_current = |look: &Look| look.at.is_some_and(|last| slot(last) == slot(at));
                 let known = before.remove(&key).filter(is_current);
-                self.looks.insert(key, known.unwrap_or_else(|| look(objective, burn, at, answers)));
+                self.looks.insert(key, known.unwrap_or_else(|| look(objective, burn, answers)));
             }
         }
     }
@@ -78,30 +79,46 @@ impl Burns {
 #[derive(Debug)]
 pub(super) struct Shares<'a>(Vec<(u64, &'a BTreeMap<Arc<str>, f64>)>);
 
-impl Shares<'_> {
+impl<'a> Shares<'a> {
     /// The share that was bad in the window of `burn`, of the samples of `job`.
     pub(super) fn share(&self, burn: &Burn, job: Option<&str>) -> Option<f64> {
+        self.by_job(burn)?.get(job.unwrap_or_default()).copied()
+    }
+
+    fn by_job(&self, burn: &Burn) -> Option<&'a BTreeMap<Arc<str>, f64>> {
         let wanted = millis(burn);
-        let (_, shares) = self.0.iter().find(|(window, _)| *window == wanted)?;
-        shares.get(job.unwrap_or_default()).copied()
+        self.0.iter().find(|(window, _)| *window == wanted).map(|(_, shares)| *shares)
+    }
+
+    /// The jobs for which the budget of `objective` burns, mostly few, and the pair with the greatest factor of those
+    /// whose windows both burn faster than it.
+    pub(super) fn burning<'o>(&self, objective: &'o Objective) -> BTreeMap<&'a str, &'o Pair> {
+        let mut burning = BTreeMap::new();
+        let Some(budget) = &objective.budget else { return burning };
+        for pair in &budget.pairs {
+            let limit = pair.factor * budget.share;
+            for (job, _) in self.by_job(&pair.long).into_iter().flatten().filter(|(_, share)| **share > limit) {
+                if self.share(&pair.short, Some(job)).is_some_and(|share| share > limit) {
+                    burning.entry(&**job).or_insert(pair);
+                }
+            }
+        }
+        burning
     }
 }
 
 /// How often a window is looked at, and how far ahead of the full step: so that not all windows of all objectives are
-/// looked at in the same assessment.
-fn grid((name, window): &(Arc<str>, u64)) -> (Duration, Duration) {
-    let step = Duration::from_millis(window / u64::from(LOOKS)).max(PUBLISH_EVERY);
-    let seconds = step.as_secs().max(1);
-    (step, Duration::from_secs(xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), *window) % seconds))
+/// looked at in the same assessment, but those that ask the same are.
+fn grid(burn: &Burn) -> (Duration, Duration) {
+    let step = (burn.window / LOOKS).max(PUBLISH_EVERY);
+    let phase = xxhash_rust::xxh3::xxh3_64(burn.query.text().as_bytes()) % step.as_secs().max(1);
+    (step, Duration::from_secs(phase))
 }
 
-fn look(objective: &Objective, burn: &Burn, at: UnixNanos, answers: &mut Answers<'_>) -> Look {
-    let mut shares = BTreeMap::new();
-    for sample in answers.to(&burn.query).iter() {
-        let job = sample.labels.get("job");
-        if job.is_none_or(|job| objective.is_about(job)) {
-            shares.insert(job.unwrap_or_default().into(), sample.value);
-        }
-    }
-    Look { at: Some(at), shares }
+fn look(objective: &Objective, burn: &Burn, answers: &mut Answers<'_>) -> Look {
+    let samples = answers.to(&burn.query);
+    let of_jobs = samples.iter().map(|sample| (sample.labels.get_shared("job"), sample.value));
+    let about = of_jobs.filter(|(job, _)| job.is_none_or(|job| objective.is_about(job)));
+    let shares = about.map(|(job, value)| (job.map(Arc::clone).unwrap_or_default(), value)).collect();
+    Look { at: Some(answers.moment.at), shares }
 }

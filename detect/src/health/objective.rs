@@ -214,27 +214,33 @@ impl Objective {
         if self.bad > self.good { value > self.good } else { value < self.good }
     }
 
-    /// Health in [0, 1] at `value`, with the shares that were bad in the windows, as far as they are known.
+    /// Health in [0, 1] at `value`, while both windows of the pair `burning` burn, if there is one.
     #[must_use]
-    pub fn health(&self, value: f64, bad_share: impl Fn(&Burn) -> Option<f64>) -> f64 {
+    pub fn health(&self, value: f64, burning: Option<&Pair>) -> f64 {
         let health = (self.bad - value) / (self.bad - self.good);
         let health = if health.is_nan() { 1.0 } else { health.clamp(0.0, 1.0) };
-        let Some(budget) = &self.budget else { return health };
-        let burning = budget.burning(bad_share);
+        if self.budget.is_none() {
+            return health;
+        }
         let ceiling = burning.map_or(1.0, |pair| pair.ceiling);
         let agrees = burning.is_some_and(|pair| pair.ceiling < PAIRS[2].3);
         ceiling.min(if agrees { health } else { health.max(WITHOUT_AGREEMENT) })
     }
 
-    /// The value, the target and how fast the budget burns, in words.
+    /// The value, the target and how fast the budget burns, in words, with the shares that were bad in the windows of
+    /// `burning`.
     #[must_use]
-    pub fn explain(&self, service: Option<&str>, value: f64, bad_share: impl Fn(&Burn) -> Option<f64>) -> String {
+    pub fn explain(
+        &self,
+        service: Option<&str>,
+        value: f64,
+        burning: Option<&Pair>,
+        bad_share: impl Fn(&Burn) -> Option<f64>,
+    ) -> String {
         let of = service.map(|service| format!(" of {service}")).unwrap_or_default();
         let side = if self.bad > self.good { "at most" } else { "at least" };
         let mut text = format!("{}{of} is {}; target: {side} {}", self.name, number(value), number(self.good));
-        if let Some(budget) = &self.budget
-            && let Some(pair) = budget.burning(&bad_share)
-        {
+        if let (Some(budget), Some(pair)) = (&self.budget, burning) {
             let part = |burn: &Burn| {
                 let rate = bad_share(burn).unwrap_or_default() / budget.share;
                 format!("{} times over {}", number(rate), length(burn.window))
@@ -246,14 +252,6 @@ impl Objective {
             ));
         }
         text
-    }
-}
-
-impl Budget {
-    /// The pair with the greatest factor of those whose windows both burn faster than it.
-    fn burning(&self, bad_share: impl Fn(&Burn) -> Option<f64>) -> Option<&Pair> {
-        let burns = |burn: &Burn, factor: f64| bad_share(burn).is_some_and(|share| share > factor * self.share);
-        self.pairs.iter().find(|pair| burns(&pair.long, pair.factor) && burns(&pair.short, pair.factor))
     }
 }
 

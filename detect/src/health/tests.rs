@@ -1,3 +1,5 @@
+use query::{Options, Recall};
+
 use super::*;
 use crate::{AlertState, Level, testing::Feed};
 
@@ -30,9 +32,10 @@ fn near(a: f64, b: f64) -> bool {
 fn assess(config: &HealthConfig, feed: &mut Feed, alerts: &[Alert]) -> BTreeMap<String, Health> {
     let snapshot = feed.snapshot();
     let known: [Arc<str>; 1] = ["known".into()];
-    let evidence =
-        Evidence { snapshot: &snapshot, at: UnixNanos(60_000_000_000), options: &Options::default(), caps: &[] };
-    let all = config.assess(&evidence, alerts.iter(), known.iter(), &mut Burns::default());
+    let (options, mut recall) = (Options::default(), Recall::default());
+    let at = UnixNanos(60_000_000_000);
+    let moment = Moment { snapshot: &snapshot, at, options: &options, recall: &mut recall };
+    let all = config.assess(Evidence { moment, caps: &[] }, alerts.iter(), known.iter(), &mut Burns::default());
     all.healths.into_iter().map(|h| (h.service.as_deref().unwrap_or_default().to_owned(), h)).collect()
 }
 
@@ -104,9 +107,9 @@ fn availability(target: f64) -> HealthConfig {
 }
 
 fn health_of(config: &HealthConfig, feed: &mut Feed, at: UnixNanos) -> Health {
-    let (snapshot, options) = (feed.snapshot(), Options::default());
-    let evidence = Evidence { snapshot: &snapshot, at, options: &options, caps: &[] };
-    let assessed = config.assess(&evidence, [].iter(), [].iter(), &mut Burns::default());
+    let (snapshot, options, mut recall) = (feed.snapshot(), Options::default(), Recall::default());
+    let moment = Moment { snapshot: &snapshot, at, options: &options, recall: &mut recall };
+    let assessed = config.assess(Evidence { moment, caps: &[] }, [].iter(), [].iter(), &mut Burns::default());
     assessed.healths.into_iter().nth(1).expect("there is a service")
 }
 
@@ -168,13 +171,16 @@ fn values_are_published_for_budgets_of_time() {
         .expect("is PromQL");
     slow.is_published = true;
     let config = HealthConfig { objectives: vec![slow], ..HealthConfig::default() };
-    let (mut feed, mut burns, options) = (Feed::default(), Burns::default(), Options::default());
+    let (mut feed, mut burns) = (Feed::default(), Burns::default());
+    let (options, mut recall) = (Options::default(), Recall::default());
     let mut last = Vec::new();
     for t in (5..=3_600).step_by(5) {
         feed.gauge("latency", &[("job", "a")], t, 3.0);
         let snapshot = feed.snapshot();
-        let evidence = Evidence { snapshot: &snapshot, at: UnixNanos(t * 1_000_000_000), options: &options, caps: &[] };
-        let Assessed { healths, published } = config.assess(&evidence, [].iter(), [].iter(), &mut burns);
+        let at = UnixNanos(t * 1_000_000_000);
+        let moment = Moment { snapshot: &snapshot, at, options: &options, recall: &mut recall };
+        let evidence = Evidence { moment, caps: &[] };
+        let Assessed { healths, published } = config.assess(evidence, [].iter(), [].iter(), &mut burns);
         assert_eq!(published.is_empty(), t % 15 != 0 && t != 5, "at {t}");
         for recorded in published {
             let labels: Vec<(&str, &str)> = recorded.labels.iter().collect();

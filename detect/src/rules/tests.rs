@@ -1,3 +1,6 @@
+use query::{Options, Recall};
+use window::Snapshot;
+
 use super::*;
 use crate::{AlertState, testing::Feed};
 
@@ -10,6 +13,11 @@ fn one_rule(yaml: &str) -> RuleGroup {
     read("r.yaml", &text, "").expect("is a valid rule file").remove(0)
 }
 
+fn evaluate(group: &RuleGroup, snapshot: &Snapshot, at: UnixNanos, book: &mut Book) -> Evaluated {
+    let (options, mut recall) = (Options::default(), Recall::default());
+    group.evaluate(&mut Moment { snapshot, at, options: &options, recall: &mut recall }, book, &mut |_| {})
+}
+
 /// Evaluates `group` every 10 s up to `until`; transitions as (second, alertname and state).
 fn run(group: &RuleGroup, feed: &mut Feed, until: i64) -> Vec<(i64, String)> {
     let mut book = Book::default();
@@ -17,7 +25,7 @@ fn run(group: &RuleGroup, feed: &mut Feed, until: i64) -> Vec<(i64, String)> {
     let snapshot = feed.snapshot();
     for t in (0..=until).step_by(10) {
         let at = UnixNanos(t * 1_000_000_000);
-        let evaluated = group.evaluate(&snapshot, at, &mut book, &Options::default(), &mut |_| {});
+        let evaluated = evaluate(group, &snapshot, at, &mut book);
         assert_eq!(evaluated.failures, []);
         out.extend(evaluated.transitions.iter().map(|c| (t, c.alert.state.as_str().to_owned())));
     }
@@ -57,7 +65,7 @@ fn labels_and_annotations_are_those_of_the_rule_and_of_the_result() {
     let mut feed = Feed::default();
     feed.gauge("conversion", &[("job", "shop")], 0, 0.1);
     let mut book = Book::default();
-    let out = group.evaluate(&feed.snapshot(), UnixNanos(0), &mut book, &Options::default(), &mut |_| {});
+    let out = evaluate(&group, &feed.snapshot(), UnixNanos(0), &mut book);
     let alert = &out.transitions[0].alert;
     assert_eq!(alert.labels.to_string(), r#"{alertname="Low", job="shop", severity="critical"}"#);
     assert_eq!(alert.annotations.get("summary"), Some("shop at 10%"));
@@ -69,7 +77,7 @@ fn recording_rules_write_series() {
     let group = one_rule("record: job:x:double\nexpr: x * 2\nlabels: {team: a}");
     let mut feed = Feed::default();
     feed.gauge("x", &[("job", "shop")], 0, 21.0);
-    let out = group.evaluate(&feed.snapshot(), UnixNanos(0), &mut Book::default(), &Options::default(), &mut |_| {});
+    let out = evaluate(&group, &feed.snapshot(), UnixNanos(0), &mut Book::default());
     assert_eq!(&*out.recorded[0].name, "job:x:double");
     assert_eq!(out.recorded[0].labels.to_string(), r#"{job="shop", team="a"}"#);
     assert!((out.recorded[0].value - 42.0).abs() < 1e-9);
