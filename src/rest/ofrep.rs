@@ -100,7 +100,8 @@ struct Flag {
     value: Value,
     reason: &'static str,
     variant: &'static str,
-    metadata: Map<String, Value>,
+    /// The same for all flags of an answer.
+    metadata: Arc<Map<String, Value>>,
 }
 
 /// Whom the level is for: a service that has one, or everything.
@@ -156,8 +157,8 @@ impl Scope {
             (Some(_), Some(_)) => "TARGETING_MATCH",
             (Some(_), None) => "STATIC",
         };
-        let metadata = metadata(status);
-        let flag = |key, value, variant| Flag { key, value, reason, variant, metadata: metadata.clone() };
+        let metadata = Arc::new(metadata(status));
+        let flag = |key, value, variant| Flag { key, value, reason, variant, metadata: Arc::clone(&metadata) };
         let name = level_name(level);
         let mut flags = vec![flag(LEVEL, json!(level), name), flag(MODE, json!(name), name)];
         let off = disabled_features(level);
@@ -177,16 +178,15 @@ impl Scope {
         (flags, etag)
     }
 
-    /// The answer to a question for all flags, and its entity tag.
-    fn bulk(&self, view: &View, link: &Link) -> (Value, String) {
+    /// The answer to a question for all flags.
+    fn bulk(&self, flags: &[Flag], link: &Link) -> Value {
         let events = match &self.0 {
             Some(service) => format!("{EVENTS}?service={}", encoded(service)),
             None => EVENTS.to_owned(),
         };
-        let (flags, etag) = self.flags_and_tag(view);
         let streams =
             json!([{"type": "sse", "endpoint": {"requestUri": link.to(&events)}, "inactivityDelaySec": INACTIVITY}]);
-        (json!({"flags": flags, "eventStreams": streams, "metadata": {"flagSetId": "degradation"}}), etag)
+        json!({"flags": flags, "eventStreams": streams, "metadata": {"flagSetId": "degradation"}})
     }
 }
 
@@ -249,10 +249,11 @@ async fn bulk(asked: Asked, request: Request) -> Result<Response, Refusal> {
     let matches = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<HeaderValue>>();
     let bytes = body::read(request.into_body()).await?;
     let view = asked.view();
-    let (flags, etag) = Scope::of(&bytes, &view)?.bulk(&view, &asked.link);
+    let scope = Scope::of(&bytes, &view)?;
+    let (flags, etag) = scope.flags_and_tag(&view);
     let mut response = match matches.iter().any(|value| lists(value, &etag)) {
         true => StatusCode::NOT_MODIFIED.into_response(),
-        false => answer(StatusCode::OK, &flags),
+        false => answer(StatusCode::OK, &scope.bulk(&flags, &asked.link)),
     };
     let tag = HeaderValue::from_str(&etag).expect("a tag is made of hexadecimal digits");
     response.headers_mut().insert(header::ETAG, tag);
