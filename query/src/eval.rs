@@ -10,7 +10,7 @@ use crate::{
     functions,
     plan::{Binary, Expr, Kind, MapFunction, Plan, Projection, SelectorId, Set, SetOperator, Shape, WindowFunction},
     quantile::histogram_quantile,
-    select::{Reach, Selection, Steps, Window},
+    select::{Answer, Reach, Selection, Steps, Window},
 };
 
 /// What is asked of the expression.
@@ -168,11 +168,16 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    fn newest(&mut self, id: SelectorId, at: UnixNanos) -> Result<Vec<Element>, QueryError> {
-        let selection = &mut self.selections[id.0];
-        let visits = selection.series.len() as u64;
+    /// Takes `visits` to samples off what the query may do.
+    fn visit(&mut self, visits: u64) -> Result<(), QueryError> {
         let too_many = QueryError::TooMuchWork { limit: self.options.max_visits };
         self.visits_left = self.visits_left.checked_sub(visits).ok_or(too_many)?;
+        Ok(())
+    }
+
+    fn newest(&mut self, id: SelectorId, at: UnixNanos) -> Result<Vec<Element>, QueryError> {
+        self.visit(self.selections[id.0].series.len() as u64)?;
+        let selection = &mut self.selections[id.0];
         let newest = |Window { who, samples, .. }: Window<'_>| {
             let value = samples.last().map(|s| s.value).filter(|v| !is_stale(*v))?;
             Some(Element { who, value })
@@ -186,6 +191,10 @@ impl<'a> Evaluator<'a> {
         id: SelectorId,
         at: UnixNanos,
     ) -> Result<Vec<Element>, QueryError> {
+        if let Some(Answer { values, visits }) = self.selections[id.0].answer.clone() {
+            self.visit(visits)?;
+            return self.unique(values);
+        }
         let range = self.selections[id.0].span;
         let bounds = self.selections[id.0].bounds(at);
         let mut out = Vec::new();

@@ -14,8 +14,8 @@ use window::Labels;
 use crate::{
     QueryError,
     plan::{
-        Aggregate, Aggregation, Binary, Expr, Kind, MapFunction, Operator, Plan, Projection, Reads, Selector,
-        SelectorId, Set, SetOperator, Shape, WindowFunction,
+        Aggregate, Aggregation, Binary, Expr, Kind, MapFunction, Operator, Plan, Projection, Selector, SelectorId, Set,
+        SetOperator, Shape, WindowFunction,
     },
     select::{METRIC_NAME, Matcher, Test},
     text::Tokens,
@@ -32,7 +32,7 @@ pub(crate) fn parse(text: &str) -> Result<Plan, QueryError> {
     let root = builder.expr(&parsed)?;
     let Builder { mut selectors, projections, .. } = builder;
     for selector in &mut selectors {
-        selector.means = format!("{} {:?}", selector.keeps_name, selector.matchers).into();
+        selector.means = format!("{} {:?}", selector.keeps_name(), selector.matchers).into();
     }
     Ok(Plan { root, selectors, projections })
 }
@@ -145,8 +145,7 @@ impl Builder<'_> {
         if let Some(range) = range {
             self.nanos(range, "[")?;
         }
-        let (means, keeps_name, reads) = (Arc::default(), true, Reads::Samples);
-        self.selectors.push(Selector { matchers, means, keeps_name, offset, range, reads });
+        self.selectors.push(Selector { matchers, means: Arc::default(), function: None, offset, range });
         Ok(SelectorId(self.selectors.len() - 1))
     }
 
@@ -249,8 +248,7 @@ impl Builder<'_> {
                 Some(Expr::Map(MapFunction::Round(nearest), Box::new(e)))
             }
             (_, Some(Expr::Window(id)), None, None) => window_function(name).map(|function| {
-                let selector = &mut self.selectors[id.0];
-                (selector.reads, selector.keeps_name) = (function.reads(), function.keeps_name());
+                self.selectors[id.0].function = Some(function);
                 Expr::OverWindow(function, id)
             }),
             _ => None,

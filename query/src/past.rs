@@ -42,7 +42,7 @@ impl Seam {
         let hour = Resolution::Hour;
         let is_whole = |nanos: i64| UnixNanos(nanos).floor_to(hour.width()) == UnixNanos(nanos);
         let is_whole_duration = |d: Duration| i64::try_from(d.as_nanos()).is_ok_and(is_whole);
-        let is_exact = selector.reads == Reads::Statistics
+        let is_exact = selector.reads() == Reads::Statistics
             && is_whole(steps.first.0)
             && is_whole_duration(steps.step)
             && is_whole(selector.offset)
@@ -163,7 +163,7 @@ impl PastSelection {
         let kept = &mut self.list[place];
         // Labels may have been told apart from others' in another way before: the newest are meant.
         kept.series = Arc::clone(series);
-        if selector.reads == Reads::Statistics {
+        if selector.reads() == Reads::Statistics {
             let counts = usize::from(rollup.count > 0);
             kept.rollups.extend((counts > 0).then_some(rollup));
             return counts * WEIGHT;

@@ -25,14 +25,12 @@ pub(crate) struct Selector {
     pub(crate) matchers: Vec<Matcher>,
     /// What it says of series, as text: equal for selectors that mean the same series and tell of the same names.
     pub(crate) means: Arc<str>,
-    /// Whether it is asked for the names of series, or for their other labels only.
-    pub(crate) keeps_name: bool,
+    /// What is made of its samples, unless they are asked for themselves.
+    pub(crate) function: Option<WindowFunction>,
     /// How far behind the time of evaluation to look; negative looks ahead. Nanoseconds.
     pub(crate) offset: i64,
     /// `None`: the newest sample within the look-back.
     pub(crate) range: Option<Duration>,
-    /// What is asked of the samples.
-    pub(crate) reads: Reads,
 }
 
 /// What an expression asks of the samples of a selector.
@@ -45,6 +43,16 @@ pub(crate) enum Reads {
 }
 
 impl Selector {
+    /// What is asked of the samples.
+    pub(crate) fn reads(&self) -> Reads {
+        self.function.map_or(Reads::Samples, WindowFunction::reads)
+    }
+
+    /// Whether it is asked for the names of series, or for their other labels only.
+    pub(crate) fn keeps_name(&self) -> bool {
+        self.function.is_none_or(WindowFunction::keeps_name)
+    }
+
     /// The metric that it reads, if it names one exactly.
     pub(crate) fn metric(&self) -> Option<&str> {
         self.matchers.iter().find_map(|matcher| match &matcher.test {

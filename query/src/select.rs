@@ -8,9 +8,10 @@ use window::{Between, Labels, Rollup, Sample, Series, SeriesId, SeriesKind, Snap
 use crate::{
     Options, QueryError, Recall,
     buckets::{self, LE},
-    directory::{Directory, Who},
+    directory::{Directory, Element, Who},
+    functions,
     past::{PastSelection, Seam},
-    plan::Selector,
+    plan::{Selector, WindowFunction},
     value::Metric,
 };
 
@@ -132,6 +133,8 @@ impl Steps {
 /// The series of one selector with all samples that any step will need, sorted by name and labels.
 #[derive(Debug)]
 pub(crate) struct Selection {
+    /// What the selector's function made of the samples while they were read, where that is enough.
+    pub(crate) answer: Option<Answer>,
     pub(crate) series: Vec<SelectedSeries>,
     /// Of one series after the other.
     samples: Vec<Sample>,
@@ -141,6 +144,14 @@ pub(crate) struct Selection {
     offset: i64,
     /// Where the past ends, if it is asked for.
     seam: Option<Seam>,
+}
+
+/// The values of a function of samples at one moment, sorted as the series are.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) values: Vec<Element>,
+    /// Visits to samples that it took.
+    pub(crate) visits: u64,
 }
 
 /// One series and which of the samples are its own.
@@ -216,14 +227,17 @@ impl Selection {
     ) -> Result<Self, QueryError> {
         let span = selector.range.unwrap_or(options.lookback);
         let (series, samples, rollups) = (Vec::new(), Vec::new(), Vec::new());
-        let mut this = Self { series, samples, rollups, span, offset: selector.offset, seam: None };
+        let mut this = Self { answer: None, series, samples, rollups, span, offset: selector.offset, seam: None };
         let bounds = (this.bounds(steps.first).0, this.bounds(steps.last).1);
         this.seam = Seam::of(selector, snapshot.past.as_ref(), steps, bounds);
-        let newest_only = selector.range.is_none() && steps.first == steps.last;
+        let is_only = steps.first == steps.last;
+        let newest_only = selector.range.is_none() && is_only;
         let mut read = Read { selector, snapshot, bounds, seam: this.seam, newest_only, options, budget };
-        match this.seam.is_none().then(|| recall.meant(selector, snapshot)).flatten() {
-            Some(meant) => this.take_meant(&meant, &mut read)?,
-            None => this.take_found(read.found()?, &mut recall.directory, selector.keeps_name),
+        let meant = this.seam.is_none().then(|| recall.meant(selector, snapshot)).flatten();
+        match (meant, selector.function.filter(|_| is_only)) {
+            (Some(meant), Some(function)) => this.answer = Some(meant.answer(function, &mut read)?),
+            (Some(meant), None) => this.take_meant(&meant, &mut read)?,
+            (None, _) => this.take_found(read.found()?, &mut recall.directory, selector.keeps_name()),
         }
         Ok(this)
     }
@@ -307,7 +321,7 @@ impl Meant {
         if series.windows(2).any(|w| (&w[0].1.name, &w[0].1.labels) == (&w[1].1.name, &w[1].1.labels)) {
             return None;
         }
-        let name = |series: &Series| selector.keeps_name.then(|| Arc::clone(&series.name));
+        let name = |series: &Series| selector.keeps_name().then(|| Arc::clone(&series.name));
         let by_name = series.iter().map(|(_, series)| directory.who(name(series), series.labels.clone())).collect();
         let mut by_number: Vec<(SeriesId, u32)> = series.into_iter().map(|(id, _)| id).zip(0..).collect();
         by_number.sort_unstable();
@@ -317,6 +331,23 @@ impl Meant {
     /// How many series.
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
+    }
+
+    /// What `function` makes of the samples of each series within the bounds, one series after the other: many samples
+    /// of many series would be written down only to be read once.
+    fn answer(&self, function: WindowFunction, read: &mut Read<'_>) -> Result<Answer, QueryError> {
+        let (bounds, range) = (read.bounds, read.selector.range.unwrap_or_default());
+        let mut between = read.snapshot.between(bounds.0, bounds.1);
+        let (mut values, mut samples, mut visits) = (vec![None; self.len()], Vec::new(), 0);
+        for (id, place) in &self.by_number {
+            samples.clear();
+            read.samples(&mut between, *id, &mut samples)?;
+            visits += samples.len() as u64 + u64::from(!samples.is_empty());
+            values[*place as usize] = functions::over_window(function, &samples, bounds, range);
+        }
+        let named = self.by_name.iter().zip(values);
+        let values = named.filter_map(|(who, value)| Some(Element { who: *who, value: value? })).collect();
+        Ok(Answer { values, visits })
     }
 }
 
