@@ -456,7 +456,7 @@ impl Engine {
             let heard = self.zscore.heard().filter_map(|(id, began, last, points)| {
                 registry.get(id).map(|series| Heard { series, began, last, points })
             });
-            self.turnout.count(at, heard, &self.feeds);
+            self.turnout.count(at, &heard, &self.feeds);
         }
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));

@@ -32,8 +32,17 @@ pub struct Cap {
 pub struct Effects {
     /// Limits of health.
     pub caps: Vec<Cap>,
-    /// Whose trouble follows from an open breaker, by the service that has the breaker and its name.
-    behind: BTreeMap<(Arc<str>, Arc<str>), BTreeSet<Arc<str>>>,
+    behind: Vec<Behind>,
+}
+
+/// Whose trouble follows from an open breaker.
+#[derive(Clone, Debug, PartialEq)]
+struct Behind {
+    /// The service that has the breaker.
+    holder: Arc<str>,
+    /// Its name there.
+    breaker: Arc<str>,
+    services: BTreeSet<Arc<str>>,
 }
 
 impl Effects {
@@ -63,13 +72,13 @@ impl Effects {
                 callers.insert(caller, format!("{holder}, which it calls, has opened its circuit breaker {name}"));
             }
             callers.remove(holder);
-            let behind = effects.behind.entry((Arc::clone(holder), Arc::clone(name))).or_default();
-            behind.insert(Arc::clone(holder));
+            let mut services = BTreeSet::from([Arc::clone(holder)]);
             for (caller, because) in callers {
                 let because = format!("{because}; its own symptoms raise no alerts meanwhile");
                 effects.caps.push(Cap { service: Arc::clone(caller), health: OPEN, because });
-                behind.insert(Arc::clone(caller));
+                services.insert(Arc::clone(caller));
             }
+            effects.behind.push(Behind { holder: Arc::clone(holder), breaker: Arc::clone(name), services });
         }
         effects
     }
@@ -77,7 +86,7 @@ impl Effects {
     /// Whether symptoms of `service` follow from an open breaker, and raise no alerts of their own.
     #[must_use]
     pub fn holds_back(&self, service: &str) -> bool {
-        self.behind.values().any(|services| services.contains(service))
+        self.behind.iter().any(|behind| behind.services.contains(service))
     }
 
     /// Whose trouble may follow from what `alert` is about, where `graph` and `peers` say who calls whom: as
@@ -85,7 +94,10 @@ impl Effects {
     pub(crate) fn dependents(&self, alert: &Alert, graph: &CallGraph, peers: &Peers) -> Vec<Arc<str>> {
         let Some(service) = alert.service() else { return Vec::new() };
         let found: BTreeSet<Arc<str>> = match alert.labels.get("breaker") {
-            Some(breaker) => self.behind.get(&(service.into(), breaker.into())).cloned().unwrap_or_default(),
+            Some(breaker) => {
+                let its = self.behind.iter().filter(|b| *b.holder == *service && *b.breaker == *breaker);
+                its.flat_map(|behind| behind.services.iter().cloned()).collect()
+            }
             None => {
                 let calls = graph.calls().chain(peers.calls());
                 calls.filter(|(_, callee)| &***callee == service).map(|(caller, _)| Arc::clone(caller)).collect()

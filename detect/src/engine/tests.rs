@@ -325,7 +325,7 @@ fn an_alert_on_an_open_breaker_names_who_is_behind_it_and_those_who_come_to_be()
         if t == 60 {
             shop.engine.graph.note("shop/app", "shop/pricing", secs(t));
         }
-        let points = [shop.feed.gauge("circuit_breaker_state", &breaker, t, f64::from(t >= 30 && t < 80))];
+        let points = [shop.feed.gauge("circuit_breaker_state", &breaker, t, f64::from((30..80).contains(&t)))];
         let registry = shop.feed.window.registry();
         let published = shop.engine.observe(&points, registry, std::iter::empty()).published;
         assert!(published.is_empty(), "{published:?}");
@@ -357,6 +357,6 @@ fn an_alert_of_a_service_names_who_calls_it() {
         shop.engine.graph.note(caller, callee, secs(0));
     }
     shop.step(0, 0.1, 0.5, true);
-    let Some(Decision::Alert(change)) = shop.said.first() else { panic!("{:?}", shop.said) };
+    let Some(Decision::Alert(change)) = shop.said.first() else { unreachable!("{:?}", shop.said) };
     assert_eq!((change.alert.name(), &*change.alert.dependents), ("MarginLow", &["shop/front".into()][..]));
 }

@@ -117,7 +117,7 @@ impl Turnout {
     }
 
     /// Counts `all` series at event time `at`, where `feeds` says how far services have come.
-    pub(crate) fn count<'a>(&mut self, at: UnixNanos, all: impl Iterator<Item = Heard<'a>> + Clone, feeds: &Feeds) {
+    pub(crate) fn count<'a>(&mut self, at: UnixNanos, all: &(impl Iterator<Item = Heard<'a>> + Clone), feeds: &Feeds) {
         self.next = Some(at.plus(EVERY).floor_to(EVERY));
         let regular = || all.clone().filter(Heard::is_regular);
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
@@ -297,7 +297,7 @@ mod tests {
         }
 
         /// `instances` are heard for `minutes`; what is missed then.
-        fn run(&mut self, minutes: i64, instances: impl Iterator<Item = usize> + Clone) -> Vec<String> {
+        fn run(&mut self, minutes: i64, instances: std::ops::Range<usize>) -> Vec<String> {
             for _ in 0..minutes * 6 {
                 self.now += 10;
                 for (instance, metric) in instances.clone().flat_map(|i| (0..4).map(move |m| (i, m))) {
@@ -319,7 +319,7 @@ mod tests {
                     last: *last,
                     points: *points,
                 });
-                self.turnout.count(secs(self.now), heard, &self.feeds);
+                self.turnout.count(secs(self.now), &heard, &self.feeds);
             }
         }
 
