@@ -28,7 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Starts `program` as it comes, with its interface where nobody else listens.
 async fn start(program: &Path, core: Option<u16>) -> Result<(Receiver, SocketAddr)> {
     let api = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-    let config = format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '{api}'}}\n");
+    // It is to say what it can, not what it may.
+    let limit = "evaluations_per_second: 100000000";
+    let config = format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '{api}', {limit}}}\n");
     let receiver = Receiver::configured(program, &config, core, tempfile::tempdir()?).await?;
     Ok((receiver, api))
 }
