@@ -17,7 +17,7 @@ use window::{Point, Series, SeriesId, SeriesKey, UnixNanos};
 
 use self::{
     form::Progress,
-    sibling::{Siblings, Trial},
+    sibling::{MOST_TRIALS, Siblings, Trial},
     smooth::Smooth,
     verdict::{Numbers, Verdict, seconds},
 };
@@ -137,6 +137,8 @@ pub struct ZScoreDetector {
     /// Rates of calls, by the fingerprint of their labels.
     calls: BTreeMap<u64, SeriesId>,
     siblings: Siblings,
+    /// Series that try the baseline of another.
+    trials: usize,
     corrections: Corrections,
     /// What baselines were before they began anew, by the id of the correction; the newest [`UNDOABLE`].
     before: Vec<(String, Baseline)>,
@@ -222,6 +224,7 @@ impl ZScoreDetector {
             restored: BTreeMap::new(),
             calls: BTreeMap::new(),
             siblings: Siblings::default(),
+            trials: 0,
             corrections: Corrections::default(),
             before: Vec::new(),
         }
@@ -263,7 +266,9 @@ impl ZScoreDetector {
         if self.states[index].began.is_none() {
             let siblings = self.siblings.join(series, point.series);
             let lenders = siblings.iter().filter_map(|id| self.states.get(id.index()));
-            self.states[index].trial = Trial::of(lenders, &self.config, point);
+            let trial = if self.trials < MOST_TRIALS { Trial::of(lenders, &self.config, point) } else { None };
+            self.trials += usize::from(trial.is_some());
+            self.states[index].trial = trial;
         }
         let state = &mut self.states[index];
         if state.began.is_none() && !self.restored.is_empty() {
@@ -286,6 +291,7 @@ impl ZScoreDetector {
         if let Some(trial) = state.trial.take_if(|_| elapsed > 0.0) {
             let (by, scores) = ((&self.config, settings), (floor_at, strictness, factor));
             state.try_on(trial.goes_on(by, scores, point, elapsed), &self.config);
+            self.trials -= usize::from(state.trial.is_none());
         }
         // Looked at where it is: moving four hundred bytes takes longer than most of what made them.
         let mut verdict = state.verdict(&self.config, settings, (floor, strictness), point);
@@ -346,7 +352,7 @@ impl ZScoreDetector {
             return None;
         }
         let state = self.states.get_mut(id.index()).filter(|state| state.began.is_some())?;
-        state.trial = None;
+        self.trials -= usize::from(state.trial.take().is_some());
         let fresh = Baseline { smooth: state.smooth.as_ref().map(|_| Box::default()), ..Baseline::default() };
         let before = state.replace(fresh);
         if self.before.len() >= UNDOABLE {
@@ -385,7 +391,7 @@ impl ZScoreDetector {
         self.siblings.forget(&gone);
         let before = self.calls.len();
         self.calls.retain(|_, id| !gone.contains(id));
-        let states = &mut self.states;
+        let (states, trials) = (&mut self.states, &mut self.trials);
         if self.calls.len() < before {
             states.iter_mut().for_each(|state| state.calls = state.calls.filter(|id| !gone.contains(id)));
         }
@@ -393,6 +399,7 @@ impl ZScoreDetector {
             .iter()
             .filter_map(|id| {
                 let state = std::mem::take(states.get_mut(id.index())?);
+                *trials -= usize::from(state.trial.is_some());
                 let mut anomaly = state.open?.anomaly;
                 anomaly.ends_at = Some(state.last);
                 Some(AnomalyEvent::Ended(anomaly))

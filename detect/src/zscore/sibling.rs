@@ -19,6 +19,8 @@ use super::{Baseline, MetricSettings, State, ZScoreConfig};
 const INSTANCE: &str = "instance";
 /// Series of one family that are remembered; a further one takes the place of the oldest.
 const MOST: usize = 8;
+/// Copies that are tried at the same time, of all series: 75 MB of them. Series that come beyond learn by themselves.
+pub(super) const MOST_TRIALS: usize = 20_000;
 /// A baseline that has not been fed for so long is not lent.
 const FED: Duration = Duration::from_hours(1);
 
@@ -186,7 +188,7 @@ mod tests {
         let mut fleet = Fleet::new();
         assert_eq!(fleet.run(1, "b", 4 * DAY..4 * DAY + 60, |m| 10.0 * wave(m)), [], "is no news either");
         assert!(!fleet.is_settled(1));
-        assert!(fleet.0.states[1].trial.is_none());
+        assert!(fleet.0.states[1].trial.is_none() && fleet.0.trials == 0);
     }
 
     #[test]
@@ -200,7 +202,11 @@ mod tests {
         assert!(!fleet.is_settled(1), "a was not heard for long");
         let mut fleet = Fleet::new();
         fleet.run(1, "b", 4 * DAY..4 * DAY + 60, wave);
-        fleet.0.forget(&[SeriesId(0)]);
+        assert_eq!(fleet.0.trials, 0, "none is left");
+        fleet.run(2, "d", 4 * DAY + 50..4 * DAY + 60, wave);
+        assert_eq!(fleet.0.trials, 1);
+        fleet.0.forget(&[SeriesId(0), SeriesId(2)]);
+        assert_eq!(fleet.0.trials, 0);
         fleet.run(0, "c", 4 * DAY + 60..4 * DAY + 120, wave);
         assert!(fleet.is_settled(0), "b lends what it was lent");
     }
