@@ -5,7 +5,10 @@
 //! are Prometheus's, with one addition: a firing alert whose input has gone silent becomes stale
 //! instead of resolved.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use window::{Labels, UnixNanos};
@@ -109,11 +112,10 @@ impl Book {
         begins: &mut impl FnMut(&mut Alert),
     ) -> Vec<AlertTransition> {
         let mut out = Vec::new();
-        let mut met: Vec<u64> = Vec::with_capacity(conditions.len());
+        let mut met: HashSet<u64> = HashSet::with_capacity(conditions.len());
         for condition in conditions {
             let fingerprint = condition.labels.fingerprint();
-            if !met.contains(&fingerprint) {
-                met.push(fingerprint);
+            if met.insert(fingerprint) {
                 out.extend(self.holds(owner, fingerprint, at, condition, begins));
             }
         }

@@ -3,7 +3,7 @@
 mod file;
 mod template;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use query::{Query, QueryError, Value};
 use window::{Labels, UnixNanos};
@@ -141,9 +141,9 @@ impl AlertRule {
         // Whether there was data matters only for alerts that are active and not met now.
         let observed = if book.has(&self.owner.name) {
             let had_data = moment.observed(&self.query)?;
-            had_data.map(|sets| sets.iter().map(|l| self.labels_for(l, f64::NAN)).collect::<Vec<_>>())
+            had_data.map(|sets| sets.iter().map(|l| self.labels_for(l, f64::NAN)).collect::<BTreeSet<_>>())
         } else {
-            Some(Vec::new())
+            Some(BTreeSet::new())
         };
         let absence = |labels: &Labels| match &observed {
             Some(sets) if sets.contains(labels) => Absence::NotMet,
