@@ -1,8 +1,9 @@
 //! What is not told because of what fires, found without comparing everything with everything.
 //!
 //! Of each rule the alerts that inhibit are kept by the values of its `equal` labels, and where it goes by who depends on
-//! whom by each of their dependents too. An alert that could be inhibited is then compared with two of them at most, however many fire: the first that is on one side of the rule only, and
-//! the first that is on both, which inhibits no other that is.
+//! whom by each of their dependents too. An alert that could be inhibited is then compared with two of them at most,
+//! however many fire: the first that is on one side of the rule only, and the first that is on both, which inhibits no
+//! other that is.
 
 use std::{collections::HashMap, sync::Arc};
 

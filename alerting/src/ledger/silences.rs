@@ -148,6 +148,9 @@ impl Silences {
                         values.remove(&value);
                     }
                 }
+                if values.is_empty() {
+                    self.by_label.remove(&name);
+                }
             }
             None => self.others.retain(is_other),
         }
