@@ -46,6 +46,7 @@ impl<'a> Evaluator<'a> {
         options: &'a Options,
         recall: &'a mut Recall,
     ) -> Result<Self, QueryError> {
+        recall.tidy();
         let mut samples_left = options.max_samples;
         let read = |s| Selection::read(s, snapshot, steps, options, &mut samples_left, recall);
         let selections = plan.selectors.iter().map(read).collect::<Result<_, _>>()?;

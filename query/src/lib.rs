@@ -112,18 +112,6 @@ impl Query {
         options: &Options,
         recall: &mut Recall,
     ) -> Result<Value, QueryError> {
-        let value = self.value(snapshot, at, options, recall);
-        recall.tidy();
-        value
-    }
-
-    fn value(
-        &self,
-        snapshot: &Snapshot,
-        at: UnixNanos,
-        options: &Options,
-        recall: &mut Recall,
-    ) -> Result<Value, QueryError> {
         let mut evaluator = Evaluator::new(&self.plan, snapshot, Steps::only(at), options, recall)?;
         let root = &self.plan.root;
         match (root.kind(), root) {
@@ -213,18 +201,6 @@ impl Query {
     /// # Errors
     /// As [`Query::observed`].
     pub fn observed_recalling(
-        &self,
-        snapshot: &Snapshot,
-        at: UnixNanos,
-        options: &Options,
-        recall: &mut Recall,
-    ) -> Result<Option<Vec<Labels>>, QueryError> {
-        let observed = self.label_sets(snapshot, at, options, recall);
-        recall.tidy();
-        observed
-    }
-
-    fn label_sets(
         &self,
         snapshot: &Snapshot,
         at: UnixNanos,

@@ -58,7 +58,7 @@ impl Recall {
         meant
     }
 
-    /// Begins anew if it is too large, or holds too much of what is gone. To be called after an evaluation.
+    /// Begins anew if it is too large, or holds too much of what is gone. To be called before an evaluation.
     pub(crate) fn tidy(&mut self) {
         let known = self.directory.len();
         if known > MOST_LABEL_SETS || self.series > MOST_SERIES || self.came > known / 2 {

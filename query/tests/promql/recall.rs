@@ -6,11 +6,14 @@ use std::time::Duration;
 use bellwether_query::{Options, Query, QueryError, Recall, Value};
 use fastrand::Rng;
 use window::{
-    Buckets, Config, HistogramRow, Labels, Point, Series, SeriesId, SeriesKey, SeriesKind, Snapshot, Temporality,
-    UnixNanos, Window,
+    Buckets, Config, HistogramRow, Labels, Point, SeriesId, SeriesKey, SeriesKind, Snapshot, Temporality, UnixNanos,
+    Window,
 };
 
-use crate::consistency::{Element, elements, odd_or, pick, vector};
+use crate::{
+    consistency::{Element, elements, odd_or, pick, vector},
+    support::series,
+};
 
 const STEP: i64 = 15_000_000_000;
 const NAMES: [&str; 4] = ["a", "b_total", "h", "h_bucket"];
@@ -38,15 +41,7 @@ impl Fleet {
             false => SeriesKind::Gauge,
         };
         let labels = [("job", pick(rng, &["x", "y"])), ("instance", pick(rng, &["", "1", "2", "3"]))];
-        let describe = || Series {
-            key,
-            name: name.into(),
-            source_name: name.into(),
-            unit: "".into(),
-            kind,
-            labels: Labels::from_pairs(labels),
-            service: "".into(),
-        };
+        let describe = || series(key, name, Labels::from_pairs(labels), kind);
         let id = self.window.registry_mut().find_or_add(key, describe).expect("far below the limit");
         self.live.push((id, is_histogram));
     }

@@ -75,16 +75,7 @@ impl Data {
     fn register(&mut self, name: &str, labels: Labels, kind: SeriesKind) -> SeriesId {
         self.series += 1;
         let key = SeriesKey(self.series);
-        let describe = || Series {
-            key,
-            name: name.into(),
-            source_name: name.into(),
-            unit: "".into(),
-            kind,
-            labels,
-            service: "".into(),
-        };
-        self.window.registry_mut().find_or_add(key, describe).expect("far below the limit")
+        self.window.registry_mut().find_or_add(key, || series(key, name, labels, kind)).expect("far below the limit")
     }
 
     /// Seals often, so that readers meet many chunks.
@@ -159,4 +150,9 @@ pub(crate) fn moment(text: &str) -> UnixNanos {
         },
     };
     UnixNanos(digits.parse::<i64>().expect("a whole number") * nanos)
+}
+
+/// A series of a metric, without a unit or a service.
+pub(crate) fn series(key: SeriesKey, name: &str, labels: Labels, kind: SeriesKind) -> Series {
+    Series { key, name: name.into(), source_name: name.into(), unit: "".into(), kind, labels, service: "".into() }
 }
