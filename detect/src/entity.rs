@@ -106,8 +106,8 @@ pub struct Entities {
 #[derive(Debug, Serialize, Deserialize)]
 struct Before {
     labels: u64,
-    /// What was usual for its metrics ...
-    usual: Vec<(SeriesId, Rolling)>,
+    /// What was usual for its metrics, and since when that was known ...
+    usual: Vec<(SeriesId, Rolling, UnixNanos)>,
     /// ... or how they went together.
     together: Option<Box<Together>>,
 }
@@ -366,7 +366,7 @@ impl Entities {
         let open = if is_alone {
             for id in &entity.members {
                 let Some(metric) = self.metrics.get_mut(id.index()) else { continue };
-                before.usual.push((*id, metric.rolling));
+                before.usual.push((*id, metric.rolling, metric.began));
                 metric.begins_anew = true;
             }
             entity.open.take()
@@ -388,9 +388,9 @@ impl Entities {
         let Some(place) = self.before.iter().position(|(name, _)| name == id) else { return };
         let (_, Before { labels, usual, together }) = self.before.remove(place);
         let Some(who) = self.known.get(&labels) else { return };
-        for (id, rolling) in usual {
+        for (id, rolling, began) in usual {
             if let Some(metric) = self.metrics.get_mut(id.index()).filter(|m| m.is_known() && m.labels == labels) {
-                (metric.rolling, metric.begins_anew) = (rolling, false);
+                (metric.rolling, metric.began, metric.begins_anew) = (rolling, began, false);
             }
         }
         let entity = who.place().and_then(|place| self.entities.get_mut(place));
@@ -449,7 +449,7 @@ impl Metric {
 }
 
 /// What stands for the thing with labels of this fingerprint, where others have the key of a series.
-fn key_of(labels: u64) -> SeriesKey {
+pub(crate) fn key_of(labels: u64) -> SeriesKey {
     SeriesKey(u128::from(labels))
 }
 

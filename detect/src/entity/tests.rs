@@ -199,5 +199,6 @@ fn the_baseline_of_a_thing_begins_anew_and_is_taken_back() {
     assert_eq!(moved, [], "is normal now");
     machine.entities.undo(&correction.id);
     let before: Vec<AnomalyEvent> = (800..810).flat_map(|minute| machine.at(minute, 5)).collect();
-    assert!(matches!(before[..], [AnomalyEvent::Opened(_), ..]), "as before: {before:?}");
+    let [AnomalyEvent::Opened(again), ..] = &before[..] else { unreachable!("as before: {before:?}") };
+    assert_eq!(again.baseline_span, Duration::from_mins(800), "and known for as long");
 }
