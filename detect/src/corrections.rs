@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use window::{Point, Sample, Series, SeriesId, SeriesKey, Snapshot, UnixNanos};
 
 use crate::{
-    Anomaly, AnomalyEvent, DetectorKind, Entities, EntityConfig, Forecasts,
+    Anomaly, AnomalyEvent, DetectorKind, Entities, EntityConfig, Forecasts, entity,
     zscore::{ZScoreConfig, ZScoreDetector},
 };
 
@@ -95,7 +95,7 @@ impl Correction {
         use DetectorKind::{Entity, Forecast, Forest, Gap, Limit, Novelty, Pattern, ZScore};
         let key = match anomaly.detector {
             ZScore | Novelty | Pattern | Forecast => anomaly.series_key?,
-            Entity | Forest => SeriesKey(u128::from(anomaly.labels.fingerprint())),
+            Entity | Forest => entity::key_of(anomaly.labels.fingerprint()),
             Gap | Limit => return None,
         };
         Some(subject_of(anomaly.detector, key))
@@ -353,9 +353,7 @@ impl Detectors {
                 if kind != DetectorKind::Forecast {
                     return usize::from(matches!(event, Some(AnomalyEvent::Opened(_))));
                 }
-                let limit = self.zscore.limit_of(point.series);
-                let factor = self.zscore.in_force().factor_of(kind, series.key, point.time);
-                let event = self.forecasts.observe(point, series, limit.zip(factor));
+                let event = self.forecasts.observe(point, series, self.zscore.limit_of(point, series.key));
                 usize::from(event.as_ref().is_some_and(is_opened))
             }
         }

@@ -342,10 +342,8 @@ impl Engine {
             for event in self.entities.observe(point, series, self.zscore.in_force()) {
                 out.decisions.push(self.announce(event, point.series));
             }
-            let limit = self.zscore.limit_of(point.series);
-            let in_force = self.zscore.in_force();
-            let factor = limit.and_then(|_| in_force.factor_of(DetectorKind::Forecast, series.key, point.time));
-            if let Some(event) = self.forecasts.observe(point, series, limit.zip(factor)) {
+            let limit = self.zscore.limit_of(point, series.key);
+            if let Some(event) = self.forecasts.observe(point, series, limit) {
                 out.decisions.push(self.announce(event, point.series));
             }
         }
@@ -456,7 +454,7 @@ impl Engine {
             let heard = self.zscore.heard().filter_map(|(id, began, last, points)| {
                 registry.get(id).map(|series| Heard { series, began, last, points })
             });
-            self.turnout.count(at, &heard, &self.feeds);
+            self.turnout.count(at, heard, &self.feeds);
         }
         let transitions = self.symptoms_and_gaps(at);
         out.decisions.extend(transitions.into_iter().map(Decision::Alert));

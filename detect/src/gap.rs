@@ -208,13 +208,7 @@ impl Feeds {
 
     fn silent(&self, service: &str, feed: &Feed, now: UnixNanos) -> Condition {
         let silence = feed.silence(now);
-        let name = service.rsplit('/').next().unwrap_or(service);
-        let labels = [
-            ("alertname", "TelemetryGap"),
-            ("severity", Severity::Warning.as_str()),
-            ("job", service),
-            ("service_name", name),
-        ];
+        let labels = labels_of("TelemetryGap", Severity::Warning, service);
         let description = format!(
             "Nothing came from {service} for {}. Its longest pause lately was {}, so more than {} of silence is news. \
              Its alerts stay as they are, and its degradation level is frozen.",
@@ -222,7 +216,7 @@ impl Feeds {
             span(feed.longest_pause),
             span(feed.limit(&self.config)),
         );
-        self.condition(&labels, format!("{service} sends no telemetry"), description, silence)
+        self.condition(&labels, format!("{service} sends no telemetry"), description, silence.as_secs_f64())
     }
 
     fn stopped(&self, now: UnixNanos) -> Condition {
@@ -234,20 +228,26 @@ impl Feeds {
             span(silence),
         );
         let labels = [("alertname", "TelemetryStopped"), ("severity", Severity::Critical.as_str())];
-        self.condition(&labels, "No telemetry arrives at all".into(), description, silence)
+        self.condition(&labels, "No telemetry arrives at all".into(), description, silence.as_secs_f64())
     }
 
-    fn condition(&self, labels: &[(&str, &str)], summary: String, description: String, silence: Duration) -> Condition {
+    fn condition(&self, labels: &[(&str, &str)], summary: String, description: String, value: f64) -> Condition {
         let annotations =
             [("summary", summary), ("description", description), ("runbook_url", self.config.runbook_url.clone())];
         Condition {
             labels: Labels::from_pairs(labels.iter().copied()),
             annotations: Labels::from_pairs(annotations),
-            value: silence.as_secs_f64(),
+            value,
             anomalies: Vec::new(),
             argued_level: Level::FullService,
         }
     }
+}
+
+/// Labels of an alert of this detector about one service.
+fn labels_of<'a>(alertname: &'a str, severity: Severity, service: &'a str) -> [(&'static str, &'a str); 4] {
+    let name = service.rsplit('/').next().unwrap_or(service);
+    [("alertname", alertname), ("severity", severity.as_str()), ("job", service), ("service_name", name)]
 }
 
 #[cfg(test)]

@@ -408,15 +408,17 @@ impl ZScoreDetector {
     }
 
     /// How each series was heard: its first point, its newest, and how many there were.
-    pub(crate) fn heard(&self) -> impl Iterator<Item = (SeriesId, UnixNanos, UnixNanos, u64)> + Clone {
+    pub(crate) fn heard(&self) -> impl Iterator<Item = (SeriesId, UnixNanos, UnixNanos, u64)> {
         let states = (0..).map(SeriesId).zip(&self.states);
         states.filter_map(|(id, state)| Some((id, state.began?, state.last, state.model.samples())))
     }
 
-    /// The limit that the series must not reach, if it has one and was observed.
-    pub(crate) fn limit_of(&self, series: SeriesId) -> Option<&Limit> {
-        let place = self.states.get(series.index())?.settings?;
-        self.config.settings.at(place)?.limit.as_ref()
+    /// The limit that the series of `point` must not reach, if it has one and was observed, and what scores of its
+    /// forecasts are multiplied by; `None` while these are not to be judged.
+    pub(crate) fn limit_of(&self, point: &Point, key: SeriesKey) -> Option<(&Limit, f64)> {
+        let place = self.states.get(point.series.index())?.settings?;
+        let limit = self.config.settings.at(place)?.limit.as_ref()?;
+        Some((limit, self.corrections.factor_of(DetectorKind::Forecast, key, point.time)?))
     }
 
     /// The anomalies that are open.

@@ -14,8 +14,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use window::{Labels, Series, UnixNanos};
 
-use super::Feeds;
-use crate::{Absence, Condition, Level, Owner, Severity, zscore::span};
+use super::{Feeds, labels_of};
+use crate::{Absence, Condition, Owner, Severity, zscore::span};
 
 /// Event time between two counts.
 const EVERY: Duration = Duration::from_mins(1);
@@ -62,6 +62,11 @@ impl Heard<'_> {
         !is_made
             && self.points >= LEAST_POINTS
             && self.last.since(self.began) <= LONGEST_INTERVAL.saturating_mul(pauses)
+    }
+
+    /// Whether it is missing of a service that has come to `newest`.
+    fn is_missing(&self, newest: UnixNanos) -> bool {
+        self.last < newest.minus(PAUSE)
     }
 }
 
@@ -117,17 +122,18 @@ impl Turnout {
     }
 
     /// Counts `all` series at event time `at`, where `feeds` says how far services have come.
-    pub(crate) fn count<'a>(&mut self, at: UnixNanos, all: &(impl Iterator<Item = Heard<'a>> + Clone), feeds: &Feeds) {
+    pub(crate) fn count<'a>(&mut self, at: UnixNanos, all: impl Iterator<Item = Heard<'a>>, feeds: &Feeds) {
         self.next = Some(at.plus(EVERY).floor_to(EVERY));
-        let regular = || all.clone().filter(Heard::is_regular);
-        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        for heard in regular() {
-            let Some(newest) = feeds.last_heard(&heard.series.service) else { continue };
-            *counts.entry(&heard.series.service).or_default() += u32::from(heard.last >= newest.minus(PAUSE));
+        let mut regular: BTreeMap<&str, Vec<Heard<'_>>> = BTreeMap::new();
+        for heard in all.filter(Heard::is_regular) {
+            regular.entry(&heard.series.service).or_default().push(heard);
         }
-        self.services.retain(|service, _| counts.contains_key(&**service));
-        for (service, heard) in counts {
-            let Some(newest) = feeds.last_heard(service) else { continue };
+        self.services.retain(|service, _| regular.contains_key(&**service));
+        for (service, series) in regular {
+            let Some(newest) = feeds.last_heard(service) else {
+                self.services.remove(service);
+                continue;
+            };
             let known = match self.services.get_mut(service) {
                 Some(known) => known,
                 None => self.services.entry(service.into()).or_default(),
@@ -137,7 +143,8 @@ impl Turnout {
                 continue;
             }
             known.seen = newest;
-            known.note(heard, newest, || common(regular().filter(|heard| *heard.series.service == *service), newest));
+            let heard: u32 = series.iter().map(|heard| u32::from(!heard.is_missing(newest))).sum();
+            known.note(heard, newest, || common(&series, newest));
         }
     }
 
@@ -201,12 +208,12 @@ impl Service {
 }
 
 /// The labels that all missing series of a service have, and of which few of the others are: "instance=b (4 of 4)".
-fn common<'a>(regular: impl Iterator<Item = Heard<'a>>, newest: UnixNanos) -> String {
+fn common(regular: &[Heard<'_>], newest: UnixNanos) -> String {
     // Missing ones and all, by label and value; of what has been missing for long nobody speaks any more.
     let mut shares: BTreeMap<(&str, &str), (u32, u32)> = BTreeMap::new();
     let mut missing = 0;
-    for heard in regular.filter(|heard| heard.last >= newest.minus(PAUSE + ADOPT + CONFIRM)) {
-        let is_missing = u32::from(heard.last < newest.minus(PAUSE));
+    for heard in regular.iter().filter(|heard| heard.last >= newest.minus(PAUSE + ADOPT + CONFIRM)) {
+        let is_missing = u32::from(heard.is_missing(newest));
         missing += is_missing;
         for (name, value) in heard.series.labels.iter().chain([("__name__", &*heard.series.name)]) {
             let share = shares.entry((name, value)).or_default();
@@ -220,13 +227,6 @@ fn common<'a>(regular: impl Iterator<Item = Heard<'a>>, newest: UnixNanos) -> St
 }
 
 fn condition(service: &str, fall: &Fall, feeds: &Feeds) -> Condition {
-    let name = service.rsplit('/').next().unwrap_or(service);
-    let labels = [
-        ("alertname", "TelemetryPartialGap"),
-        ("severity", Severity::Info.as_str()),
-        ("job", service),
-        ("service_name", name),
-    ];
     let common = match &*fall.common {
         "" => String::new(),
         common => format!(" All of the missing ones have {common}."),
@@ -239,18 +239,9 @@ fn condition(service: &str, fall: &Fall, feeds: &Feeds) -> Condition {
         span(PAUSE),
         span(ADOPT),
     );
-    let annotations = [
-        ("summary", format!("{service} sends only {} of {} series", fall.heard, fall.expected)),
-        ("description", description),
-        ("runbook_url", feeds.config.runbook_url.clone()),
-    ];
-    Condition {
-        labels: Labels::from_pairs(labels),
-        annotations: Labels::from_pairs(annotations),
-        value: fall.share(),
-        anomalies: Vec::new(),
-        argued_level: Level::FullService,
-    }
+    let summary = format!("{service} sends only {} of {} series", fall.heard, fall.expected);
+    let labels = labels_of("TelemetryPartialGap", Severity::Info, service);
+    feeds.condition(&labels, summary, description, fall.share())
 }
 
 #[cfg(test)]
@@ -319,7 +310,7 @@ mod tests {
                     last: *last,
                     points: *points,
                 });
-                self.turnout.count(secs(self.now), &heard, &self.feeds);
+                self.turnout.count(secs(self.now), heard, &self.feeds);
             }
         }
 
