@@ -9,7 +9,10 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     api::{Api, encoded, eventually},
@@ -276,6 +279,38 @@ receivers:
     let data = &body["data"];
     assert_eq!((&data["service"], &data["from"], &data["level"]), (&json!("shop"), &json!(0), &json!(3)));
     assert_eq!(data["because"][0], "pinned to 3 (read-only) by me: a drill");
+}
+
+/// Sends a question for flags, its body a moment after its head, and reads the head of the answer.
+async fn flags_over(connection: &mut TcpStream) -> String {
+    let head = "POST /ofrep/v1/evaluate/flags HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.expect("the connection is open");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    connection.write_all(b"{}").await.expect("the connection is open");
+    let mut read = vec![0; 16_384];
+    let size = tokio::time::timeout(PATIENCE, connection.read(&mut read)).await.expect("answers").expect("is open");
+    String::from_utf8_lossy(&read[..size]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_often_may_ask_again_over_the_same_connection() {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    let address = free.local_addr().expect("a bound socket has an address");
+    drop(free);
+    let config = directory.path().join("bellwether.yaml");
+    let text =
+        format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '{address}', evaluations_per_second: 1}}\n");
+    std::fs::write(&config, text).expect("the directory is writable");
+    let data = directory.path().join("data");
+    let binary = Binary::start(&["--config".as_ref(), config.as_os_str(), "--data-dir".as_ref(), data.as_os_str()]);
+    let mut connection = TcpStream::connect(address).await.expect("the interface is open");
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(flags_over(&mut connection).await);
+    }
+    let refused = "HTTP/1.1 429 Too Many Requests";
+    assert_eq!(seen, ["HTTP/1.1 200 OK", refused, refused, refused], "{}", binary.log());
 }
 
 #[test]

@@ -228,8 +228,8 @@ fn metadata(status: Option<&LevelStatus>) -> Map<String, Value> {
 /// `POST /ofrep/v1/evaluate/flags/{key}`.
 async fn single(asked: Asked, Path(key): Path<String>, request: Request) -> Result<Response, Refusal> {
     let refused = |refusal: Refusal| refusal.of(&key);
-    quota::take(&asked).map_err(refused)?;
     let bytes = body::read(request.into_body()).await.map_err(|problem| refused(problem.into()))?;
+    quota::take(&asked).map_err(refused)?;
     let view = asked.view();
     let flags = Scope::of(&bytes, &view).map_err(refused)?.flags(&view);
     match flags.iter().find(|flag| flag.key == key) {
@@ -245,9 +245,9 @@ async fn single(asked: Asked, Path(key): Path<String>, request: Request) -> Resu
 /// `POST /ofrep/v1/evaluate/flags`. What a client learned from an event about the newest tag
 /// (`flagConfigEtag`) adds nothing: events come from the very picture that is answered from.
 async fn bulk(asked: Asked, request: Request) -> Result<Response, Refusal> {
-    quota::take(&asked)?;
     let matches = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<HeaderValue>>();
     let bytes = body::read(request.into_body()).await?;
+    quota::take(&asked)?;
     let view = asked.view();
     let scope = Scope::of(&bytes, &view)?;
     let (flags, etag) = scope.flags_and_tag(&view);

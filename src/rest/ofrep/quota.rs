@@ -43,7 +43,7 @@ impl Quota {
     }
 }
 
-/// Counts a question for flags.
+/// Counts a question for flags, which was read: else its connection would be closed, and who keeps it would not know.
 ///
 /// # Errors
 /// 429 with the seconds after which to come again: whole ones, since providers read nothing finer.
