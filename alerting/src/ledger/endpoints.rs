@@ -219,13 +219,16 @@ impl Outbox {
         })
     }
 
-    /// Gives up all that is pending for an endpoint that takes nothing any more.
+    /// Gives up all that is pending for an endpoint that takes nothing any more. Whether it still is one is asked in
+    /// the same transaction: what a replay has put there meanwhile stays pending.
     fn refuse_all(&self, endpoint: &Endpoint, now: UnixNanos) -> Result<(), LedgerError> {
         self.store.write(|transaction| {
             transaction.execute(
                 "UPDATE outbox SET state = 'failed', finished_at = ?3,
                     last_error = 'not sent: the endpoint has said that it is gone (410)'
-                 WHERE receiver = ?1 AND integration = ?2 AND state = 'pending'",
+                 WHERE receiver = ?1 AND integration = ?2 AND state = 'pending' AND EXISTS (
+                    SELECT 1 FROM endpoints
+                    WHERE receiver = ?1 AND integration = ?2 AND disabled_at IS NOT NULL)",
                 params![endpoint.receiver, endpoint.integration, now.0],
             )?;
             Ok(())

@@ -113,6 +113,8 @@ fn an_endpoint_that_is_gone_is_sent_nothing_until_it_is_another_or_somebody_asks
     outbox.settle(&[gone]).expect("writes");
     assert_eq!(take(), 0);
     assert_eq!(fixture.ledger.operator().replay(&first, now).expect("writes"), Replay::Pending);
+    // A worker that had seen it disabled before the replay comes to write that down only now.
+    outbox.refuse_all(&endpoint("ops"), now).expect("writes");
     assert_eq!(take(), 1);
 }
 
