@@ -324,7 +324,7 @@ fn check_reads_openslo_files_and_names_what_is_not_done() {
     assert!(is_valid && said.contains("6 objectives are valid"), "{said}");
     let directory = tempfile::tempdir().expect("there is a temporary directory");
     let wrong = directory.path().join("slo.yaml");
-    let text = std::fs::read_to_string(&shipped).expect("is there").replacen("Occurrences", "RatioTimeslices", 1);
+    let text = std::fs::read_to_string(&shipped).expect("is there").replacen("Occurrences", "Events", 1);
     std::fs::write(&wrong, text).expect("the directory is writable");
     let (is_valid, said) = check(&wrong);
     assert!(!is_valid && said.contains("slo.yaml:35: spec.budgetingMethod: expected Occurrences"), "{said}");

@@ -167,7 +167,7 @@ impl Objective {
     /// # Errors
     /// What is wrong with the PromQL that the source stands for.
     pub fn with_budget(self, source: &Source, share: f64) -> Result<Self, String> {
-        self.budgeted(share, |window| source.ratio(window))
+        self.budgeted(share, |o, window| source.ratio(window).unwrap_or_else(|| o.mean(MISSED, window)))
     }
 
     /// The same, of which the share `share` of time may be bad: time in which the value missed the target.
@@ -175,18 +175,26 @@ impl Objective {
     /// # Errors
     /// What is wrong with the PromQL that asks for the time.
     pub fn with_budget_of_time(self, share: f64) -> Result<Self, String> {
-        self.budgeted(share, |_| None)
+        self.budgeted(share, |o, window| o.mean(MISSED, window))
     }
 
-    /// With a budget of what `events` says of a window, or of time where that is nothing.
-    fn budgeted(mut self, share: f64, events: impl Fn(Duration) -> Option<String>) -> Result<Self, String> {
-        let burn = |window: Duration| {
-            let of_time = || {
-                let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
-                format!("avg by (job) (avg_over_time({MISSED}{{objective=\"{name}\"}}[{}ms]))", window.as_millis())
-            };
-            Ok::<_, String>(Burn { window, query: parse(&events(window).unwrap_or_else(of_time))? })
-        };
+    /// The same, whose values are shares that were bad, and may be `share` in the mean.
+    ///
+    /// # Errors
+    /// What is wrong with the PromQL that asks for the values.
+    pub fn with_budget_of_values(self, share: f64) -> Result<Self, String> {
+        self.budgeted(share, |o, window| o.mean(VALUE, window))
+    }
+
+    /// The mean of what is published of it under the name `metric`, over a window.
+    fn mean(&self, metric: &str, window: Duration) -> String {
+        let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("avg by (job) (avg_over_time({metric}{{objective=\"{name}\"}}[{}ms]))", window.as_millis())
+    }
+
+    /// With a budget of which `spent` says the share that was bad in a window.
+    fn budgeted(mut self, share: f64, spent: impl Fn(&Self, Duration) -> String) -> Result<Self, String> {
+        let burn = |window: Duration| Ok::<_, String>(Burn { window, query: parse(&spent(&self, window))? });
         let pair = |(long, short, factor, ceiling): (Duration, Duration, f64, f64)| {
             Ok::<_, String>(Pair { long: burn(long)?, short: burn(short)?, factor, ceiling })
         };

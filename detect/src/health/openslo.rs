@@ -3,11 +3,12 @@
 //! Kinds `SLO` and `SLI` are read. `Service` and `DataSource` name things and change nothing here. `AlertPolicy`,
 //! `AlertCondition` and `AlertNotificationTarget` say who is told of what, which rules and receivers do.
 
+mod indicator;
+
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
-use query::Query;
-
-use super::objective::{Objective, Source};
+use self::indicator::{Indicator, indicator};
+use super::objective::Objective;
 use crate::yaml::{Document, Fault, Faults, Mapping, Value};
 
 /// The version that is read.
@@ -58,15 +59,6 @@ pub fn read(files: &[(String, String)]) -> Result<Vec<Objective>, Vec<Fault>> {
     if all.is_empty() { Ok(objectives) } else { Err(all) }
 }
 
-/// What is measured.
-#[derive(Clone, Debug)]
-enum Indicator {
-    /// The share of bad events.
-    Ratio(Source),
-    /// A value that is compared with a threshold.
-    Threshold(Source),
-}
-
 /// The parts that all kinds have: kind, name, and the rest.
 fn head<'d, 'a>(document: &'d Document<'a>, faults: &mut Faults) -> Option<(String, String, Mapping<'d, 'a>)> {
     let mut top = document.mapping(faults);
@@ -100,101 +92,6 @@ fn indicator_document(document: &Document<'_>, faults: &mut Faults) -> Option<(S
     }
     let spec = top.required("spec", faults)?.mapping(faults)?;
     Some((name, indicator(spec, faults)?))
-}
-
-/// The `spec` of an SLI.
-fn indicator(mut spec: Mapping<'_, '_>, faults: &mut Faults) -> Option<Indicator> {
-    spec.get("description");
-    let line = spec.line();
-    let ratio = spec.get("ratioMetric");
-    let threshold = spec.get("thresholdMetric");
-    spec.finish(faults);
-    match (ratio, threshold) {
-        (Some(ratio), None) => Some(Indicator::Ratio(ratio_metric(ratio.mapping(faults)?, faults)?)),
-        (None, Some(threshold)) => Some(Indicator::Threshold(Source::Expression(query_of(&threshold, faults)?.0))),
-        _ => {
-            faults.add(line, "expected either `ratioMetric` or `thresholdMetric`");
-            None
-        }
-    }
-}
-
-fn ratio_metric(mut ratio: Mapping<'_, '_>, faults: &mut Faults) -> Option<Source> {
-    let line = ratio.line();
-    // Rates are made of both kinds of counters alike: rising ones, and those whose queries are rates already.
-    ratio.get("counter").and_then(|counter| counter.boolean(faults));
-    for key in ["raw", "rawType"] {
-        if let Some(raw) = ratio.get(key) {
-            faults.add(raw.line(), format!("{key}: not done; expected `good` or `bad`, and `total`"));
-        }
-    }
-    let mut counter = |key: &'static str, faults: &mut Faults| {
-        let value = ratio.get(key)?;
-        let (text, line) = query_of(&value, faults)?;
-        let selector = counter_of(&text);
-        if selector.is_none() {
-            faults.add(line, format!("{key}: not done; expected a selector of a counter, or a sum or rate of one"));
-        }
-        selector
-    };
-    let (good, bad, total) = (counter("good", faults), counter("bad", faults), counter("total", faults));
-    ratio.finish(faults);
-    match (good, bad, total) {
-        (Some(good), None, Some(total)) => Some(Source::GoodCounters { good, total }),
-        (None, Some(bad), Some(total)) => Some(Source::Counters { bad, total }),
-        _ => {
-            faults.add(line, "ratioMetric: expected `total` and either `good` or `bad`");
-            None
-        }
-    }
-}
-
-/// The PromQL of a `metricSource`, and its line.
-fn query_of(value: &Value<'_, '_>, faults: &mut Faults) -> Option<(String, usize)> {
-    let mut outer = value.mapping(faults)?;
-    let mut source = outer.required("metricSource", faults)?.mapping(faults)?;
-    outer.finish(faults);
-    source.get("metricSourceRef").and_then(|name| name.text(faults));
-    if let Some(kind) = source.get("type")
-        && kind.text(faults)? != "Prometheus"
-    {
-        kind.expected("Prometheus: others are not done", faults);
-        return None;
-    }
-    let mut spec = source.required("spec", faults)?.mapping(faults)?;
-    source.finish(faults);
-    let query = spec.required("query", faults)?;
-    spec.finish(faults);
-    let text = query.text(faults)?.trim().to_owned();
-    if let Err(error) = Query::parse(&text) {
-        faults.add(query.line(), format!("query: {error}"));
-        return None;
-    }
-    Some((text, query.line()))
-}
-
-/// The selector of the counter in `text`: alone, or in sums and rates, which are made anew for each window.
-fn counter_of(text: &str) -> Option<String> {
-    let text = text.trim();
-    if Query::parse(text).is_ok_and(|query| query.selector().is_some()) {
-        return Some(text.to_owned());
-    }
-    let inner = |function: &str| {
-        let rest = text.strip_prefix(function)?.trim_start();
-        // `sum by (job) (x)`, `sum(x) by (job)`, `sum(x)`, `rate(x[5m])`.
-        let rest = match rest.strip_prefix("by") {
-            Some(rest) => rest.split_once(')')?.1.trim_start(),
-            None => rest,
-        };
-        let (body, after) = rest.strip_prefix('(')?.rsplit_once(')')?;
-        let grouped = body.rsplit_once(')').filter(|(_, by)| by.trim_start().starts_with("by"));
-        after.trim().is_empty().then(|| grouped.map_or(body, |(body, _)| body).to_owned())
-    };
-    if let Some(body) = inner("sum") {
-        return counter_of(&body);
-    }
-    let body = inner("rate").or_else(|| inner("increase"))?;
-    counter_of(body.rsplit_once('[')?.0)
 }
 
 fn objective_document(
@@ -240,14 +137,15 @@ fn slo(
             None
         }
     };
-    let is_sliced = match spec.get("budgetingMethod") {
-        None => false,
+    let method = match spec.get("budgetingMethod") {
+        None => Method::Occurrences,
         Some(method) => match method.text(faults)?.as_str() {
-            "Occurrences" => false,
-            "Timeslices" => true,
+            "Occurrences" => Method::Occurrences,
+            "Timeslices" => Method::Timeslices,
+            "RatioTimeslices" => Method::RatioTimeslices,
             _ => {
-                method.expected("Occurrences or Timeslices: others are not done", faults);
-                false
+                method.expected("Occurrences, Timeslices or RatioTimeslices", faults);
+                Method::Occurrences
             }
         },
     };
@@ -262,7 +160,7 @@ fn slo(
     let indicator = indicator?;
     let read = objectives.iter().enumerate().filter_map(|(i, value)| {
         let name = if objectives.len() == 1 { name.to_owned() } else { format!("{name}/{}", i + 1) };
-        let mut objective = objective(&name, value, &indicator, is_sliced, faults)?;
+        let mut objective = objective(&name, value, &indicator, method, faults)?;
         objective.service = Some(service.as_str().into());
         objective.is_published = true;
         Some(objective)
@@ -291,46 +189,81 @@ fn time_window(spec: &mut Mapping<'_, '_>, faults: &mut Faults) {
     }
 }
 
-/// Slices of time: the share of good events that makes one good, and how long one is.
-fn slices(m: &mut Mapping<'_, '_>, is_sliced: bool, faults: &mut Faults) -> Option<Option<(f64, Duration)>> {
+/// `budgetingMethod`: what a budget is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Method {
+    /// Events.
+    Occurrences,
+    /// Slices of time that are good or bad.
+    Timeslices,
+    /// The mean of the slices' shares of bad events.
+    RatioTimeslices,
+}
+
+/// A budget with what it needs to know of slices.
+#[derive(Clone, Copy, Debug)]
+enum Budgeting {
+    Occurrences,
+    /// The share of good events that makes a slice good, and how long one is.
+    Timeslices(f64, Duration),
+    /// How long a slice is.
+    RatioTimeslices(Duration),
+}
+
+fn budgeting(m: &mut Mapping<'_, '_>, method: Method, faults: &mut Faults) -> Option<Budgeting> {
     let (line, target, window) = (m.line(), m.get("timeSliceTarget"), m.get("timeSliceWindow"));
-    match (is_sliced, target, window) {
-        (false, None, None) => Some(None),
-        (false, Some(value), _) | (false, None, Some(value)) => {
-            value.expected("none of it: it is of the budgeting method Timeslices", faults);
-            None
-        }
-        (true, Some(target), Some(window)) => {
-            let (share, length) = (target.number(faults)?, window.duration(faults)?);
+    let unasked = match method {
+        Method::Occurrences => target.as_ref().or(window.as_ref()),
+        Method::Timeslices => None,
+        Method::RatioTimeslices => target.as_ref(),
+    };
+    if let Some(value) = unasked {
+        value.expected("none of it with this budgeting method", faults);
+        return None;
+    }
+    match (method, target, window) {
+        (Method::Occurrences, ..) => Some(Budgeting::Occurrences),
+        (Method::Timeslices, Some(target), Some(window)) => {
+            let (share, length) = (target.number(faults)?, slice(&window, faults)?);
             if !(share > 0.0 && share < 1.0) {
                 target.expected("more than 0 and less than 1", faults);
                 return None;
             }
-            if !SLICES.contains(&length) {
-                window.expected("from 15s to 1h", faults);
-                return None;
-            }
-            Some(Some((share, length)))
+            Some(Budgeting::Timeslices(share, length))
         }
-        (true, ..) => {
+        (Method::RatioTimeslices, _, Some(window)) => Some(Budgeting::RatioTimeslices(slice(&window, faults)?)),
+        (Method::Timeslices, ..) => {
             faults.add(line, "expected `timeSliceTarget` and `timeSliceWindow` for the budgeting method Timeslices");
             None
         }
+        (Method::RatioTimeslices, ..) => {
+            faults.add(line, "expected `timeSliceWindow` for the budgeting method RatioTimeslices");
+            None
+        }
     }
+}
+
+fn slice(window: &Value<'_, '_>, faults: &mut Faults) -> Option<Duration> {
+    let length = window.duration(faults)?;
+    if !SLICES.contains(&length) {
+        window.expected("from 15s to 1h", faults);
+        return None;
+    }
+    Some(length)
 }
 
 fn objective(
     name: &str,
     value: &Value<'_, '_>,
     indicator: &Indicator,
-    is_sliced: bool,
+    method: Method,
     faults: &mut Faults,
 ) -> Option<Objective> {
     let mut m = value.mapping(faults)?;
     let title = m.get("displayName").and_then(|title| title.text(faults));
     let weight = m.get("compositeWeight");
     let (target, percent) = (m.get("target"), m.get("targetPercent"));
-    let slices = slices(&mut m, is_sliced, faults);
+    let budgeting = budgeting(&mut m, method, faults);
     for key in ["indicator", "indicatorRef"] {
         if let Some(value) = m.get(key) {
             faults.add(value.line(), format!("{key}: not done in an objective"));
@@ -352,27 +285,36 @@ fn objective(
         written.expected("more than 0 and less than 1 (100 as a percentage)", faults);
         return None;
     }
-    let slices = slices?;
+    let budgeting = budgeting?;
     let name = title.unwrap_or_else(|| name.to_owned());
+    let budget = 1.0 - share;
     let made = match indicator {
-        Indicator::Ratio(source) => {
+        Indicator::Ratio(source) | Indicator::Share(source) => {
             if let Some(extra) = op.or(limit) {
                 faults.add(extra.line(), "`op` and `value` are of a thresholdMetric");
             }
-            let (good, range) = slices.map_or((1.0 - share, Objective::RANGE), |(share, slice)| (1.0 - share, slice));
-            let made = Objective::new(&name, source, range, good, Objective::worst_share(good));
-            match slices {
-                None => made.and_then(|o| o.with_budget(source, 1.0 - share)),
-                Some(_) => made.and_then(|o| o.with_budget_of_time(1.0 - share)),
+            let new = |range, good| Objective::new(&name, source, range, good, Objective::worst_share(good));
+            match budgeting {
+                Budgeting::Timeslices(share, slice) => {
+                    new(slice, 1.0 - share).and_then(|o| o.with_budget_of_time(budget))
+                }
+                Budgeting::RatioTimeslices(slice) => new(slice, budget).and_then(|o| o.with_budget_of_values(budget)),
+                Budgeting::Occurrences => new(Objective::RANGE, budget).and_then(|o| match indicator {
+                    Indicator::Share(_) => o.with_budget_of_values(budget),
+                    _ => o.with_budget(source, budget),
+                }),
             }
         }
-        Indicator::Threshold(_) if slices.is_some() => {
-            faults.add(line, "Timeslices: not done for a thresholdMetric, whose `target` is a share of time already");
+        Indicator::Threshold(_) if method != Method::Occurrences => {
+            faults.add(
+                line,
+                format!("{method:?}: not done for a thresholdMetric, whose `target` is a share of time already"),
+            );
             return None;
         }
         Indicator::Threshold(source) => {
             let (good, bad) = limits(op, limit, line, faults)?;
-            Objective::new(&name, source, Objective::RANGE, good, bad).and_then(|o| o.with_budget(source, 1.0 - share))
+            Objective::new(&name, source, Objective::RANGE, good, bad).and_then(|o| o.with_budget(source, budget))
         }
     };
     let mut objective = made.map_err(|error| faults.add(line, error)).ok()?;

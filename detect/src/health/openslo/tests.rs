@@ -1,4 +1,6 @@
-use super::*;
+use query::Query;
+
+use super::{indicator::counter_of, *};
 
 fn faults(text: &str) -> Vec<String> {
     let read = read(&[("s.yaml".to_owned(), text.to_owned())]);
@@ -62,11 +64,11 @@ spec:
         counter: true
         good: {metricSource: {type: Datadog, spec: {query: x}}}
         total: {metricSource: {spec: {query: avg(x)}}}
-  budgetingMethod: RatioTimeslices
+  budgetingMethod: Timeslice
   timeWindow:
     - {duration: 1M, calendar: {}}
   alertPolicies: [p]
-  objectives: [{target: 0.9, timeSliceWindow: 1m}]
+  objectives: [{target: 0.9}]
 ---
 apiVersion: openslo/v1
 kind: SLO
@@ -88,7 +90,7 @@ metadata: {name: c}
     has(2, "kind AlertPolicy: not done");
     has(14, "expected Prometheus");
     has(15, "total: not done");
-    has(16, "budgetingMethod: expected Occurrences or Timeslices");
+    has(16, "budgetingMethod: expected Occurrences, Timeslices or RatioTimeslices");
     has(18, "startTime");
     has(19, "alertPolicies: not done");
     has(27, "indicatorRef: expected the name of an SLI");
@@ -160,9 +162,44 @@ fn time_slices_are_of_events_and_their_budget_is_of_time() {
             "timeSliceWindow: expected from",
         ),
         (&ratio, "Occurrences", sliced, "timeSliceTarget: expected none of it"),
-        (&threshold, "Timeslices", sliced, "not done for a thresholdMetric"),
+        (&threshold, "Timeslices", sliced, "Timeslices: not done for a thresholdMetric"),
+        (&ratio, "RatioTimeslices", sliced, "timeSliceTarget: expected none of it"),
+        (&ratio, "RatioTimeslices", "{target: 0.9}", "expected `timeSliceWindow`"),
     ] {
         let got = faults(&slo(metric, method, objective));
         assert!(got.iter().any(|fault| fault.contains(want)), "{want} in {got:?}");
     }
+}
+
+#[test]
+fn ratios_of_slices_and_raw_ratios_spend_a_budget_of_their_mean() {
+    let source = |query: &str| format!("{{metricSource: {{spec: {{query: '{query}'}}}}}}");
+    let counted = format!("{{ratioMetric: {{good: {}, total: {}}}}}", source("good"), source("total"));
+    let raw = |query: &str, kind: &str| format!("{{ratioMetric: {{raw: {}, rawType: {kind}}}}}", source(query));
+    let slo = |metric: &str, method: &str, slice: &str| {
+        format!(
+            "apiVersion: openslo/v1\nkind: SLO\nmetadata: {{name: a}}\nspec: {{service: s, budgetingMethod: {method}, \
+             indicator: {{spec: {metric}}}, objectives: [{{target: 0.99{slice}}}]}}\n"
+        )
+    };
+    let slice = ", timeSliceWindow: 2m";
+    for (metric, method, slice, value) in [
+        (&counted, "RatioTimeslices", slice, "rate(good[120000ms])"),
+        (&raw("up:ratio", "success"), "Occurrences", "", "1 - (up:ratio\n)"),
+        (&raw("down:ratio", "failure"), "Occurrences", "", "down:ratio"),
+        (&raw("down:ratio", "failure"), "RatioTimeslices", slice, "down:ratio"),
+    ] {
+        let read = read(&[("s.yaml".into(), slo(metric, method, slice))]).expect("is valid");
+        let budget = read[0].budget.as_ref().expect("has one");
+        assert!(read[0].query.text().contains(value), "{value} in {}", read[0].query.text());
+        assert!((read[0].good - 0.01).abs() < 1e-9 && (budget.share - 0.01).abs() < 1e-9, "{:?}", read[0]);
+        let burn = budget.pairs[0].long.query.text();
+        assert!(burn.contains("avg_over_time(bellwether_objective_value{objective=\"a\"}"), "{burn}");
+    }
+    let got = faults(&slo(&raw("x", "good"), "Occurrences", ""));
+    assert!(got[0].contains("rawType: expected success or failure"), "{got:?}");
+    let got = faults(&slo(&format!("{{ratioMetric: {{raw: {}}}}}", source("x")), "Occurrences", ""));
+    assert!(got[0].contains("expected `rawType`"), "{got:?}");
+    let mixed = format!("{{ratioMetric: {{raw: {0}, rawType: failure, total: {0}}}}}", source("x"));
+    assert!(faults(&slo(&mixed, "Occurrences", ""))[0].contains("or `raw` and `rawType`"));
 }
