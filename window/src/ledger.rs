@@ -134,7 +134,7 @@ impl Ledger {
             self.total -= step.remove();
         }
         self.tell();
-        let max = self.share.as_ref().map_or(max, |share| share.allowed().min(max));
+        let max = self.allowed(max);
         if self.total > max {
             let target = max - max / SLACK;
             // The newest step stays: the window always shows something.
@@ -148,6 +148,11 @@ impl Ledger {
             self.tell();
         }
         floor
+    }
+
+    /// `max`, or what the budget leaves of it.
+    pub(crate) fn allowed(&self, max: usize) -> usize {
+        self.share.as_ref().map_or(max, |share| share.allowed().min(max))
     }
 
     fn tell(&mut self) {

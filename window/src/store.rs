@@ -472,7 +472,8 @@ impl Window {
             self.stats.evicted_by_bytes += self.forget_until(self.floor);
             self.cut();
         }
-        self.evict_by_bytes();
+        let held = self.evict_by_bytes();
+        self.blocks.allow(self.ledger.allowed(self.config.max_bytes).saturating_sub(held));
         if let Some(unsaved) = &mut self.unsaved {
             unsaved.forget_until(self.floor);
         }
@@ -511,8 +512,8 @@ impl Window {
     }
 
     /// The last resort, for chunks that take much more than their rows count: whole chunks are let go,
-    /// so that what is left depends on where they end.
-    fn evict_by_bytes(&mut self) {
+    /// so that what is left depends on where they end. Returns how many bytes that is.
+    fn evict_by_bytes(&mut self) -> usize {
         let mut bytes = self.bytes();
         while bytes > self.config.max_bytes {
             let oldest = [
@@ -530,10 +531,11 @@ impl Window {
                 Some((_, 3)) => self.histograms.pop_oldest(),
                 _ => self.logs.pop_front().map(|c| c.bytes()),
             };
-            let Some(freed) = freed else { return };
+            let Some(freed) = freed else { return bytes };
             bytes -= freed;
             self.stats.evicted_by_bytes += 1;
         }
+        bytes
     }
 
     fn bytes(&self) -> usize {

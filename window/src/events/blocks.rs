@@ -3,7 +3,10 @@
 //! A page of memory that is touched for the first time costs as much as taking four spans, and the
 //! usual allocators give pieces of this size back to the system as soon as they are free.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use arrow_buffer::Buffer;
 use bytes::Bytes;
@@ -12,15 +15,30 @@ use bytes::Bytes;
 pub(crate) const BLOCK_BYTES: usize = HEAD_BYTES + (1 << 20);
 /// A head with more bytes of texts and attributes is sealed before its time.
 pub(crate) const HEAD_BYTES: usize = 16 << 20;
-/// Blocks that wait for a head at the most; more are given back to the system.
+/// Blocks that may wait for a head however full the window is.
 const IDLE: usize = 2;
+/// What has waited so long beside those is given back to the system: so many are not needed any more.
+const LONGEST: Duration = Duration::from_secs(10);
 /// A block of which more than this is left over when it is sealed is copied out of.
 const LEFT_OVER: usize = BLOCK_BYTES / 8;
 
 /// The blocks of one table. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Blocks {
-    idle: Arc<Mutex<Vec<Vec<u8>>>>,
+    idle: Arc<Mutex<Idle>>,
+}
+
+/// Blocks that wait, and since when; those that have waited longest first.
+#[derive(Debug)]
+struct Idle {
+    blocks: Vec<(Instant, Vec<u8>)>,
+    most: usize,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self { blocks: Vec::new(), most: IDLE }
+    }
 }
 
 /// A block that is part of a chunk. When the last reader of the chunk has gone, it waits for a head.
@@ -33,17 +51,32 @@ struct Sealed {
 impl Blocks {
     /// An empty block.
     pub(crate) fn take(&self) -> Vec<u8> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
+        let idle = self.idle().blocks.pop();
+        idle.map_or_else(|| Vec::with_capacity(BLOCK_BYTES), |(_, block)| block)
+    }
+
+    /// Lets blocks of `room` bytes together wait, which chunks do not take: a busy window lets go of many chunks at
+    /// once, when a step of time is over, and fills as many blocks right after it. Others are given back.
+    pub(crate) fn allow(&self, room: usize) {
+        let mut idle = self.idle();
+        idle.most = (room / BLOCK_BYTES).max(IDLE);
+        let (count, spare) = (idle.blocks.len(), idle.blocks.len().saturating_sub(IDLE));
+        let old = idle.blocks.iter().take(spare).take_while(|(since, _)| since.elapsed() > LONGEST).count();
+        let surplus = count.saturating_sub(idle.most).max(old);
+        idle.blocks.drain(..surplus);
     }
 
     fn give_back(&self, mut block: Vec<u8>) {
         block.clear();
-        // Whole between any two statements, so a thread that died has left no harm.
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
-            idle.push(block);
+        let mut idle = self.idle();
+        if idle.blocks.len() < idle.most {
+            idle.blocks.push((Instant::now(), block));
         }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // Whole between any two statements, so a thread that died has left no harm.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `values` for readers, in the block in which they stand if they fill it, and otherwise in a piece
@@ -79,7 +112,7 @@ mod tests {
     use super::*;
 
     fn idle(blocks: &Blocks) -> usize {
-        blocks.idle.lock().expect("no test panics with the lock").len()
+        blocks.idle().blocks.len()
     }
 
     #[test]
@@ -110,10 +143,31 @@ mod tests {
     }
 
     #[test]
-    fn few_blocks_wait() {
+    fn as_many_blocks_wait_as_there_is_room_for_and_two_in_any_case() {
         let blocks = Blocks::default();
-        let taken: Vec<_> = (0..2 * IDLE).map(|_| blocks.take()).collect();
+        let take = |count: usize| (0..count).map(|_| blocks.take()).collect::<Vec<_>>();
+        let give = |taken: Vec<Vec<u8>>| taken.into_iter().for_each(|block| blocks.give_back(block));
+        give(take(4));
+        assert_eq!(idle(&blocks), IDLE);
+        blocks.allow(3 * BLOCK_BYTES + 5);
+        give(take(4));
+        assert_eq!(idle(&blocks), 3);
+        blocks.allow(0);
+        assert_eq!(idle(&blocks), IDLE);
+    }
+
+    #[test]
+    fn a_block_that_nobody_needs_does_not_wait_for_ever() {
+        let blocks = Blocks::default();
+        blocks.allow(usize::MAX);
+        let taken: Vec<_> = (0..5).map(|_| blocks.take()).collect();
         taken.into_iter().for_each(|block| blocks.give_back(block));
+        blocks.allow(usize::MAX);
+        assert_eq!(idle(&blocks), 5);
+        for (since, _) in &mut blocks.idle().blocks {
+            *since = since.checked_sub(2 * LONGEST).expect("the machine has run for longer");
+        }
+        blocks.allow(usize::MAX);
         assert_eq!(idle(&blocks), IDLE);
     }
 }
