@@ -3,6 +3,7 @@
 //! Every key has a default, so that no file is needed. Faults are collected and reported at once,
 //! each with its line and what was expected; nothing is clamped.
 
+mod cluster;
 mod doors;
 mod file;
 mod fixed;

@@ -298,7 +298,7 @@ fn levels(text: &mut Text, view: &View) {
 
 fn notifications(text: &mut Text, faces: &[Face], pending: u64) {
     let sum = |of: fn(&alerting::Counters) -> u64| faces.iter().map(|face| of(&face.delivery)).sum();
-    let all: [(&str, &str, u64); 4] = [
+    let all: [(&str, &str, u64); 6] = [
         (
             "bellwether_notifications_delivered_total",
             "Notifications that receivers took.",
@@ -308,6 +308,16 @@ fn notifications(text: &mut Text, faces: &[Face], pending: u64) {
             "bellwether_notifications_failed_attempts_total",
             "Attempts to deliver that failed; most are repeated.",
             sum(alerting::Counters::failed_attempts),
+        ),
+        (
+            "bellwether_notifications_told_by_peers_total",
+            "Notifications that another node of the cluster had told.",
+            sum(alerting::Counters::told_by_peers),
+        ),
+        (
+            "bellwether_peer_questions_failed_total",
+            "Questions that another node of the cluster did not answer: what it has told may be told again.",
+            sum(alerting::Counters::failed_questions),
         ),
         (
             "bellwether_notifications_given_up_total",

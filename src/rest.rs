@@ -21,6 +21,7 @@ mod json;
 mod ofrep;
 mod openapi;
 mod params;
+mod peers;
 mod pin;
 mod problem;
 mod prometheus;
@@ -273,6 +274,7 @@ pub(crate) fn router(api: Api) -> Router {
         .merge(reload::routes())
         .merge(status::routes())
         .merge(deliveries::routes())
+        .merge(peers::routes())
         .merge(metrics::routes())
         .merge(ui::routes())
         .fallback(unknown_path)

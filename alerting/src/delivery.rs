@@ -9,6 +9,7 @@ mod attempt;
 mod destinations;
 mod gate;
 mod mail;
+mod peers;
 mod resender;
 mod retry_after;
 mod settler;
@@ -28,6 +29,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use self::{
     attempt::Sender,
+    peers::Peers,
     settler::Settler,
     worker::{Worker, sweep_orphans},
 };
@@ -36,7 +38,7 @@ pub use self::{
     test::{TestOutcome, notify_test},
 };
 use crate::{
-    Backoff, DeliveryError, Dispatcher, Integration, Outbox, Receiver, Target,
+    Backoff, Cluster, DeliveryError, Dispatcher, Integration, Outbox, Receiver, Target,
     ledger::{Endpoint, StandIn},
 };
 
@@ -54,6 +56,10 @@ pub struct DeliveryConfig {
     pub poll: Duration,
     /// Where notifications may go. Default: not into the private network.
     pub destinations: Destinations,
+    /// The nodes that are fed the same, and tell what the others have not. Default none: this node tells everything.
+    pub cluster: Option<Cluster>,
+    /// Whose notifications they are, to peers. Default `default`.
+    pub tenant: String,
 }
 
 impl Default for DeliveryConfig {
@@ -64,11 +70,19 @@ impl Default for DeliveryConfig {
             give_up_after: Duration::from_hours(75),
             poll: Duration::from_secs(30),
             destinations: Destinations::default(),
+            cluster: None,
+            tenant: "default".to_owned(),
         }
     }
 }
 
 impl DeliveryConfig {
+    /// How long peers have to tell something before this node does.
+    #[must_use]
+    pub fn turn(&self) -> Duration {
+        self.cluster.as_ref().map_or(Duration::ZERO, Cluster::wait)
+    }
+
     fn check(&self) -> Result<(), DeliveryError> {
         let refuse = |field, expected, actual| Err(DeliveryError::Config { field, expected, actual });
         if self.backoff.start.is_zero() {
@@ -98,6 +112,8 @@ pub struct Counters {
     failed_attempts: AtomicU64,
     given_up: AtomicU64,
     template_faults: AtomicU64,
+    told_by_peers: AtomicU64,
+    failed_questions: AtomicU64,
 }
 
 impl Counters {
@@ -119,6 +135,18 @@ impl Counters {
         self.template_faults.load(Ordering::Relaxed)
     }
 
+    /// Notifications that a peer had told.
+    #[must_use]
+    pub fn told_by_peers(&self) -> u64 {
+        self.told_by_peers.load(Ordering::Relaxed)
+    }
+
+    /// Questions that a peer did not answer.
+    #[must_use]
+    pub fn failed_questions(&self) -> u64 {
+        self.failed_questions.load(Ordering::Relaxed)
+    }
+
     /// Notifications that were given up.
     #[must_use]
     pub fn given_up(&self) -> u64 {
@@ -132,6 +160,7 @@ pub struct Deliverer {
     outbox: Outbox,
     config: DeliveryConfig,
     sender: Sender,
+    peers: Option<Arc<Peers>>,
     settler: Settler,
     served: HashMap<Endpoint, Served>,
     /// What serves all endpoints, and workers of those that are no longer served, until they have ended.
@@ -162,7 +191,7 @@ impl Served {
 type Wanted = (Endpoint, Integration, Option<Arc<StandIn>>);
 
 /// Every integration of `receivers`, with who is told instead.
-fn wanted(receivers: &[Receiver]) -> Result<Vec<Wanted>, DeliveryError> {
+fn wanted(receivers: &[Receiver], config: &DeliveryConfig) -> Result<Vec<Wanted>, DeliveryError> {
     let mut by_name = HashMap::new();
     for receiver in receivers {
         if by_name.insert(receiver.name(), receiver).is_some() {
@@ -174,7 +203,7 @@ fn wanted(receivers: &[Receiver]) -> Result<Vec<Wanted>, DeliveryError> {
         let stand_in = receiver.fallback().map(|fallback| {
             let unknown = || DeliveryError::Fallback { receiver: receiver.name().to_owned() };
             let other = by_name.get(fallback.receiver.as_str()).filter(|other| other.name() != receiver.name());
-            Ok::<_, DeliveryError>(Arc::new(StandIn::new(other.ok_or_else(unknown)?, fallback.after)))
+            Ok::<_, DeliveryError>(Arc::new(StandIn::new(other.ok_or_else(unknown)?, fallback.after, config.turn())))
         });
         let stand_in = stand_in.transpose()?;
         for integration in receiver.integrations() {
@@ -201,9 +230,10 @@ impl Deliverer {
     /// Outside of a tokio runtime.
     pub fn start(outbox: &Outbox, receivers: &[Receiver], config: &DeliveryConfig) -> Result<Self, DeliveryError> {
         config.check()?;
-        let wanted = wanted(receivers)?;
+        let wanted = wanted(receivers, config)?;
         let counters = Arc::<Counters>::default();
         let sender = Sender::new(&config.destinations, Arc::clone(&counters))?;
+        let peers = Peers::of(outbox, config, &counters)?;
         let (stop, stopped) = watch::channel(false);
         let (settler, settling) = Settler::new(outbox.clone(), stopped);
         let mut common = JoinSet::new();
@@ -212,6 +242,7 @@ impl Deliverer {
             outbox: outbox.clone(),
             config: config.clone(),
             sender,
+            peers,
             settler,
             served: HashMap::new(),
             common,
@@ -233,9 +264,11 @@ impl Deliverer {
     /// Outside of a tokio runtime.
     pub fn reconfigure(&mut self, receivers: &[Receiver], config: &DeliveryConfig) -> Result<(), DeliveryError> {
         config.check()?;
-        let wanted = wanted(receivers)?;
+        let wanted = wanted(receivers, config)?;
         if *config != self.config {
-            self.sender = Sender::new(&config.destinations, Arc::clone(&self.counters))?;
+            let sender = Sender::new(&config.destinations, Arc::clone(&self.counters))?;
+            self.peers = Peers::of(&self.outbox, config, &self.counters)?;
+            self.sender = sender;
             self.config = config.clone();
             // They know the old configuration.
             for served in self.served.values() {
@@ -285,6 +318,7 @@ impl Deliverer {
             integration: Arc::clone(&integration),
             stand_in: stand_in.clone(),
             sender: self.sender.clone(),
+            peers: self.peers.clone(),
             settler: self.settler.clone(),
             config: self.config.clone(),
             counters: Arc::clone(&self.counters),

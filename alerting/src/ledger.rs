@@ -28,6 +28,7 @@ mod schema;
 mod shown;
 mod silences;
 mod store;
+mod told;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
 
@@ -38,6 +39,7 @@ pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verd
 pub(crate) use self::flapping::is_marked;
 pub(crate) use self::groups::Desk;
 pub(crate) use self::store::Store;
+pub(crate) use self::told::Asking;
 pub use self::{
     acknowledgements::Acknowledgement,
     alerts::{AlertFilter, Transition},
@@ -56,6 +58,7 @@ pub use self::{
     rows::{Listed, Order, Page},
     shown::{ShownAlert, ShownGroup},
     silences::{Silence, SilenceSpec, SilenceState},
+    told::{Question, Said},
 };
 use crate::{
     LedgerError, Receiver, clock,
@@ -228,8 +231,7 @@ impl Ledger {
                 Decision::Level(change) => {
                     if levels::save(transaction, change)? {
                         recorded.levels += 1;
-                        let to = (&self.hooks[..], receivers);
-                        recorded.notifications += hooks::tell(transaction, change, to, &self.origin, desk.now)?;
+                        recorded.notifications += hooks::tell(transaction, change, (&self.hooks, &desk))?;
                     }
                 }
                 Decision::Alert(transition) => {

@@ -10,6 +10,7 @@
 
 mod backoff;
 mod clock;
+mod cluster;
 mod delivery;
 mod dispatcher;
 mod error;
@@ -26,6 +27,7 @@ mod testing;
 mod webhook;
 
 pub use backoff::Backoff;
+pub use cluster::Cluster;
 pub use delivery::{Counters, Deliverer, DeliveryConfig, Destinations, TestOutcome, notify_test};
 pub use dispatcher::Dispatcher;
 pub use error::{DeliveryError, LedgerError, ReceiverError};
@@ -37,8 +39,8 @@ pub use interval::{TimeInterval, Zone};
 pub use ledger::{
     Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Damping, Delivery, DeliveryFilter, DeliveryState,
     Feedback, Heartbeat, Incident, IncidentFilter, Ledger, LevelFilter, LevelHook, Listed, Muted, Operator, Order,
-    Outbox, Page, PostedAlert, Pruned, Reader, Recorded, Replay, ServicePin, ShownAlert, ShownGroup, Silence,
-    SilenceSpec, SilenceState, Transition,
+    Outbox, Page, PostedAlert, Pruned, Question, Reader, Recorded, Replay, Said, ServicePin, ShownAlert, ShownGroup,
+    Silence, SilenceSpec, SilenceState, Transition,
 };
 pub use lettre::message::Mailbox;
 pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};

@@ -20,6 +20,7 @@ pub struct Routing {
     inhibit: Arc<[InhibitRule]>,
     intervals: Arc<[(String, Vec<TimeInterval>)]>,
     damping: Option<Damping>,
+    turn: Duration,
 }
 
 /// Which labels tell one group from another.
@@ -132,13 +133,25 @@ impl Routing {
     pub fn new(root: Route, inhibit: Vec<InhibitRule>, intervals: Vec<(String, Vec<TimeInterval>)>) -> Self {
         let mut nodes = Vec::new();
         flatten(root, "", &mut nodes);
-        Self { nodes: nodes.into(), inhibit: inhibit.into(), intervals: intervals.into(), damping: None }
+        Self {
+            nodes: nodes.into(),
+            inhibit: inhibit.into(),
+            intervals: intervals.into(),
+            damping: None,
+            turn: Duration::ZERO,
+        }
     }
 
     /// The same, where alerts that flap by `damping` are told only once. Without it none does.
     #[must_use]
     pub fn damped(self, damping: Option<Damping>) -> Self {
         Self { damping, ..self }
+    }
+
+    /// The same, where this node tells what no peer has told within `turn`. Without it, at once.
+    #[must_use]
+    pub fn in_turn(self, turn: Duration) -> Self {
+        Self { turn, ..self }
     }
 
     /// What holds without a configured tree: every receiver is told of every alert by itself, at once, and once.
@@ -180,6 +193,11 @@ impl Routing {
     /// When an alert flaps.
     pub(crate) fn damping(&self) -> Option<Damping> {
         self.damping
+    }
+
+    /// How long peers have to tell something before this node does.
+    pub(crate) fn turn(&self) -> Duration {
+        self.turn
     }
 
     /// What inhibits what.

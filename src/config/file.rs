@@ -12,7 +12,7 @@ use detect::{
 };
 use ingest::{Idle, Rate};
 
-use super::{Config, doors, metrics, objectives, receivers, routing};
+use super::{Config, cluster, doors, metrics, objectives, receivers, routing};
 use crate::{journal::Durability, rest::Origins};
 
 /// Largest file that is read, in bytes: a wrong path must not fill the memory.
@@ -82,6 +82,7 @@ pub(super) fn parse(file: &str, text: &str, directory: &Path) -> Result<Config, 
     }
     section(&mut top, "flapping", &mut faults, |m, f| routing::flapping(m, &mut config, f));
     receivers::delivery(&mut top, &mut config, &mut faults);
+    cluster::cluster(&mut top, &mut config, directory, &mut faults);
     receivers::receivers(&mut top, &mut config, directory, &mut faults);
     routing::routing(&mut top, &mut config, &mut faults);
     if let Some(value) = top.get("alertmanager_config")

@@ -131,6 +131,12 @@ impl Global {
     }
 }
 
+/// `http_config` of `m`, as the value of the header `authorization`.
+pub(super) fn authorization(m: &mut Mapping<'_, '_>, directory: &Path, faults: &mut Faults) -> Option<Secret> {
+    let own = OwnReader { templates: &Templates::default(), own: OwnTexts::default() };
+    Reader { directory, global: &Global::default(), own, faults, integrations: Vec::new() }.http_config(m)
+}
+
 fn receiver(
     value: &Value<'_, '_>,
     global: &Global,

@@ -82,6 +82,7 @@ fn every_key_that_the_example_shows_behind_a_mark_is_read() {
         ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
         ("TEAMS_WEBHOOK_URL", "https://teams.example.com/x"),
         ("PAGERDUTY_ROUTING_KEY", "r0uting"),
+        ("PEER_TOKEN", "t0ken"),
     ] {
         std::fs::write(directory.path().join(name), secret).expect("can be written");
         text = text.replace(&format!("env:{name}"), &format!("file:{name}"));
@@ -319,6 +320,7 @@ fn the_schema_has_the_keys_that_are_read_and_no_others() {
     properties(&serde_json::from_str(SCHEMA).expect("is JSON"), &mut described);
     let sources = [
         include_str!("file.rs"),
+        include_str!("cluster.rs"),
         include_str!("doors.rs"),
         include_str!("metrics.rs"),
         include_str!("objectives.rs"),

@@ -142,7 +142,7 @@ impl Line {
         intake.reconfigure(settings.intake.clone());
         let nobody = Engine::new(EngineConfig::default(), Memory::default());
         *engine = std::mem::replace(engine, nobody).resume(settings.engine.clone(), window.seal());
-        if let Err(error) = deliverer.reconfigure(&settings.receivers, &settings.delivery) {
+        if let Err(error) = deliverer.reconfigure(&settings.receivers, &settings.delivery_of(tenant)) {
             tracing::error!(tenant = tenant.as_str(), %error, "receivers are told as before: restart the service");
         }
         self.parts.heartbeat = settings.heartbeat_of(tenant);

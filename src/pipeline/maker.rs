@@ -129,7 +129,8 @@ impl Maker {
         let dispatcher = Arc::new(ledger.dispatcher(settings.receivers.clone()));
         let deliverer = {
             let _runtime = self.runtime.enter();
-            let mut deliverer = Deliverer::start(&ledger.outbox(), &settings.receivers, &settings.delivery)?;
+            let delivery = settings.delivery_of(tenant);
+            let mut deliverer = Deliverer::start(&ledger.outbox(), &settings.receivers, &delivery)?;
             deliverer.dispatch(Arc::clone(&dispatcher));
             deliverer
         };

@@ -57,7 +57,12 @@ impl Settings {
     /// Who is told of what.
     pub(super) fn routing(&self) -> Routing {
         let routing = self.routing.clone().unwrap_or_else(|| Routing::to_all(&self.receivers));
-        routing.damped(self.damping)
+        routing.damped(self.damping).in_turn(self.delivery.turn())
+    }
+
+    /// How persistently those are told whom a tenant's alerts concern.
+    pub(super) fn delivery_of(&self, tenant: &Tenant) -> DeliveryConfig {
+        DeliveryConfig { tenant: tenant.as_str().to_owned(), ..self.delivery.clone() }
     }
 
     /// What is made of the service's heartbeat is the default tenant's: there is one, and it is always there.

@@ -297,6 +297,7 @@ pub(crate) struct DeliveryJson {
     finished_at: Option<String>,
     last_status: Option<u16>,
     last_error: Option<String>,
+    told_by: Option<String>,
 }
 
 impl From<&Delivery> for DeliveryJson {
@@ -316,6 +317,7 @@ impl From<&Delivery> for DeliveryJson {
             finished_at: d.finished_at.map(rfc3339),
             last_status: d.last_status,
             last_error: d.last_error.clone(),
+            told_by: d.told_by.clone(),
         }
     }
 }

@@ -65,14 +65,8 @@ impl Sender {
     /// One that sends nothing to where `destinations` does not let it. It follows no redirects, since a
     /// notification must not end up where nobody meant it to go, and takes no proxy from the environment.
     pub(crate) fn new(destinations: &Destinations, counters: Arc<Counters>) -> Result<Self, DeliveryError> {
-        // An error means that the binary has chosen a provider already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let destinations = Arc::new(destinations.clone());
-        let client = builder(&destinations).build().or_else(|error| {
-            tracing::warn!(error = %chain(&error), "no usable system certificates: https receivers will be refused");
-            client_without_certificates(&destinations)
-        })?;
-        Ok(Self { client, destinations, counters })
+        Ok(Self { client: client(&destinations)?, destinations, counters })
     }
 
     /// Sends the notification once, taking at most `timeout`.
@@ -139,6 +133,16 @@ impl Sender {
     }
 }
 
+/// What connects to nothing but `destinations`.
+pub(super) fn client(destinations: &Arc<Destinations>) -> Result<Client, DeliveryError> {
+    // An error means that the binary has chosen a provider already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    builder(destinations).build().or_else(|error| {
+        tracing::warn!(error = %chain(&error), "no usable system certificates: https receivers will be refused");
+        client_without_certificates(destinations)
+    })
+}
+
 /// For minimal containers, which have no certificates: plain HTTP must work there all the same, and
 /// HTTPS fail for a stated reason.
 fn client_without_certificates(destinations: &Arc<Destinations>) -> Result<Client, DeliveryError> {
@@ -201,7 +205,7 @@ async fn react(target: &Target, redactor: &Redactor, mut response: Response) -> 
 }
 
 /// The beginning of the answer's body. A body that breaks off ends there: its status was received.
-async fn body(response: &mut Response) -> Vec<u8> {
+pub(super) async fn body(response: &mut Response) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         bytes.extend(chunk.iter().take(MAX_ANSWER - bytes.len()));

@@ -17,10 +17,11 @@ use super::{
     Counters, DeliveryConfig,
     attempt::{Failure, Reaction, Sender},
     gate::Gate,
+    peers::{Consulted, Peers},
     settler::Settler,
 };
 use crate::{
-    Integration, LedgerError, Outbox, clock,
+    Integration, LedgerError, Outbox, Said, clock,
     ledger::{Due, Endpoint, Settlement, StandIn, Taken, Verdict},
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Worker {
     pub(super) integration: Arc<Integration>,
     pub(super) stand_in: Option<Arc<StandIn>>,
     pub(super) sender: Sender,
+    pub(super) peers: Option<Arc<Peers>>,
     pub(super) settler: Settler,
     pub(super) config: DeliveryConfig,
     pub(super) counters: Arc<Counters>,
@@ -51,6 +53,7 @@ struct Attempt {
     integration: Arc<Integration>,
     stand_in: Option<Arc<StandIn>>,
     sender: Sender,
+    peers: Option<Arc<Peers>>,
     settler: Settler,
     config: DeliveryConfig,
     counters: Arc<Counters>,
@@ -84,6 +87,7 @@ impl Worker {
             integration: Arc::clone(&self.integration),
             stand_in: self.stand_in.clone(),
             sender: self.sender.clone(),
+            peers: self.peers.clone(),
             settler: self.settler.clone(),
             config: self.config.clone(),
             counters: Arc::clone(&self.counters),
@@ -196,7 +200,14 @@ fn locked(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
 
 impl Attempt {
     /// Makes one, learns from it and writes down how it ended; the thread that it was of.
-    async fn make(self: Arc<Self>, due: Due) -> String {
+    async fn make(self: Arc<Self>, mut due: Due) -> String {
+        let said = match self.consult(&mut due).await {
+            Consulted { said, by: Some(by) } => {
+                self.told(&due, said, by).await;
+                return due.episode;
+            }
+            Consulted { said, by: None } => said,
+        };
         let (timeout, began) = (locked(&self.gate).timeout(), Instant::now());
         let reaction = self.sender.send(&self.integration, &due, timeout).await;
         let now = clock::now();
@@ -220,9 +231,36 @@ impl Attempt {
             disables,
             releases,
             gives_up: gives_up.then_some(too_old),
+            said,
         };
         self.settler.settle(settlement).await;
         due.episode
+    }
+
+    /// Asks peers, where there are any, whether one of them has told it.
+    async fn consult(&self, due: &mut Due) -> Consulted {
+        match &self.peers {
+            Some(peers) => peers.consult(&self.endpoint, due).await,
+            None => Consulted::default(),
+        }
+    }
+
+    /// Writes down that a peer has told it.
+    async fn told(&self, due: &Due, said: Vec<Said>, by: String) {
+        let verdict = Verdict::Told { by };
+        self.report(due, &verdict);
+        let settlement = Settlement {
+            id: due.id.clone(),
+            endpoint: Arc::clone(&self.endpoint),
+            stand_in: self.stand_in.clone(),
+            verdict,
+            at: clock::now(),
+            disables: false,
+            releases: false,
+            gives_up: None,
+            said,
+        };
+        self.settler.settle(settlement).await;
     }
 
     /// Whether the endpoint has recovered, so that what waits for it need not wait any longer.
@@ -247,6 +285,10 @@ impl Attempt {
             Verdict::Delivered { .. } => {
                 self.counters.delivered.fetch_add(1, Relaxed);
                 tracing::debug!(%endpoint, id, attempts, "notification delivered");
+            }
+            Verdict::Told { by } => {
+                self.counters.told_by_peers.fetch_add(1, Relaxed);
+                tracing::debug!(%endpoint, id, by, "notification told by a peer");
             }
             Verdict::Retry { error, .. } => {
                 self.counters.failed_attempts.fetch_add(1, Relaxed);
@@ -354,7 +396,7 @@ mod tests {
             let is_up = now.since(at(0)) >= outage;
             let reaction = if is_up { Reaction::Taken { status: Some(200) } } else { failed(None) };
             match verdict(&config, &due(attempts), reaction, now, fractions()) {
-                Verdict::Delivered { .. } => return Some((now.since(at(0)), attempts)),
+                Verdict::Delivered { .. } | Verdict::Told { .. } => return Some((now.since(at(0)), attempts)),
                 Verdict::GiveUp { .. } => return None,
                 Verdict::Retry { at, .. } => (now, attempts) = (at, attempts + 1),
             }

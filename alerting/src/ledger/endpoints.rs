@@ -10,6 +10,7 @@ use super::{
     Operator,
     outbox::{Addition, DeliveryState, hashed},
     store::Store,
+    told::{self, Said},
 };
 use crate::{LedgerError, Receiver};
 
@@ -38,14 +39,16 @@ pub(crate) struct StandIn {
     /// Each with whether it is told of ends.
     endpoints: Vec<(Endpoint, bool)>,
     after: Duration,
+    /// How long peers have to tell it.
+    turn: Duration,
 }
 
 impl StandIn {
-    /// All integrations of `receiver`, for what was pending for so long.
-    pub(crate) fn new(receiver: &Receiver, after: Duration) -> Self {
+    /// All integrations of `receiver`, for what was pending for so long; peers have `turn` to tell them.
+    pub(crate) fn new(receiver: &Receiver, after: Duration, turn: Duration) -> Self {
         let endpoint = |key: &str| Endpoint { receiver: receiver.name().to_owned(), integration: key.to_owned() };
         let endpoints = receiver.integrations().iter().map(|i| (endpoint(i.key()), i.send_resolved)).collect();
-        Self { endpoints, after }
+        Self { endpoints, after, turn }
     }
 }
 
@@ -72,9 +75,22 @@ pub(crate) struct Taken {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Delivered { status: Option<u16> },
-    Retry { status: Option<u16>, error: String, at: UnixNanos },
-    GiveUp { status: Option<u16>, error: String },
+    Delivered {
+        status: Option<u16>,
+    },
+    /// A peer has told it.
+    Told {
+        by: String,
+    },
+    Retry {
+        status: Option<u16>,
+        error: String,
+        at: UnixNanos,
+    },
+    GiveUp {
+        status: Option<u16>,
+        error: String,
+    },
 }
 
 /// How an attempt ended, and what follows.
@@ -92,6 +108,8 @@ pub(crate) struct Settlement {
     /// The notification was given up for its age, and so is what has been tried since before this time: an endpoint that is
     /// left alone is not asked about each of them.
     pub(crate) gives_up: Option<UnixNanos>,
+    /// What the notification says, where peers ask for that.
+    pub(crate) said: Vec<Said>,
 }
 
 /// What became of the wish to send a notification again.
@@ -114,6 +132,10 @@ pub struct Outbox {
 impl Outbox {
     pub(super) fn new(store: Arc<Store>) -> Self {
         Self { store }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Hears of new notifications.
@@ -334,20 +356,29 @@ const FOLLOWS: &str = "(
 impl Settlement {
     /// Returns how many notifications were handed over with it.
     fn write(&self, transaction: &Transaction<'_>) -> Result<usize, LedgerError> {
+        let by = match &self.verdict {
+            Verdict::Told { by } => Some(by),
+            _ => None,
+        };
         let (state, status, error, next) = match &self.verdict {
+            Verdict::Told { .. } => (DeliveryState::Delivered, None, None, None),
             Verdict::Delivered { status } => (DeliveryState::Delivered, *status, None, None),
             Verdict::Retry { status, error, at } => (DeliveryState::Pending, *status, Some(error), Some(at.0)),
             Verdict::GiveUp { status, error } => (DeliveryState::Failed, *status, Some(error), None),
         };
         let finished = (state != DeliveryState::Pending).then_some(self.at.0);
-        transaction
+        let settled = transaction
             .prepare_cached(
-                "UPDATE outbox SET state = ?2, attempts = attempts + 1, last_attempt_at = ?3, finished_at = ?4,
-                    last_status = ?5, last_error = coalesce(?6, last_error),
-                    next_attempt_at = coalesce(?7, next_attempt_at)
+                "UPDATE outbox SET state = ?2, attempts = attempts + (?8 IS NULL), told_by = ?8,
+                    last_attempt_at = iif(?8 IS NULL, ?3, last_attempt_at), finished_at = ?4,
+                    last_status = iif(?8 IS NULL, ?5, last_status),
+                    last_error = coalesce(?6, last_error), next_attempt_at = coalesce(?7, next_attempt_at)
                  WHERE id = ?1 AND state = 'pending'",
             )?
-            .execute(params![self.id, state.as_str(), self.at.0, finished, status, error, next])?;
+            .execute(params![self.id, state.as_str(), self.at.0, finished, status, error, next, by])?;
+        if settled > 0 && state == DeliveryState::Delivered {
+            told::note(transaction, &self.id, &self.said)?;
+        }
         let Endpoint { receiver, integration } = &*self.endpoint;
         if self.disables {
             transaction.execute(
@@ -365,11 +396,11 @@ impl Settlement {
             )?;
         }
         if self.releases {
-            // Not what the receiver itself has put off.
+            // Not what the receiver itself has put off, nor what waits for its turn among peers.
             transaction.execute(
                 "UPDATE outbox SET next_attempt_at = ?3
                  WHERE receiver = ?1 AND integration = ?2 AND state = 'pending' AND next_attempt_at > ?3
-                    AND coalesce(last_status, 0) NOT IN (429, 503)",
+                    AND attempts > 0 AND coalesce(last_status, 0) NOT IN (429, 503)",
                 params![receiver, integration, self.at.0],
             )?;
         }
@@ -414,6 +445,7 @@ impl StandIn {
                 announced: &announced,
                 payload: &payload,
                 stands_in_for: Some(&receiver),
+                turn: self.turn,
             };
             addition.add(transaction, now)?;
         }

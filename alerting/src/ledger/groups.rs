@@ -407,7 +407,8 @@ impl Desk<'_> {
             if is_over_told {
                 told.extend(&over);
             }
-            added = self.tell(transaction, group, receiver, &told, is_new || is_repeat)?;
+            let slot = route.repeat_interval.map_or(0, |interval| self.now.0 / nanos(interval).max(1));
+            added = self.tell(transaction, (group, slot), receiver, &told, is_new || is_repeat)?;
             // The others are known as they are.
             for member in firing.iter().filter(|m| !m.was_told || m.was_told_of_flapping != m.flaps.is_some()) {
                 let sql = "UPDATE group_alerts SET told = 'firing', flapping = ? WHERE group_row = ? AND episode = ?";
@@ -434,11 +435,11 @@ impl Desk<'_> {
     }
 
     /// Adds the notifications of one flush. Integrations that do not want to hear of what is over hear of what began
-    /// only, if anything did.
+    /// only, if anything did. `slot` tells repetitions from each other.
     fn tell(
         &self,
         transaction: &Transaction<'_>,
-        group: &Group,
+        (group, slot): (&Group, i64),
         receiver: &Receiver,
         members: &[&Member],
         has_firing: bool,
@@ -473,20 +474,31 @@ impl Desk<'_> {
                     origin: self.origin,
                 };
                 let announced = message.status();
-                let turn = format!("{}/{part}", self.now.0);
-                // What is told by itself keeps the id that it would have without groups.
-                let what = [thread.as_str(), if is_first { announced } else { &turn }];
+                let news = news(members, message.alerts, slot);
+                // What is told by itself has the id that it would have without groups.
+                let what = match alerts[..] {
+                    [(alert, _)] if is_first => [&identity(alert), announced],
+                    _ => [group.node.as_str(), &news],
+                };
                 let tenant = self.origin.tenant.as_deref();
+                let id = |what| outbox::notification_id(tenant, receiver.name(), integration.key(), what);
                 let addition = Addition {
-                    id: &outbox::notification_id(tenant, receiver.name(), integration.key(), what),
+                    id: &id(what),
                     receiver: receiver.name(),
                     integration: integration.key(),
                     thread: &thread,
                     announced,
                     payload: &message.to_json(),
                     stands_in_for: None,
+                    turn: self.routing.turn(),
                 };
-                added += addition.add(transaction, self.now)?;
+                let mut count = addition.add(transaction, self.now)?;
+                if count == 0 && !(is_first && outbox::is_of(transaction, addition.id, &thread)?) {
+                    // Not the same notification: an alert that flapped and has calmed, or another rule's with these labels.
+                    let again = id([&news, &format!("{}/{part}", self.now.0)]);
+                    count = Addition { id: &again, ..addition }.add(transaction, self.now)?;
+                }
+                added += count;
             }
         }
         Ok(added)
@@ -581,6 +593,34 @@ impl Desk<'_> {
         transaction.execute(empty, [])?;
         Ok(())
     }
+}
+
+/// What an episode is called wherever it is decided, whatever the files of rules are called there.
+fn identity(alert: &Alert) -> String {
+    format!("{}-{}", alert.fingerprint, alert.fired_at.unwrap_or(alert.active_at).0)
+}
+
+/// What is new in a message with these alerts, or else that they are told again. The same wherever the same is decided,
+/// whenever that is told.
+fn news(members: &[&Member], alerts: &[(&Alert, &[webhook::Cause])], slot: i64) -> String {
+    let is_new = |member: &Member| {
+        !member.was_told || member.was_told_of_flapping != member.flaps.is_some() || !member.alert.state.is_firing()
+    };
+    let new: HashSet<&str> =
+        members.iter().filter(|member| is_new(member)).map(|member| member.alert.episode.as_str()).collect();
+    let is_again = !alerts.iter().any(|(alert, _)| new.contains(alert.episode.as_str()));
+    let mut said: Vec<String> = alerts
+        .iter()
+        .filter(|(alert, _)| is_again || new.contains(alert.episode.as_str()))
+        .map(|(alert, _)| {
+            let state = if alert.state.is_firing() { "firing" } else { "resolved" };
+            let mark = if flapping::is_marked(alert) { "/flapping" } else { "" };
+            format!("{}/{state}{mark}", identity(alert))
+        })
+        .collect();
+    said.sort_unstable();
+    said.extend(is_again.then(|| slot.to_string()));
+    said.join("\n")
 }
 
 /// Those of the alerts that fire by which others may be inhibited: none without a rule.

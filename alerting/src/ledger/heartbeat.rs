@@ -60,6 +60,8 @@ impl Ledger {
                     announced: "firing",
                     payload: &payload,
                     stands_in_for: None,
+                    // Each node tells of itself.
+                    turn: Duration::ZERO,
                 };
                 added += addition.add(transaction, now)?;
             }

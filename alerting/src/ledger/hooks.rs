@@ -3,15 +3,16 @@
 //! The body is that of Standard Webhooks: `type`, `timestamp` and `data`. Changes of one scope keep their order.
 
 use chrono::{DateTime, SecondsFormat};
-use detect::{LevelChange, UnixNanos};
+use detect::LevelChange;
 use rusqlite::Transaction;
 use serde_json::json;
 
 use super::{
+    groups::Desk,
     levels,
     outbox::{Addition, hashed},
 };
-use crate::{LedgerError, Receiver, Target, webhook::Origin};
+use crate::{LedgerError, Target, webhook::Origin};
 
 /// What the body says that it is.
 const KIND: &str = "bellwether.degradation.changed";
@@ -35,10 +36,9 @@ impl LevelHook {
 pub(super) fn tell(
     transaction: &Transaction<'_>,
     change: &LevelChange,
-    (hooks, receivers): (&[LevelHook], &[Receiver]),
-    origin: &Origin,
-    now: UnixNanos,
+    (hooks, desk): (&[LevelHook], &Desk<'_>),
 ) -> Result<usize, LedgerError> {
+    let Desk { receivers, origin, now, .. } = *desk;
     let mut added = 0;
     let scope = levels::scope(change.service.as_deref());
     for hook in hooks.iter().filter(|hook| hook.wants(change)) {
@@ -55,6 +55,7 @@ pub(super) fn tell(
                 announced: "firing",
                 payload: &payload(change, origin),
                 stands_in_for: None,
+                turn: desk.routing.turn(),
             };
             added += addition.add(transaction, now)?;
         }

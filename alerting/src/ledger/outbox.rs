@@ -1,5 +1,7 @@
 //! The outbox: what receivers still have to be told, and what they have been told.
 
+use std::time::Duration;
+
 use detect::{Alert, UnixNanos};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
@@ -72,6 +74,8 @@ pub struct Delivery {
     pub last_status: Option<u16>,
     /// What went wrong last, without secrets; kept after a later success.
     pub last_error: Option<String>,
+    /// The peer that has told it, if this node has not.
+    pub told_by: Option<String>,
 }
 
 /// Which notifications are wanted; what is `None` does not matter.
@@ -100,19 +104,27 @@ pub(super) struct Addition<'a> {
     pub(super) announced: &'a str,
     pub(super) payload: &'a str,
     pub(super) stands_in_for: Option<&'a str>,
+    /// How long peers have to tell it before this node does.
+    pub(super) turn: Duration,
 }
 
 impl Addition<'_> {
-    /// Adds it to the outbox, due at `now`; 0 when there is one with this id.
+    /// Adds it to the outbox, due when its turn has come; 0 when there is one with this id.
     pub(super) fn add(&self, transaction: &Transaction<'_>, now: UnixNanos) -> Result<usize, LedgerError> {
         const INSERT: &str = "
             INSERT INTO outbox
                 (id, receiver, integration, episode, announced, payload, created_at, next_attempt_at, stands_in_for)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8) ON CONFLICT DO NOTHING";
-        let Self { id, receiver, integration, thread, announced, payload, stands_in_for } = self;
-        let values = params![id, receiver, integration, thread, announced, payload, now.0, stands_in_for];
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9, ?8) ON CONFLICT DO NOTHING";
+        let Self { id, receiver, integration, thread, announced, payload, stands_in_for, turn } = self;
+        let due = now.plus(*turn).0;
+        let values = params![id, receiver, integration, thread, announced, payload, now.0, stands_in_for, due];
         Ok(transaction.prepare_cached(INSERT)?.execute(values)?)
     }
+}
+
+/// Whether there is a notification of this thread with this id.
+pub(super) fn is_of(transaction: &Transaction<'_>, id: &str, thread: &str) -> Result<bool, LedgerError> {
+    Ok(transaction.prepare_cached("SELECT 1 FROM outbox WHERE id = ? AND episode = ?")?.exists([id, thread])?)
 }
 
 /// The same notification gets the same id in every attempt, process and replay. A hash, since names
@@ -134,7 +146,8 @@ pub(super) fn hashed<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 const SELECT: &str = "SELECT row AS cursor, id, receiver, integration, stands_in_for, episode, announced, state, \
-     attempts, created_at, next_attempt_at, last_attempt_at, finished_at, last_status, last_error FROM outbox";
+     attempts, created_at, next_attempt_at, last_attempt_at, finished_at, last_status, last_error, \
+     told_by FROM outbox";
 
 fn read_delivery(row: &Row<'_>) -> Result<Delivery, LedgerError> {
     let name: String = row.get("state")?;
@@ -156,6 +169,7 @@ fn read_delivery(row: &Row<'_>) -> Result<Delivery, LedgerError> {
         finished_at: time("finished_at")?,
         last_status: row.get("last_status")?,
         last_error: row.get("last_error")?,
+        told_by: row.get("told_by")?,
     })
 }
 

@@ -122,6 +122,7 @@ const MIGRATIONS: &[&str] = &[
     FEEDBACK,
     FLAPPING,
     DEPENDENTS,
+    TOLD,
 ];
 
 /// Alerts that flap, and of which alerts receivers were told that they do.
@@ -224,6 +225,26 @@ const ENDPOINTS: &str = "
 const DEPENDENTS: &str = "
     CREATE INDEX alerts_with_dependents ON alerts (row)
         WHERE state IN ('firing', 'stale') AND body ->> '$.dependents' <> '[]';
+";
+
+/// What receivers were told, for peers that ask; and which of them has told it.
+const TOLD: &str = "
+    ALTER TABLE outbox ADD COLUMN told_by TEXT;
+    CREATE TABLE told (
+        row INTEGER PRIMARY KEY,
+        notification INTEGER NOT NULL REFERENCES outbox (row) ON DELETE CASCADE,
+        receiver TEXT NOT NULL,
+        integration TEXT NOT NULL,
+        alert TEXT NOT NULL,
+        episode TEXT NOT NULL,
+        announced TEXT NOT NULL,
+        flapping INTEGER NOT NULL,
+        starts_at INTEGER NOT NULL,
+        ends_at INTEGER,
+        created_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX told_of_alert ON told (receiver, integration, alert, starts_at);
+    CREATE INDEX told_by_notification ON told (notification);
 ";
 
 /// Brings the file to the newest schema, each step in one transaction.

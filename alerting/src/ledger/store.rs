@@ -14,7 +14,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 use tokio::sync::watch;
 
-use super::{schema, silences::Silences};
+use super::{schema, silences::Silences, told::Claims};
 use crate::LedgerError;
 
 /// Questions answered at the same time; more wait for each other.
@@ -41,6 +41,7 @@ pub(crate) struct Store {
     /// Rung when a group may be due at another time than before.
     plans: watch::Sender<u64>,
     silences: RwLock<Silences>,
+    pub(super) claims: Mutex<Claims>,
     _lock: Option<File>,
 }
 
@@ -62,7 +63,17 @@ impl Store {
         let silences = RwLock::new(Silences::load(&writer)?);
         let (turn, (rows_added, _), (plans, _)) = (AtomicUsize::new(0), watch::channel(0), watch::channel(0));
         let path = path.to_owned();
-        Ok(Self { writer: Mutex::new(writer), readers, path, turn, rows_added, plans, silences, _lock: Some(lock) })
+        Ok(Self {
+            writer: Mutex::new(writer),
+            readers,
+            path,
+            turn,
+            rows_added,
+            plans,
+            silences,
+            claims: Mutex::default(),
+            _lock: Some(lock),
+        })
     }
 
     /// In memory and empty. Its connections share nothing: what one writes the others do not read.
@@ -82,6 +93,7 @@ impl Store {
             rows_added,
             plans,
             silences: RwLock::default(),
+            claims: Mutex::default(),
             _lock: None,
         })
     }

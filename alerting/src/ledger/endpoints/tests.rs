@@ -20,6 +20,7 @@ pub(crate) fn settlement(id: &str, verdict: Verdict, at: UnixNanos) -> Settlemen
         disables: false,
         releases: false,
         gives_up: None,
+        said: Vec::new(),
     }
 }
 
@@ -169,7 +170,7 @@ fn what_is_as_old_as_one_that_is_given_up_is_given_up_with_it() {
 fn the_fallback_is_told_what_is_late_or_given_up_once_and_then_how_it_ends() {
     let mut fixture = Fixture::new();
     let (primary, other) = (twofold("ops"), receiver("boss"));
-    let stand_in = Arc::new(StandIn::new(&other, Duration::from_mins(5)));
+    let stand_in = Arc::new(StandIn::new(&other, Duration::from_mins(5), Duration::ZERO));
     fixture.ledger.record(&[fired("e1"), fired("e2")], std::slice::from_ref(&primary)).expect("records");
     let (outbox, now) = (fixture.ledger.outbox(), clock::now());
     let second = Endpoint { integration: "webhook/1".into(), ..endpoint("ops") };

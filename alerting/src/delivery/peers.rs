@@ -1,0 +1,158 @@
+//! Asks the other nodes of a cluster whether they have told a notification, before this one does.
+//!
+//! Whoever does not answer in time, or with anything but a plain yes, has not told it. One that did not answer is left
+//! alone for a moment, so that a node that hangs does not hold up everything that the others have to tell.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use reqwest::{Client, StatusCode, header};
+use serde::Deserialize;
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    Counters, DeliveryConfig, Destinations,
+    attempt::{body, chain, client},
+};
+use crate::{
+    Cluster, DeliveryError, Outbox, Question, Said,
+    cluster::Peer,
+    ledger::{Asking, Due, Endpoint},
+};
+
+/// Says whose notification it is.
+const TENANT_HEADER: &str = "x-scope-orgid";
+
+/// The other nodes.
+#[derive(Debug)]
+pub(super) struct Peers {
+    outbox: Outbox,
+    client: Client,
+    cluster: Cluster,
+    tenant: String,
+    /// Until when each is left alone.
+    resting: Mutex<Vec<Option<Instant>>>,
+    counters: Arc<Counters>,
+}
+
+/// What came of asking.
+#[derive(Debug, Default)]
+pub(super) struct Consulted {
+    /// What the notification says.
+    pub(super) said: Vec<Said>,
+    /// Who has told it.
+    pub(super) by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    told: bool,
+}
+
+impl Peers {
+    /// Those of `config`, if there are any.
+    pub(super) fn of(
+        outbox: &Outbox,
+        config: &DeliveryConfig,
+        counters: &Arc<Counters>,
+    ) -> Result<Option<Arc<Self>>, DeliveryError> {
+        let Some(cluster) = config.cluster.clone() else { return Ok(None) };
+        // Other nodes are inside, as a rule, and are named one by one.
+        let anywhere = Destinations { allow_private: true, ..Destinations::default() };
+        let peers = Self {
+            outbox: outbox.clone(),
+            client: client(&Arc::new(anywhere))?,
+            resting: Mutex::new(vec![None; cluster.others().len()]),
+            cluster,
+            tenant: config.tenant.clone(),
+            counters: Arc::clone(counters),
+        };
+        Ok(Some(Arc::new(peers)))
+    }
+
+    /// Asks about `due`, which gets the id under which a peer was about to tell it. What cannot be asked about is told
+    /// as without peers.
+    pub(super) async fn consult(&self, endpoint: &Arc<Endpoint>, due: &mut Due) -> Consulted {
+        let (endpoint, mut asked) = (Arc::clone(endpoint), due.clone());
+        let asking = move |outbox: &Outbox| Ok((outbox.asking(&endpoint, &mut asked)?, asked));
+        match self.outbox.blocking(asking).await {
+            Ok((Some(Asking { question, said }), asked)) => {
+                *due = asked;
+                Consulted { said, by: self.ask(&question).await }
+            }
+            Ok((None, _)) => Consulted::default(),
+            Err(error) => {
+                tracing::error!(id = due.id, %error, "peers cannot be asked about a notification");
+                Consulted::default()
+            }
+        }
+    }
+
+    /// Asks all at once; who has told it.
+    async fn ask(&self, question: &Question) -> Option<String> {
+        let body = serde_json::to_string(question).expect("texts and numbers always serialise");
+        let mut asked = JoinSet::new();
+        for (index, peer) in self.cluster.others().iter().enumerate().filter(|(index, _)| !self.is_resting(*index)) {
+            asked.spawn(answer(self.request(peer, &body), index, self.cluster.question_timeout()));
+        }
+        while let Some(answered) = asked.join_next().await {
+            let Ok((index, answered)) = answered else { continue };
+            let name = &self.cluster.others()[index].name;
+            self.note(index, name, answered.as_ref().err().map(String::as_str));
+            if answered == Ok(true) {
+                return Some(name.clone());
+            }
+        }
+        None
+    }
+
+    fn request(&self, peer: &Peer, body: &str) -> reqwest::RequestBuilder {
+        let request = self.client.post(peer.url.as_url().clone()).body(body.to_owned());
+        let request = request.header(header::CONTENT_TYPE, "application/json").header(TENANT_HEADER, &self.tenant);
+        match self.cluster.authorization() {
+            Some(secret) => request.header(header::AUTHORIZATION, secret.reveal()),
+            None => request,
+        }
+    }
+
+    fn is_resting(&self, index: usize) -> bool {
+        self.resting()[index].is_some_and(|until| until > Instant::now())
+    }
+
+    /// Notes whether a peer has answered, and says so where that is news.
+    fn note(&self, index: usize, peer: &str, failure: Option<&str>) {
+        let until = failure.map(|_| Instant::now() + self.cluster.question_timeout());
+        let before = std::mem::replace(&mut self.resting()[index], until);
+        match failure {
+            Some(error) => {
+                self.counters.failed_questions.fetch_add(1, Relaxed);
+                if before.is_none() {
+                    tracing::warn!(peer, error, "a peer does not answer: what it has told may be told again");
+                }
+            }
+            None if before.is_some() => tracing::info!(peer, "a peer answers again"),
+            None => {}
+        }
+    }
+
+    fn resting(&self) -> std::sync::MutexGuard<'_, Vec<Option<Instant>>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the peer `index` says that it has told it; why it says nothing.
+async fn answer(request: reqwest::RequestBuilder, index: usize, longest: Duration) -> (usize, Result<bool, String>) {
+    let asking = async {
+        let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
+        let (status, bytes) = (response.status(), body(&mut response).await);
+        if status != StatusCode::OK {
+            return Err(format!("answered {status}"));
+        }
+        let Answer { told } = serde_json::from_slice(&bytes).map_err(|_| "answered something else".to_owned())?;
+        Ok(told)
+    };
+    let answered = tokio::time::timeout(longest, asking).await;
+    (index, answered.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}"))))
+}

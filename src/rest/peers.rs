@@ -1,0 +1,76 @@
+//! What other nodes of a cluster ask before they tell something: whether this one has told it.
+
+use std::sync::Arc;
+
+use alerting::Question;
+use axum::{Router, extract::Request, http::StatusCode, response::Response, routing::post};
+use serde::Serialize;
+
+use super::{Asked, Problem, Shared, body, json::json, params::Params, pin};
+
+/// Greatest question that is read: a thousand alerts with long names.
+const MAX_QUESTION: usize = 1 << 20;
+
+/// The answer.
+#[derive(Serialize)]
+struct AnswerJson {
+    told: bool,
+}
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new().route("/api/v1/peers/told", post(told))
+}
+
+/// `POST /api/v1/peers/told`: whether the receiver has heard from this node what the question is about.
+async fn told(asked: Asked, request: Request) -> Result<Response, Problem> {
+    pin::refuse_cross_site(request.headers(), "ask as a peer")?;
+    Params::of(request.uri()).finish()?;
+    let bytes = body::read_json(request, MAX_QUESTION).await?;
+    let question = read(&bytes)?;
+    let told = asked.ledger(move |ledger| ledger.was_told(&question)).await?;
+    Ok(json(StatusCode::OK, &AnswerJson { told }))
+}
+
+fn read(bytes: &[u8]) -> Result<Question, Problem> {
+    let wrong = |reason: String| Problem::new(StatusCode::BAD_REQUEST, format!("the body is no question: {reason}"));
+    let question: Question = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+    if question.is_sound() {
+        return Ok(question);
+    }
+    let (most, bytes) = (Question::MOST, Question::MOST_BYTES);
+    Err(wrong(format!(
+        "expected an id of a notification, 1 to {most} alerts, and names and ids of at most {bytes} bytes"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(id: &str, alerts: usize) -> String {
+        let alert = r#"{"alert": "a", "announced": "firing", "startsAt": 1, "endsAt": null}"#;
+        let alerts = vec![alert; alerts].join(", ");
+        format!(
+            r#"{{"id": "{id}", "receiver": "r", "integration": "webhook/0", "createdAt": 1, "alerts": [{alerts}]}}"#
+        )
+    }
+
+    #[test]
+    fn a_question_is_read_within_its_bounds() {
+        let id = format!("msg_{}", "0a".repeat(16));
+        for count in [1, Question::MOST] {
+            assert_eq!(read(question(&id, count).as_bytes()).expect("is one").alerts.len(), count);
+        }
+        for wrong in [
+            question(&id, 0),
+            question(&id, Question::MOST + 1),
+            question("msg_1", 1),
+            question(&format!("msg_{}\\n", "0a".repeat(16)), 1),
+            question(&id, 1).replace("\"r\"", &format!("\"{}\"", "r".repeat(Question::MOST_BYTES + 1))),
+            question(&id, 1).replace("createdAt", "created"),
+            "[]".to_owned(),
+        ] {
+            assert!(read(wrong.as_bytes()).is_err(), "{wrong:.200}");
+        }
+    }
+}

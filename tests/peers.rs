@@ -1,0 +1,165 @@
+//! Several nodes that are fed the same: whatever happens to one or two of them, every notification comes, and comes once
+//! more at most for each that fails, under the id that it had.
+//!
+//! `BELLWETHER_CONFORMANCE=full` asks for a hundred failures instead of a few.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::kit::{Cluster, NODES, Told, Trap};
+
+#[path = "support/binary.rs"]
+#[expect(dead_code, reason = "these tests use a part of it")]
+mod binary;
+#[path = "peers/kit.rs"]
+mod kit;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than what is told takes from one node to the receiver, and much shorter than by default.
+const PEER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What happens in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    /// These are sent a signal before the alert fires.
+    Before(&'static [usize], &'static str),
+    /// The first node is, when the receiver has just been told this.
+    When(&'static str, &'static str),
+    /// This one and the others cannot reach each other.
+    Cut(usize),
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault::Nothing,
+    Fault::When("firing", "KILL"),
+    Fault::When("resolved", "STOP"),
+    Fault::Before(&[0, 1], "KILL"),
+    Fault::Cut(0),
+    Fault::When("firing", "STOP"),
+    Fault::Before(&[0], "STOP"),
+    Fault::When("resolved", "KILL"),
+    Fault::Before(&[0], "KILL"),
+    Fault::Before(&[1], "KILL"),
+    Fault::Before(&[0, 1], "STOP"),
+    Fault::Cut(1),
+];
+
+impl Fault {
+    /// How many nodes fail.
+    fn failures(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Before(nodes, _) => nodes.len(),
+            Self::When(..) | Self::Cut(_) => 1,
+        }
+    }
+}
+
+/// Waits until `is_so`.
+async fn until(cluster: &Cluster, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "not in time: {what}\n{}", logs(cluster));
+}
+
+fn logs(cluster: &Cluster) -> String {
+    (0..NODES).map(|i| format!("--- node {i}\n{}", cluster.log(i))).collect()
+}
+
+async fn told(cluster: &Cluster, round: &str, status: &str) {
+    let is_told = async || cluster.sink.told(round).iter().any(|told| told.status == status);
+    until(cluster, &format!("the receiver is told that {round} is {status}"), is_told).await;
+}
+
+/// Until those that are alive know that the alert of the round fires, or does not, and have nothing left to tell.
+async fn settled(cluster: &Cluster, round: &str, fires: bool) {
+    let is_settled = async || {
+        for position in cluster.alive() {
+            let knows = cluster.fires(position, round).await == Some(fires);
+            if !knows || !cluster.deliveries(position, "pending").await.is_some_and(|pending| pending.is_empty()) {
+                return false;
+            }
+        }
+        true
+    };
+    until(cluster, &format!("all have told {round} (fires: {fires})"), is_settled).await;
+}
+
+/// An alert that fires and is over, while `fault` happens.
+async fn round(cluster: &mut Cluster, round: &str, fault: Fault) {
+    match fault {
+        Fault::Nothing => {}
+        Fault::Before(nodes, "KILL") => nodes.iter().for_each(|node| cluster.kill(*node)),
+        Fault::Before(nodes, _) => nodes.iter().for_each(|node| cluster.stop(*node)),
+        Fault::When(status, signal) => {
+            let pid = cluster.pid(0);
+            cluster.sink.set(Trap { round: round.to_owned(), status, pid, signal });
+        }
+        Fault::Cut(node) => cluster.cut(node),
+    }
+    for (status, depth) in [("firing", 5), ("resolved", 0)] {
+        cluster.set(round, depth);
+        told(cluster, round, status).await;
+        if let Fault::When(when, signal) = fault
+            && when == status
+        {
+            assert!(cluster.sink.is_sprung());
+            cluster.was_sent(0, signal);
+        }
+        settled(cluster, round, status == "firing").await;
+    }
+    cluster.heal();
+    settled(cluster, round, false).await;
+    let told = cluster.sink.told(round);
+    assert!(is_as_it_may_be(&told, fault), "{fault:?}: {told:?}\n{}", logs(cluster));
+}
+
+/// Whether the receiver was told of the beginning and then of the end, as often as it may be, each under one id.
+fn is_as_it_may_be(told: &[Told], fault: Fault) -> bool {
+    let is_right = |status: &str| {
+        let of: Vec<&Told> = told.iter().filter(|told| told.status == status).collect();
+        let ids: BTreeSet<&str> = of.iter().map(|told| told.id.as_str()).collect();
+        (1..=1 + fault.failures()).contains(&of.len()) && ids.len() == 1
+    };
+    let is_in_order = told[0].status == "firing" && told[told.len() - 1].status == "resolved";
+    is_right("firing") && is_right("resolved") && is_in_order
+}
+
+/// All nodes but the one that told it know which one that was.
+async fn one_has_told_everything(cluster: &Cluster) {
+    let mut by_themselves = 0;
+    for position in 0..NODES {
+        let delivered = cluster.deliveries(position, "delivered").await.expect("it answers");
+        assert_eq!(delivered.len(), 2, "{delivered:?}");
+        by_themselves += delivered.iter().filter(|delivery| delivery["toldBy"].is_null()).count();
+    }
+    assert_eq!(by_themselves, 2, "the beginning and the end");
+}
+
+// B10
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "figures of a full run")]
+async fn whatever_happens_to_nodes_nothing_is_missed_and_little_is_told_twice() {
+    let is_full = std::env::var("BELLWETHER_CONFORMANCE").is_ok_and(|value| value == "full");
+    let mut cluster = Cluster::start(PEER_TIMEOUT).await;
+    round(&mut cluster, "first", Fault::Nothing).await;
+    one_has_told_everything(&cluster).await;
+    let (mut failures, mut twice) = (0, 0);
+    let most = if is_full { 100 } else { 4 };
+    for (number, fault) in (1..).zip(FAULTS.into_iter().cycle().skip(1)) {
+        let name = format!("round-{number}");
+        round(&mut cluster, &name, fault).await;
+        failures += fault.failures();
+        twice += cluster.sink.told(&name).len() - 2;
+        if is_full {
+            eprintln!("{name} {fault:?}: {failures} failures, {twice} notifications twice");
+        }
+        if failures >= most {
+            break;
+        }
+    }
+}
