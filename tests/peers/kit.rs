@@ -155,12 +155,13 @@ impl Way {
             }
         };
         tokio::select! {
-            _ = copy_bidirectional(&mut near, &mut far) => {}
+            biased;
             () = cut => {
                 while self.is_cut.load(Relaxed) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
+            _ = copy_bidirectional(&mut near, &mut far) => {}
         }
     }
 }
@@ -203,6 +204,7 @@ impl Cluster {
             let peers: Vec<String> = ways[position].iter().map(|way| format!("'http://{}'", way.from)).collect();
             format!(
                 "rule_files: [rules.yaml]\n\
+                 ingest: {{lateness: 1s}}\n\
                  credentials: [{{name: all, bearer_token: 'file:token', tenants: [default]}}]\n\
                  receivers: [{{name: ops, webhook_configs: [{{url: 'http://{receiver}/'}}]}}]\n\
                  cluster:\n  peers: [{}]\n  position: {position}\n  peer_timeout: {}s\n  \

@@ -29,6 +29,8 @@ use crate::{
 const LEDGER_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked for notifications that the fallback has to be told of.
 const HAND_OVER: Duration = Duration::from_secs(1);
+/// Questions to peers at once about what is late.
+const ASKED_TOGETHER: usize = 64;
 /// How often notifications without a receiver are looked for.
 const SWEEP: Duration = Duration::from_hours(1);
 
@@ -71,7 +73,7 @@ impl Worker {
             // Marked as heard before looking, so that what is added while looking rings again.
             self.bell.borrow_and_update();
             if self.stand_in.is_some() && handed_over.is_none_or(|at: Instant| at.elapsed() >= HAND_OVER) {
-                self.hand_over().await;
+                self.hand_over(&attempt).await;
                 handed_over = Some(Instant::now());
             }
             let wait = self.fill(&attempt, &mut running, &mut in_flight).await;
@@ -150,14 +152,27 @@ impl Worker {
     }
 
     /// Tells the fallback of what has been pending too long or was given up.
-    async fn hand_over(&self) {
+    async fn hand_over(&self, attempt: &Arc<Attempt>) {
         let Some(stand_in) = self.stand_in.clone() else { return };
+        if self.peers.is_some() {
+            self.ask_about_late(attempt, Arc::clone(&stand_in)).await;
+        }
         let endpoint = Arc::clone(&self.endpoint);
         let done = self.outbox.blocking(move |outbox| outbox.hand_over(&endpoint, &stand_in, clock::now())).await;
         match done {
             Ok(0) => {}
             Ok(count) => tracing::warn!(endpoint = %self.endpoint, count, "notifications handed over to the fallback"),
             Err(error) => tracing::error!(endpoint = %self.endpoint, %error, "cannot hand notifications over"),
+        }
+    }
+
+    /// Nobody need stand in for an endpoint that only peers can reach.
+    async fn ask_about_late(&self, attempt: &Arc<Attempt>, stand_in: Arc<StandIn>) {
+        let endpoint = Arc::clone(&self.endpoint);
+        let late = self.outbox.blocking(move |outbox| outbox.late(&endpoint, &stand_in, clock::now())).await;
+        for portion in late.unwrap_or_default().chunks(ASKED_TOGETHER) {
+            let asked: JoinSet<()> = portion.iter().map(|due| Arc::clone(attempt).ask(due.clone())).collect();
+            asked.join_all().await;
         }
     }
 
@@ -242,6 +257,13 @@ impl Attempt {
         match &self.peers {
             Some(peers) => peers.consult(&self.endpoint, due).await,
             None => Consulted::default(),
+        }
+    }
+
+    /// Asks whether a peer has told it, and sends nothing.
+    async fn ask(self: Arc<Self>, mut due: Due) {
+        if let Consulted { said, by: Some(by) } = self.consult(&mut due).await {
+            self.told(&due, said, by).await;
         }
     }
 

@@ -199,16 +199,7 @@ impl Outbox {
         }
         let busy = serde_json::Value::from(busy).to_string();
         let limit = i64::try_from(room.saturating_add(1)).unwrap_or(i64::MAX);
-        let read = |row: &Row<'_>| {
-            let due = Due {
-                id: row.get("id")?,
-                episode: row.get("episode")?,
-                payload: row.get("payload")?,
-                attempts: row.get("attempts")?,
-                since: UnixNanos(row.get("since")?),
-            };
-            Ok((due, UnixNanos(row.get("next_attempt_at")?)))
-        };
+        let read = |row: &Row<'_>| Ok((due(row)?, UnixNanos(row.get("next_attempt_at")?)));
         let rows: Vec<(Due, UnixNanos)> = self.store.read(|connection| {
             let mut statement = connection.prepare_cached(SQL)?;
             let rows = statement.query_map(params![receiver, integration, busy, limit], read)?;
@@ -270,6 +261,27 @@ impl Outbox {
             self.store.ring();
         }
         Ok(())
+    }
+
+    /// What would be handed over for having been pending too long: a peer may have told it meanwhile. It may be on its way
+    /// at the moment, and keeps its id.
+    pub(crate) fn late(
+        &self,
+        endpoint: &Endpoint,
+        stand_in: &StandIn,
+        now: UnixNanos,
+    ) -> Result<Vec<Due>, LedgerError> {
+        let sql = format!(
+            "SELECT id, episode, payload, max(attempts, 1) AS attempts, coalesce(retried_from, created_at) AS since
+             FROM outbox WHERE receiver = ?1 AND integration = ?2 AND handed_over = 0 AND state = 'pending'
+                AND stands_in_for IS NULL AND created_at < ?3
+             ORDER BY row LIMIT {HANDED_TOGETHER}"
+        );
+        let values = params![endpoint.receiver, endpoint.integration, now.minus(stand_in.after).0];
+        self.store.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.query_map(values, due)?.collect::<Result<_, _>>()?)
+        })
     }
 
     /// Hands over to the fallback what has been pending for too long or was given up, and what follows in a
@@ -344,6 +356,16 @@ impl Outbox {
             )?)
         })
     }
+}
+
+fn due(row: &Row<'_>) -> Result<Due, rusqlite::Error> {
+    Ok(Due {
+        id: row.get("id")?,
+        episode: row.get("episode")?,
+        payload: row.get("payload")?,
+        attempts: row.get("attempts")?,
+        since: UnixNanos(row.get("since")?),
+    })
 }
 
 /// Whether the message before it in its thread was handed over, and did not say that all is over.

@@ -475,9 +475,13 @@ impl Desk<'_> {
                 };
                 let announced = message.status();
                 let news = news(members, message.alerts, slot);
-                // What is told by itself has the id that it would have without groups.
+                // What is told by itself has the id that it would have without groups; its end follows from its beginning,
+                // which a peer may have given another id.
+                let endpoint = [receiver.name(), integration.key()];
+                let begun = (announced == "resolved").then(|| outbox::first_of(transaction, endpoint, &thread));
+                let begun = begun.transpose()?.flatten();
                 let what = match alerts[..] {
-                    [(alert, _)] if is_first => [&identity(alert), announced],
+                    [(alert, _)] if is_first => [&*begun.unwrap_or_else(|| identity(alert)), announced],
                     _ => [group.node.as_str(), &news],
                 };
                 let tenant = self.origin.tenant.as_deref();

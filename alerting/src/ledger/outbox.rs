@@ -127,6 +127,17 @@ pub(super) fn is_of(transaction: &Transaction<'_>, id: &str, thread: &str) -> Re
     Ok(transaction.prepare_cached("SELECT 1 FROM outbox WHERE id = ? AND episode = ?")?.exists([id, thread])?)
 }
 
+/// The id of the first notification of a thread to an integration of a receiver.
+pub(super) fn first_of(
+    transaction: &Transaction<'_>,
+    [receiver, integration]: [&str; 2],
+    thread: &str,
+) -> Result<Option<String>, LedgerError> {
+    let sql = "SELECT id FROM outbox WHERE receiver = ? AND integration = ? AND episode = ? ORDER BY row LIMIT 1";
+    let found = transaction.prepare_cached(sql)?.query_row([receiver, integration, thread], |row| row.get(0));
+    Ok(found.optional()?)
+}
+
 /// The same notification gets the same id in every attempt, process and replay. A hash, since names
 /// may hold what a header may not. Two tenants may well have an episode in common, but no notification.
 pub(super) fn notification_id(tenant: Option<&str>, receiver: &str, integration: &str, what: [&str; 2]) -> String {

@@ -181,8 +181,12 @@ fn a_question_is_told_under_the_id_that_another_node_has_said_first() {
     assert_ne!(due(&b).expect("is due").id, first.id);
     assert_eq!(tells(&b), first.id);
     assert_eq!(b.deliveries()[0].id, first.id);
+    // So has its end, whether or not anybody says that.
+    a.record(&[ends("x-1000", 1, 9)]);
+    b.record(&[ends("x-3000", 3, 9)]);
+    assert_eq!(a.deliveries()[1].id, b.deliveries()[1].id);
     // Another episode has an id of its own, whatever was said of the one before.
-    b.record(&[ends("x-3000", 3, 9), fires("x-20000", 20)]);
+    b.record(&[fires("x-20000", 20)]);
     tells(&b);
     assert_ne!(tells(&b), first.id);
     // What was tried has arrived under its own id, perhaps.
