@@ -187,6 +187,28 @@ fn timers_and_what_was_told_survive_a_kill_and_another_tree() {
 }
 
 #[test]
+fn what_is_told_of_a_group_has_the_same_ids_on_every_node_and_another_each_time() {
+    let ids = |late: Duration| {
+        let root = Route { repeat_interval: Some(Duration::from_hours(24)), group_interval: WAIT, ..by_service() };
+        let mut node = Fixture::new(tree(root));
+        sleep(late);
+        let [a, b] = ["x-1", "y-1"].map(|episode| firing(episode, &[("service", "shop")]));
+        node.record(&[&a, &b]);
+        for alerts in [vec![], vec![a.clone().resolved(at(200))], vec![firing("z-1", &[("service", "shop")])]] {
+            node.record(&alerts.iter().collect::<Vec<_>>());
+            sleep(WAIT + late);
+            node.flush();
+        }
+        let page = Page { order: Order::Ascending, ..Page::default() };
+        let all = node.ledger.reader().deliveries(&DeliveryFilter::default(), page).expect("reads").items;
+        all.into_iter().map(|delivery| delivery.id).collect::<Vec<_>>()
+    };
+    let (first, second) = (ids(Duration::ZERO), ids(Duration::from_millis(20)));
+    assert_eq!(first, second);
+    assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{first:?}");
+}
+
+#[test]
 fn a_group_that_does_not_change_is_repeated_unless_it_is_acknowledged() {
     let root = Route { repeat_interval: Some(WAIT), group_wait: Duration::ZERO, ..by_service() };
     let mut fixture = Fixture::new(tree(root));
