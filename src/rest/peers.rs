@@ -37,10 +37,8 @@ fn read(bytes: &[u8]) -> Result<Question, Problem> {
     if question.is_sound() {
         return Ok(question);
     }
-    let (most, bytes) = (Question::MOST, Question::MOST_BYTES);
-    Err(wrong(format!(
-        "expected an id of a notification, 1 to {most} alerts, and names and ids of at most {bytes} bytes"
-    )))
+    let (most, chars) = (Question::MOST, Question::MOST_CHARS);
+    Err(wrong(format!("expected an id of a notification, 1 to {most} alerts, and names of at most {chars} characters")))
 }
 
 #[cfg(test)]
@@ -48,10 +46,10 @@ mod tests {
     use super::*;
 
     fn question(id: &str, alerts: usize) -> String {
-        let alert = r#"{"alert": "a", "announced": "firing", "startsAt": 1, "endsAt": null}"#;
+        let alert = r#"{"alert": "a", "announced": "firing", "startsAt": "1", "endsAt": null}"#;
         let alerts = vec![alert; alerts].join(", ");
         format!(
-            r#"{{"id": "{id}", "receiver": "r", "integration": "webhook/0", "createdAt": 1, "alerts": [{alerts}]}}"#
+            r#"{{"id": "{id}", "receiver": "r", "integration": "webhook/0", "createdAt": "1795803087000000001", "alerts": [{alerts}]}}"#
         )
     }
 
@@ -66,8 +64,11 @@ mod tests {
             question(&id, Question::MOST + 1),
             question("msg_1", 1),
             question(&format!("msg_{}\\n", "0a".repeat(16)), 1),
-            question(&id, 1).replace("\"r\"", &format!("\"{}\"", "r".repeat(Question::MOST_BYTES + 1))),
+            question(&id, 1).replace("\"r\"", &format!("\"{}\"", "r".repeat(Question::MOST_CHARS + 1))),
             question(&id, 1).replace("createdAt", "created"),
+            question(&id, 1).replace(r#""startsAt": "1""#, r#""startsAt": 1"#),
+            question(&id, 1).replace(r#""startsAt": "1""#, r#""startsAt": "+1""#),
+            question(&id, 1).replace(r#""startsAt": "1""#, r#""startsAt": "9223372036854775808""#),
             "[]".to_owned(),
         ] {
             assert!(read(wrong.as_bytes()).is_err(), "{wrong:.200}");

@@ -41,12 +41,13 @@ pub struct Said {
     #[serde(default)]
     pub flapping: bool,
     /// Event time since which it fires, or the level is that.
+    #[serde(with = "nanos")]
     pub starts_at: UnixNanos,
     /// Event time at which that has ended, if it has.
-    #[serde(default)]
+    #[serde(default, with = "nanos::optional")]
     pub ends_at: Option<UnixNanos>,
     /// Wall time since which it has to have been told, for what is told again.
-    #[serde(default)]
+    #[serde(default, with = "nanos::optional")]
     pub since: Option<UnixNanos>,
     /// This node's name of it.
     #[serde(skip)]
@@ -64,6 +65,7 @@ pub struct Question {
     /// Which of its integrations.
     pub integration: String,
     /// Wall time at which it was recorded.
+    #[serde(with = "nanos")]
     pub created_at: UnixNanos,
     /// What is new in it: 1 to [`Self::MOST`].
     pub alerts: Vec<Said>,
@@ -72,13 +74,13 @@ pub struct Question {
 impl Question {
     /// Alerts in one question.
     pub const MOST: usize = 1_000;
-    /// Bytes of a name or an id.
-    pub const MOST_BYTES: usize = 1_000;
+    /// Characters of a name.
+    pub const MOST_CHARS: usize = 1_000;
 
     /// Whether it can have come from a node: an id of ours, and nothing too long.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let is_short = |text: &String| text.len() <= Self::MOST_BYTES;
+        let is_short = |text: &String| text.chars().count() <= Self::MOST_CHARS;
         let digits = self.id.strip_prefix("msg_").unwrap_or_default();
         let is_id = digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let are_short = self.alerts.iter().all(|said| is_short(&said.alert) && is_short(&said.announced));
@@ -368,6 +370,52 @@ fn read(thread: &str, payload: &str) -> Option<Vec<Said>> {
 
 fn time(text: &str) -> Option<UnixNanos> {
     DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt().map(UnixNanos)
+}
+
+/// Times as text, which readers of JSON do not round.
+mod nanos {
+    use detect::UnixNanos;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Digits of the greatest time, of which the first is below 9.
+    const DIGITS: usize = 19;
+
+    pub(super) fn serialize<S: Serializer>(time: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&time.0)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<UnixNanos, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let fits = text.len() < DIGITS || (text.len() == DIGITS && !text.starts_with('9'));
+        let digits = Some(&text).filter(|text| fits && text.bytes().all(|b| b.is_ascii_digit()));
+        let time = digits.and_then(|text| text.parse().ok());
+        time.map(UnixNanos).ok_or_else(|| D::Error::custom("expected nanoseconds since 1970 in digits"))
+    }
+
+    /// Those that may be missing.
+    pub(super) mod optional {
+        use super::{Deserialize, Deserializer, Serializer, UnixNanos};
+
+        #[derive(Deserialize)]
+        struct Time(#[serde(with = "super")] UnixNanos);
+
+        #[expect(clippy::ref_option, reason = "serde calls it so")]
+        pub(in super::super) fn serialize<S: Serializer>(
+            time: &Option<UnixNanos>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match time {
+                Some(time) => super::serialize(time, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'d, D: Deserializer<'d>>(
+            deserializer: D,
+        ) -> Result<Option<UnixNanos>, D::Error> {
+            Ok(Option::<Time>::deserialize(deserializer)?.map(|Time(time)| time))
+        }
+    }
 }
 
 impl Store {

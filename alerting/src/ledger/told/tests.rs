@@ -267,9 +267,9 @@ fn a_question_that_no_node_asks_is_not_sound() {
     for wrong in [
         Question { alerts: Vec::new(), ..sound.clone() },
         Question { alerts: vec![said("x"); Question::MOST + 1], ..sound.clone() },
-        Question { alerts: vec![said(&"x".repeat(Question::MOST_BYTES + 1))], ..sound.clone() },
+        Question { alerts: vec![said(&"x".repeat(Question::MOST_CHARS + 1))], ..sound.clone() },
         Question { id: "msg_\r\nx: y".into(), ..sound.clone() },
-        Question { receiver: "x".repeat(Question::MOST_BYTES + 1), ..sound.clone() },
+        Question { receiver: "x".repeat(Question::MOST_CHARS + 1), ..sound.clone() },
     ] {
         assert!(!wrong.is_sound(), "{wrong:?}");
     }
