@@ -179,6 +179,8 @@ pub(crate) struct Info {
     pub origins: Origins,
     /// How often the applications of a tenant may ask for flags.
     pub evaluations: ingest::Rate,
+    /// Which of the nodes of its cluster this one is, if there are others.
+    pub position: Option<usize>,
 }
 
 impl Info {
@@ -194,6 +196,7 @@ impl Info {
             runbooks: Arc::new(runbooks),
             origins: config.origins.clone(),
             evaluations: config.evaluations,
+            position: config.delivery.cluster.as_ref().map(alerting::Cluster::position),
         }
     }
 }

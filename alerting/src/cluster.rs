@@ -69,6 +69,12 @@ impl Cluster {
         Ok(Self { peers, position, timeout, authorization })
     }
 
+    /// Which of the nodes this one is.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
     /// How long the nodes before this one have to tell a notification.
     #[must_use]
     pub fn wait(&self) -> Duration {

@@ -27,6 +27,11 @@ async fn told(asked: Asked, request: Request) -> Result<Response, Problem> {
     Params::of(request.uri()).finish()?;
     let bytes = body::read_json(request, MAX_QUESTION).await?;
     let question = read(&bytes)?;
+    // Either of them would tell what the other one tells, or nothing that it has told itself.
+    if asked.shared.api.info().position == Some(question.position) {
+        let detail = format!("this node is at position {}, too: each needs one of its own", question.position);
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
     let told = asked.ledger(move |ledger| ledger.was_told(&question)).await?;
     Ok(json(StatusCode::OK, &AnswerJson { told }))
 }
@@ -43,14 +48,16 @@ fn read(bytes: &[u8]) -> Result<Question, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
+    use crate::rest::testing::Fixture;
 
     fn question(id: &str, alerts: usize) -> String {
         let alert = r#"{"alert": "a", "announced": "firing", "startsAt": "1", "endsAt": null}"#;
-        let alerts = vec![alert; alerts].join(", ");
-        format!(
-            r#"{{"id": "{id}", "receiver": "r", "integration": "webhook/0", "createdAt": "1795803087000000001", "alerts": [{alerts}]}}"#
-        )
+        let (alerts, to) = (vec![alert; alerts].join(", "), r#""receiver": "r", "integration": "webhook/0""#);
+        let at = r#""createdAt": "1795803087000000001""#;
+        format!(r#"{{"position": 1, "id": "{id}", {to}, {at}, "alerts": [{alerts}]}}"#)
     }
 
     #[test]
@@ -63,6 +70,7 @@ mod tests {
             question(&id, 0),
             question(&id, Question::MOST + 1),
             question("msg_1", 1),
+            question(&id, 1).replace(r#""position": 1"#, r#""position": 16"#),
             question(&format!("msg_{}\\n", "0a".repeat(16)), 1),
             question(&id, 1).replace("\"r\"", &format!("\"{}\"", "r".repeat(Question::MOST_CHARS + 1))),
             question(&id, 1).replace("createdAt", "created"),
@@ -73,5 +81,19 @@ mod tests {
         ] {
             assert!(read(wrong.as_bytes()).is_err(), "{wrong:.200}");
         }
+    }
+
+    #[tokio::test]
+    async fn others_are_answered_and_a_node_at_the_same_place_is_told_so() {
+        let service = Fixture::empty();
+        let asked = question(&format!("msg_{}", "0a".repeat(16)), 1);
+        let json = [("content-type", "application/json")];
+        let ask = async |body: &str| service.send(Method::POST, "/api/v1/peers/told", &json, body).await;
+        let answer = ask(&asked).await;
+        assert_eq!((answer.status(), answer.json()), (200, serde_json::json!({"told": false})));
+        let answer = ask(&asked.replace(r#""position": 1"#, r#""position": 7"#)).await;
+        assert_eq!(answer.status(), 409);
+        assert!(answer.json()["detail"].as_str().is_some_and(|detail| detail.contains("position 7")));
+        assert_eq!(ask("{}").await.status(), 400);
     }
 }

@@ -78,7 +78,8 @@ impl Peers {
         let (endpoint, mut asked) = (Arc::clone(endpoint), due.clone());
         let asking = move |outbox: &Outbox| Ok((outbox.asking(&endpoint, &mut asked)?, asked));
         match self.outbox.blocking(asking).await {
-            Ok((Some(Asking { question, said }), asked)) => {
+            Ok((Some(Asking { mut question, said }), asked)) => {
+                question.position = self.cluster.position();
                 *due = asked;
                 Consulted { said, by: self.ask(&question).await }
             }

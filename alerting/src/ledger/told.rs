@@ -18,7 +18,7 @@ use super::{
     endpoints::{Due, Endpoint, Outbox},
     store::Store,
 };
-use crate::LedgerError;
+use crate::{Cluster, LedgerError};
 
 /// What was told of an alert that is looked at: the newest.
 const MOST_ENTRIES: i64 = 64;
@@ -58,6 +58,8 @@ pub struct Said {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Question {
+    /// Which of the nodes asks.
+    pub position: usize,
     /// The `webhook-id` under which it is sent, if nobody has told it.
     pub id: String,
     /// The receiver's name.
@@ -85,7 +87,12 @@ impl Question {
         let is_id = digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let are_short = self.alerts.iter().all(|said| is_short(&said.alert) && is_short(&said.announced));
         let is_counted = (1..=Self::MOST).contains(&self.alerts.len());
-        is_id && is_counted && are_short && is_short(&self.receiver) && is_short(&self.integration)
+        is_id
+            && is_counted
+            && self.position < Cluster::MOST
+            && are_short
+            && is_short(&self.receiver)
+            && is_short(&self.integration)
     }
 
     /// The same for all notifications that say the same to the same, whenever.
@@ -231,6 +238,8 @@ fn asking(connection: &Connection, endpoint: &Endpoint, due: &Due) -> Result<Opt
     let new: Vec<Said> = said.iter().filter(|said| !is_known(said)).cloned().collect();
     let alerts = if new.is_empty() { said.clone() } else { new };
     let question = Question {
+        // Filled in by whoever asks.
+        position: 0,
         id: due.id.clone(),
         receiver: receiver.clone(),
         integration: integration.clone(),

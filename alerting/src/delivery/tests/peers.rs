@@ -26,7 +26,7 @@ async fn what_a_peer_has_told_is_not_told_again_and_is_written_down_so() {
     assert_eq!((asked.header("authorization"), asked.header("x-scope-orgid")), ("Bearer t0ken", "acme"));
     let delivered = service.settled().await;
     assert_eq!((&asked.body["id"], &asked.body["receiver"]), (&delivered[0].id.as_str().into(), &"ops".into()));
-    assert_eq!(asked.body["alerts"][0]["announced"], "firing");
+    assert_eq!((&asked.body["alerts"][0]["announced"], &asked.body["position"]), (&"firing".into(), &0.into()));
     assert_eq!(delivered[0].told_by.as_deref(), Some(peer.url.trim_end_matches("/hook")));
     assert_eq!((delivered[0].state, delivered[0].attempts), (DeliveryState::Delivered, 0));
     assert!(sink.is_quiet());

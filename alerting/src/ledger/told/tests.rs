@@ -168,7 +168,14 @@ fn what_is_told_again_has_to_have_been_told_again() {
 
 fn question_of_nobody() -> Question {
     let [receiver, integration] = [ops().receiver, ops().integration];
-    Question { id: format!("msg_{:032x}", 7), receiver, integration, created_at: at(1), alerts: Vec::new() }
+    Question {
+        position: 0,
+        id: format!("msg_{:032x}", 7),
+        receiver,
+        integration,
+        created_at: at(1),
+        alerts: Vec::new(),
+    }
 }
 
 #[test]
@@ -269,6 +276,7 @@ fn a_question_that_no_node_asks_is_not_sound() {
         Question { alerts: vec![said("x"); Question::MOST + 1], ..sound.clone() },
         Question { alerts: vec![said(&"x".repeat(Question::MOST_CHARS + 1))], ..sound.clone() },
         Question { id: "msg_\r\nx: y".into(), ..sound.clone() },
+        Question { position: Cluster::MOST, ..sound.clone() },
         Question { receiver: "x".repeat(Question::MOST_CHARS + 1), ..sound.clone() },
     ] {
         assert!(!wrong.is_sound(), "{wrong:?}");
