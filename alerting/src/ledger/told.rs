@@ -46,6 +46,9 @@ pub struct Said {
     /// Event time at which that has ended, if it has.
     #[serde(default, with = "nanos::optional")]
     pub ends_at: Option<UnixNanos>,
+    /// Event time at which something else that was told of it began or ended: only what began later is the same.
+    #[serde(default, with = "nanos::optional")]
+    pub after: Option<UnixNanos>,
     /// Wall time since which it has to have been told, for what is told again.
     #[serde(default, with = "nanos::optional")]
     pub since: Option<UnixNanos>,
@@ -95,28 +98,14 @@ impl Question {
             && is_short(&self.integration)
     }
 
-    /// The same for all notifications that say the same to the same, whenever.
-    fn digest(&self) -> u128 {
-        let mut all: Vec<_> = self.alerts.iter().map(|said| (&said.alert, &said.announced, said.flapping)).collect();
-        all.sort_unstable();
+    /// What is said last of an alert to an endpoint is kept under this.
+    fn key(&self, said: &Said) -> u128 {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        let mut part = |text: &str| {
-            hash.update(text.as_bytes());
+        for part in [&self.receiver, &self.integration, &said.alert] {
+            hash.update(part.as_bytes());
             hash.update(&[0xff]);
-        };
-        part(&self.receiver);
-        part(&self.integration);
-        for (alert, announced, flapping) in all {
-            part(alert);
-            part(announced);
-            part(if flapping { "flapping" } else { "" });
         }
         hash.digest128()
-    }
-
-    /// Of the same alert in all of them.
-    fn first(&self) -> Option<&Said> {
-        self.alerts.iter().min_by(|a, b| (&a.alert, &a.announced).cmp(&(&b.alert, &b.announced)))
     }
 }
 
@@ -127,9 +116,13 @@ pub(crate) struct Asking {
     pub(crate) said: Vec<Said>,
 }
 
-/// Ids under which others were about to send what they asked about.
+/// What was last about to be told of an alert by itself, and under which id: by others, or by this node.
+///
+/// Only the last of an alert is kept. So an id is taken over only for what receivers have heard last if they have heard
+/// it at all: one that takes it for a repetition knows it already.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
+    /// By receiver, integration and alert.
     claims: HashMap<u128, Question>,
     /// The oldest first.
     order: VecDeque<u128>,
@@ -137,31 +130,42 @@ pub(super) struct Claims {
 
 impl Claims {
     fn note(&mut self, question: &Question) {
-        let digest = question.digest();
-        // Of many alerts one tells when they were.
-        let alerts = question.first().cloned().into_iter().collect();
-        if self.claims.insert(digest, Question { alerts, ..question.clone() }).is_none() {
-            self.order.push_back(digest);
-        }
-        if self.order.len() > MOST_CLAIMS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.claims.remove(&oldest);
+        for said in &question.alerts {
+            let key = question.key(said);
+            let [_] = &question.alerts[..] else {
+                // The id of several is nobody's.
+                self.claims.remove(&key);
+                continue;
+            };
+            if self.claims.insert(key, question.clone()).is_none() {
+                self.order.push_back(key);
+            }
+            // Keys of what was removed stand there, too.
+            while self.order.len() > MOST_CLAIMS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.claims.remove(&oldest);
+            }
         }
     }
 
     /// The id under which another node was about to send what `question` is about.
     fn of(&self, question: &Question) -> Option<String> {
-        let claim = self.claims.get(&question.digest())?;
-        let (theirs, ours) = (claim.first()?, question.first()?);
+        let [ours] = &question.alerts[..] else { return None };
+        let claim = self.claims.get(&question.key(ours))?;
+        let [theirs] = &claim.alerts[..] else { return None };
+        let is_same = ours.announced == theirs.announced && ours.flapping == theirs.flapping;
         let is_again = ours.since.is_none_or(|since| claim.created_at >= since);
-        (is_again && overlap(ours, theirs.starts_at, theirs.ends_at)).then(|| claim.id.clone())
+        (is_same && is_again && ours.is_of(theirs.starts_at, theirs.ends_at)).then(|| claim.id.clone())
     }
 }
 
-/// Whether `said` is of a time that has something in common with this one.
-fn overlap(said: &Said, starts_at: UnixNanos, ends_at: Option<UnixNanos>) -> bool {
-    said.ends_at.is_none_or(|end| starts_at <= end) && ends_at.is_none_or(|end| said.starts_at <= end)
+impl Said {
+    /// Whether it is of a time that has something in common with this one, and of nothing that has ended before.
+    fn is_of(&self, starts_at: UnixNanos, ends_at: Option<UnixNanos>) -> bool {
+        let is_later = self.after.is_none_or(|after| starts_at > after);
+        is_later && self.ends_at.is_none_or(|end| starts_at <= end) && ends_at.is_none_or(|end| self.starts_at <= end)
+    }
 }
 
 impl Outbox {
@@ -177,6 +181,7 @@ impl Outbox {
             asking.question.id.clone_from(&id);
             due.id = id;
         }
+        store.claims().note(&asking.question);
         Ok(Some(asking))
     }
 }
@@ -229,6 +234,9 @@ fn asking(connection: &Connection, endpoint: &Endpoint, due: &Due) -> Result<Opt
         if said.announced != RESOLVED {
             said.ends_at = end(connection, &said.alert, &said.episode, said.starts_at)?.or(said.ends_at);
         }
+        if said.announced != RESOLVED {
+            said.after = before_it(connection, endpoint, said)?;
+        }
         let is_again = known.iter().any(|k| k.episode == said.episode && k.announced == said.announced);
         said.since = is_again.then_some(since);
     }
@@ -247,6 +255,20 @@ fn asking(connection: &Connection, endpoint: &Endpoint, due: &Due) -> Result<Opt
         alerts,
     };
     Ok(Some(Asking { question, said }))
+}
+
+/// When what the receiver was told before of this alert was so: that an episode had ended, or another level.
+///
+/// Another node may not have noticed, since it is not fed any more. What it has told is of the time before, then.
+fn before_it(connection: &Connection, endpoint: &Endpoint, said: &Said) -> Result<Option<UnixNanos>, LedgerError> {
+    const BEFORE: &str = "
+        SELECT max(iif(announced = 'resolved', coalesce(ends_at, starts_at), starts_at)) FROM told
+        WHERE receiver = ?1 AND integration = ?2 AND alert = ?3 AND starts_at < ?4 AND announced != ?5
+            AND (announced != 'resolved' OR coalesce(ends_at, starts_at) < ?4)";
+    let Endpoint { receiver, integration } = endpoint;
+    let values = params![receiver, integration, said.alert, said.starts_at.0, said.announced];
+    let found: Option<i64> = connection.prepare_cached(BEFORE)?.query_row(values, |row| row.get(0))?;
+    Ok(found.map(UnixNanos))
 }
 
 /// When something that was told has ended, as it is known now.
@@ -280,7 +302,7 @@ fn was_told(connection: &Connection, question: &Question, asked: &Said) -> Resul
         let starts_at = UnixNanos(row.get(3)?);
         let known: Option<i64> = row.get(4)?;
         let ends_at = end(connection, &asked.alert, &episode, starts_at)?.or(known.map(UnixNanos));
-        if !overlap(asked, starts_at, ends_at) {
+        if !asked.is_of(starts_at, ends_at) {
             continue;
         }
         let is_over = announced == RESOLVED;
@@ -304,7 +326,7 @@ pub(super) fn note(transaction: &Transaction<'_>, id: &str, said: &[Said]) -> Re
         INSERT INTO told
             (notification, receiver, integration, alert, episode, announced, flapping, starts_at, ends_at, created_at)
         SELECT row, receiver, integration, ?2, ?3, ?4, ?5, ?6, ?7, created_at FROM outbox WHERE id = ?1";
-    for Said { alert, announced, flapping, starts_at, ends_at, episode, since: _ } in said {
+    for Said { alert, announced, flapping, starts_at, ends_at, episode, .. } in said {
         let values = params![id, alert, episode, announced, flapping, starts_at.0, ends_at.map(|at| at.0)];
         transaction.prepare_cached(NOTE)?.execute(values)?;
     }
@@ -357,7 +379,16 @@ fn read(thread: &str, payload: &str) -> Option<Vec<Said>> {
         let announced = data.level.to_string();
         let episode = format!("{thread}-{}", starts_at.0);
         let alert = thread.to_owned();
-        return Some(vec![Said { alert, announced, flapping: false, starts_at, ends_at: None, since: None, episode }]);
+        return Some(vec![Said {
+            alert,
+            announced,
+            flapping: false,
+            starts_at,
+            ends_at: None,
+            after: None,
+            since: None,
+            episode,
+        }]);
     }
     let message: Message = serde_json::from_str(payload).ok()?;
     let said = |entry: Entry| {
@@ -369,6 +400,7 @@ fn read(thread: &str, payload: &str) -> Option<Vec<Said>> {
             flapping,
             starts_at: time(&starts_at)?,
             ends_at: time(&ends_at).filter(|_| is_over),
+            after: None,
             since: None,
             episode,
         })

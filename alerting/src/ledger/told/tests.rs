@@ -148,6 +148,7 @@ fn what_is_told_again_has_to_have_been_told_again() {
         flapping: false,
         starts_at: at(1),
         ends_at: None,
+        after: None,
         since,
         episode: String::new(),
     };
@@ -205,6 +206,55 @@ fn a_question_is_told_under_the_id_that_another_node_has_said_first() {
 }
 
 #[test]
+fn an_id_that_another_node_has_said_is_for_what_was_said_last() {
+    let mut a = Fixture::new();
+    a.record(&[fires("x-1000", 1), ends("x-1000", 1, 9)]);
+    let first = question(&a);
+    tells(&a);
+    let end = question(&a);
+    // This one was not fed when that was decided, and heard of it all the same.
+    let mut b = Fixture::new();
+    b.ledger.reader().was_told(&first).expect("reads");
+    b.ledger.reader().was_told(&end).expect("reads");
+    b.record(&[fires("x-5000", 5)]);
+    assert_ne!(tells(&b), first.id, "a receiver would take it for what has ended");
+    // Nor is it when this one has told an end itself.
+    let mut c = Fixture::new();
+    c.record(&[fires("x-1000", 1), ends("x-1000", 1, 9)]);
+    tells(&c);
+    tells(&c);
+    c.ledger.reader().was_told(&Question { id: format!("msg_{:032x}", 9), ..first }).expect("reads");
+    c.record(&[fires("x-20000", 20)]);
+    assert_ne!(tells(&c), format!("msg_{:032x}", 9));
+}
+
+#[test]
+fn a_node_that_is_not_fed_any_more_keeps_nobody_from_telling_what_begins_again() {
+    let [mut a, mut b] = [Fixture::new(), Fixture::new()];
+    a.record(&[fires("x-1000", 1)]);
+    tells(&a);
+    b.record(&[fires("x-1000", 1), ends("x-1000", 1, 9), fires("x-20000", 20)]);
+    assert!(was_told_by(&a, &b));
+    assert!(!was_told_by(&a, &b), "to the other one it goes on");
+    tells(&b);
+    assert!(!was_told_by(&a, &b), "what it has told was of the time before");
+    let levels = |changes: &[(Level, Level, i64)]| {
+        changes.iter().map(|(from, to, at)| level(None, *from, *to, *at)).collect::<Vec<_>>()
+    };
+    let [mut a, mut b] = [Fixture::new(), Fixture::new()];
+    for node in [&mut a, &mut b] {
+        node.ledger.follow_levels(vec![LevelHook { receiver: "ops".into(), service: None }]);
+    }
+    let (full, cache) = (Level::FullService, Level::CacheOnly);
+    a.record(&levels(&[(full, cache, 100)]));
+    tells(&a);
+    b.record(&levels(&[(full, cache, 100), (cache, full, 200), (full, cache, 300)]));
+    assert!(was_told_by(&a, &b));
+    tells(&b);
+    assert!(!was_told_by(&a, &b));
+}
+
+#[test]
 fn ids_of_others_are_bounded_and_the_oldest_go_first() {
     let mut claims = Claims::default();
     let of = |alert: usize| Question {
@@ -214,6 +264,7 @@ fn ids_of_others_are_bounded_and_the_oldest_go_first() {
             flapping: false,
             starts_at: at(1),
             ends_at: None,
+            after: None,
             since: None,
             episode: String::new(),
         }],
@@ -266,6 +317,7 @@ fn a_question_that_no_node_asks_is_not_sound() {
         flapping: false,
         starts_at: at(1),
         ends_at: None,
+        after: None,
         since: None,
         episode: String::new(),
     };
