@@ -34,6 +34,8 @@ mod api;
 #[path = "support/binary.rs"]
 #[expect(dead_code, reason = "these tests use a part of it")]
 mod binary;
+#[path = "receivers/cloudevents.rs"]
+mod cloudevents;
 #[path = "receivers/sink.rs"]
 mod sink;
 

@@ -6,6 +6,7 @@
 //! nothing: delivery is at least once, and receivers tell repetitions by `webhook-id`.
 
 mod attempt;
+mod consent;
 mod destinations;
 mod gate;
 mod mail;

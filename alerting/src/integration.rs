@@ -6,6 +6,7 @@
 //! escaped, also where templates of one's own (`own.rs`) make its texts.
 
 mod alertmanager;
+mod cloudevents;
 mod email;
 mod file;
 mod message;
@@ -18,22 +19,29 @@ mod webhook;
 
 use std::time::Duration;
 
+use detect::UnixNanos;
+
 use self::own::Renderer;
 pub use self::{
     alertmanager::Alertmanager,
+    cloudevents::WebhookFormat,
     email::{Email, MailAuth, Smarthost, TlsMode},
     file::FileSink,
     own::{OwnTexts, Templates},
     pagerduty::PagerDuty,
     slack::Slack,
     teams::Teams,
-    webhook::{SigningKey, Webhook},
+    webhook::{Handshake, SigningKey, Webhook},
 };
 pub(crate) use self::{
     email::Mail,
     message::{Message, test_message},
+    webhook::ORIGIN,
 };
 use crate::{Redactor, WebhookUrl};
+
+/// A rate that limits nothing, and has what is sent remembered.
+const UNKNOWN: (usize, Duration) = (usize::MAX, Duration::from_mins(1));
 
 /// One of a receiver's places.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +105,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) payload: &'a str,
     /// Wall time in seconds since 1970.
     pub(crate) at: i64,
+    /// Wall time at which it was recorded: the same in every attempt.
+    pub(crate) created: UnixNanos,
 }
 
 /// What an answer means to those who know the place.
@@ -192,11 +202,20 @@ impl Target {
     }
 
     /// How often it may be told something: so many times in so long, all of which hold.
-    pub(crate) fn rates(&self) -> &'static [(usize, Duration)] {
+    pub(crate) fn rates(&self) -> Vec<(usize, Duration)> {
         match self {
-            Self::Slack(_) => slack::RATES,
-            Self::Teams(_) => teams::RATES,
-            _ => &[],
+            Self::Slack(_) => slack::RATES.to_vec(),
+            Self::Teams(_) => teams::RATES.to_vec(),
+            // How much it takes is not known before it was asked, and then counts for what was sent before, too.
+            _ => self.handshake().map(|asked| vec![asked.per_minute(None).unwrap_or(UNKNOWN)]).unwrap_or_default(),
+        }
+    }
+
+    /// How it is asked for its consent, if it has to be.
+    pub(crate) fn handshake(&self) -> Option<&Handshake> {
+        match self {
+            Self::Webhook(webhook) => webhook.handshake.as_ref(),
+            _ => None,
         }
     }
 

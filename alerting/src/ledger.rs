@@ -38,6 +38,7 @@ use rusqlite::Transaction;
 pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verdict};
 pub(crate) use self::flapping::is_marked;
 pub(crate) use self::groups::Desk;
+pub(crate) use self::hooks::LEVEL_PATH;
 pub(crate) use self::store::Store;
 pub(crate) use self::told::Asking;
 pub use self::{

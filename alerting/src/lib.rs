@@ -32,8 +32,8 @@ pub use delivery::{Counters, Deliverer, DeliveryConfig, Destinations, TestOutcom
 pub use dispatcher::Dispatcher;
 pub use error::{DeliveryError, LedgerError, ReceiverError};
 pub use integration::{
-    Alertmanager, Email, FileSink, Integration, MailAuth, OwnTexts, PagerDuty, SigningKey, Slack, Smarthost, Target,
-    Teams, Templates, TlsMode, Webhook,
+    Alertmanager, Email, FileSink, Handshake, Integration, MailAuth, OwnTexts, PagerDuty, SigningKey, Slack, Smarthost,
+    Target, Teams, Templates, TlsMode, Webhook, WebhookFormat,
 };
 pub use interval::{TimeInterval, Zone};
 pub use ledger::{

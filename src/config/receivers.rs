@@ -3,18 +3,20 @@
 //! A key of Alertmanager that we do not have is a fault that names it, as any unknown key is. Secrets come from the
 //! environment or from files; addresses that hold one (`url`, `api_url`, `webhook_url`) may also stand in the file.
 
+mod webhook;
+
 use std::{path::Path, time::Duration};
 
 use alerting::{
     Alertmanager, Email, Fallback, FileSink, Heartbeat, Integration, MailAuth, OwnTexts, PagerDuty, Receiver, Secret,
-    SigningKey, Slack, Smarthost, Target, Teams, Templates, TlsMode, Webhook, WebhookUrl,
+    Slack, Smarthost, Target, Teams, Templates, TlsMode, WebhookUrl,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use detect::yaml::{Faults, Mapping, Value};
 
 use super::{
     Config,
-    file::{number, positive, section, set, whole},
+    file::{positive, section, set},
     secrets, templates,
     templates::OwnReader,
 };
@@ -66,7 +68,8 @@ pub(super) fn heartbeat(top: &mut Mapping<'_, '_>, config: &mut Config, faults: 
 
 /// `receivers`.
 pub(super) fn receivers(top: &mut Mapping<'_, '_>, config: &mut Config, directory: &Path, faults: &mut Faults) {
-    let global = Global::read(top, directory, faults);
+    let mut global = Global::read(top, directory, faults);
+    global.host = config.external_url.as_deref().and_then(webhook::host);
     config.resolve_timeout = global.resolve_timeout.unwrap_or(config.resolve_timeout);
     let templates = templates::templates(top, directory, faults);
     let Some(value) = top.get("receivers") else { return };
@@ -107,6 +110,8 @@ struct Global {
     auth_password: Option<Secret>,
     require_tls: Option<bool>,
     resolve_timeout: Option<Duration>,
+    /// Of `external_url`, which stands beside it: the name by which we are known.
+    host: Option<String>,
 }
 
 impl Global {
@@ -232,23 +237,6 @@ impl Reader<'_> {
             integration.own = self.own.own.clone();
             self.integrations.push(integration);
         }
-    }
-
-    fn webhook(&mut self, m: M<'_, '_, '_>) -> Option<Target> {
-        let url = self.url(m, "url", "url_file", None);
-        let authorization = self.http_config(m);
-        self.own.texts(m, &["payload"], self.faults);
-        let mut max_alerts = 0;
-        set(m, "max_alerts", self.faults, |v, f| number(v, f, 0.0, 1e6).map(|n| whole(n) as usize), &mut max_alerts);
-        let mut signing_keys = Vec::new();
-        for value in m.get("signing_secrets").map(|v| v.list(self.faults)).unwrap_or_default() {
-            let Some(text) = secrets::secret(&value, "signing_secrets", self.directory, self.faults) else { continue };
-            match SigningKey::parse(&text) {
-                Ok(key) => signing_keys.push(key),
-                Err(reason) => self.faults.add(value.line(), format!("signing_secrets: {reason}")),
-            }
-        }
-        Some(Target::Webhook(Webhook { url: url?, authorization, signing_keys, max_alerts }))
     }
 
     fn slack(&mut self, m: M<'_, '_, '_>) -> Option<Target> {

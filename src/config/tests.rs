@@ -325,6 +325,7 @@ fn the_schema_has_the_keys_that_are_read_and_no_others() {
         include_str!("metrics.rs"),
         include_str!("objectives.rs"),
         include_str!("receivers.rs"),
+        include_str!("receivers/webhook.rs"),
         include_str!("routing.rs"),
         include_str!("templates.rs"),
     ];

@@ -11,6 +11,7 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode, header, redirect};
 
 use super::{
     Counters,
+    consent::Consent,
     destinations::{Destinations, Resolver},
     mail, retry_after,
 };
@@ -25,7 +26,7 @@ const MAX_ANSWER: usize = 64 << 10;
 /// Characters of an answer that are kept with an error.
 const MAX_QUOTE: usize = 200;
 /// How long the rest of an answer is waited for once its status has said that all is well.
-const DRAIN: Duration = Duration::from_secs(1);
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
 /// What is waited when a place says that it was told too much, but not for how long.
 const TOO_FAST: Duration = Duration::from_mins(1);
 
@@ -56,7 +57,7 @@ pub(crate) enum Failure {
 /// Sends to all kinds of places.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
-    client: Client,
+    pub(super) client: Client,
     destinations: Arc<Destinations>,
     counters: Arc<Counters>,
 }
@@ -69,11 +70,18 @@ impl Sender {
         Ok(Self { client: client(&destinations)?, destinations, counters })
     }
 
-    /// Sends the notification once, taking at most `timeout`.
-    pub(crate) async fn send(&self, integration: &Integration, due: &Due, timeout: Duration) -> Reaction {
+    /// Sends the notification once, taking at most `timeout`; `consent` is that of the place, and is asked for before if
+    /// that has to be.
+    pub(crate) async fn send(
+        &self,
+        integration: &Integration,
+        due: &Due,
+        consent: &Consent,
+        timeout: Duration,
+    ) -> Reaction {
         let at = clock::now().since(UnixNanos::default()).as_secs();
         let at = i64::try_from(at).unwrap_or(i64::MAX);
-        let sending = Sending { id: &due.id, thread: &due.episode, payload: &due.payload, at };
+        let sending = Sending { id: &due.id, thread: &due.episode, payload: &due.payload, at, created: due.created };
         let mut faults = Vec::new();
         let rendered = integration.render(&sending, &mut faults);
         for fault in faults {
@@ -87,16 +95,22 @@ impl Sender {
             );
         }
         match rendered {
-            Ok(outgoing) => self.deliver(integration.target(), outgoing, timeout).await,
+            Ok(outgoing) => self.deliver(integration.target(), outgoing, consent, timeout).await,
             Err(error) => Reaction::Refused { status: None, error },
         }
     }
 
     /// Sends what was made for `target`.
-    pub(super) async fn deliver(&self, target: &Target, outgoing: Outgoing, timeout: Duration) -> Reaction {
+    pub(super) async fn deliver(
+        &self,
+        target: &Target,
+        outgoing: Outgoing,
+        consent: &Consent,
+        timeout: Duration,
+    ) -> Reaction {
         let attempt = async {
             match outgoing {
-                Outgoing::Http(request) => self.post(target, request).await,
+                Outgoing::Http(request) => self.post(target, request, consent).await,
                 Outgoing::Mail(letter) => match target {
                     Target::Email(email) => mail::send(&self.destinations, email, *letter, timeout).await,
                     _ => Reaction::Refused { status: None, error: "a mail for no mailbox".to_owned() },
@@ -116,11 +130,16 @@ impl Sender {
         })
     }
 
-    async fn post(&self, target: &Target, request: HttpRequest) -> Reaction {
+    async fn post(&self, target: &Target, request: HttpRequest, consent: &Consent) -> Reaction {
         let HttpRequest { url, headers, body } = request;
         let redactor = target.redactor();
         if let Err(error) = self.destinations.check(&url) {
             return broken(error);
+        }
+        if let Some(handshake) = target.handshake()
+            && let Err(reaction) = self.agree((handshake, consent), &url, &redactor).await
+        {
+            return reaction;
         }
         let mut post = self.client.post(url.as_url().clone()).body(body);
         for (name, value) in headers {
@@ -168,8 +187,7 @@ pub(super) fn broken(error: String) -> Reaction {
 async fn react(target: &Target, redactor: &Redactor, mut response: Response) -> Reaction {
     let code = response.status();
     let status = code.as_u16();
-    let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let after = asked.and_then(|value| retry_after::parse(value, clock::now()));
+    let after = asked_wait(&response);
     let answer = if code.is_success() {
         // Its status has said that all is well. What it says inside is read where that is not the whole
         // truth, and to its end, so that the connection can be used again.
@@ -202,6 +220,12 @@ async fn react(target: &Target, redactor: &Redactor, mut response: Response) -> 
         StatusCode::TOO_MANY_REQUESTS => failed(error, after, Failure::TooMuch),
         _ => failed(error, after, Failure::Broken),
     }
+}
+
+/// What `Retry-After` asks for.
+pub(super) fn asked_wait(response: &Response) -> Option<Duration> {
+    let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    asked.and_then(|value| retry_after::parse(value, clock::now()))
 }
 
 /// The beginning of the answer's body. A body that breaks off ends there: its status was received.

@@ -28,7 +28,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(backoff: Backoff, ceiling: Duration, rates: &'static [(usize, Duration)]) -> Self {
+    pub(super) fn new(backoff: Backoff, ceiling: Duration, rates: Vec<(usize, Duration)>) -> Self {
         let pace = Pace { rates, sent: VecDeque::new() };
         Self { backoff, latency: Latency::new(ceiling), failures: 0, opened: None, closed_until: None, pace }
     }
@@ -49,6 +49,11 @@ impl Gate {
         let room = most.saturating_sub(in_flight);
         let paced = self.pace.room(now)?;
         Ok(room.min(paced))
+    }
+
+    /// This rate holds from now on, in place of those before.
+    pub(super) fn allow(&mut self, rate: Option<(usize, Duration)>) {
+        self.pace.rates = Vec::from_iter(rate);
     }
 
     /// Notes that a notification is sent.
@@ -141,7 +146,7 @@ impl Latency {
 /// What was sent within the longest of the windows that count.
 #[derive(Debug)]
 struct Pace {
-    rates: &'static [(usize, Duration)],
+    rates: Vec<(usize, Duration)>,
     sent: VecDeque<Instant>,
 }
 
@@ -152,7 +157,7 @@ impl Pace {
             self.sent.pop_front();
         }
         let (mut room, mut wait) = (usize::MAX, Duration::ZERO);
-        for (most, window) in self.rates {
+        for (most, window) in &self.rates {
             let within = self.sent.iter().rev().take_while(|at| now.saturating_duration_since(**at) < *window).count();
             if within < *most {
                 room = room.min(most - within);
@@ -176,8 +181,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn gate(rates: &'static [(usize, Duration)]) -> (Gate, Instant) {
-        (Gate::new(Backoff::default(), Duration::from_secs(15), rates), Instant::now())
+    fn gate(rates: &[(usize, Duration)]) -> (Gate, Instant) {
+        (Gate::new(Backoff::default(), Duration::from_secs(15), rates.to_vec()), Instant::now())
     }
 
     const fn secs(seconds: u64) -> Duration {

@@ -58,7 +58,7 @@ mod tests {
         net::TcpListener,
     };
 
-    use super::*;
+    use super::{super::consent::Consent, *};
     use crate::{Integration, MailAuth, Secret, Smarthost, clock, delivery::attempt::Sender, ledger::Due};
 
     /// A server that takes one mail, or says at `MAIL` that it does not; what it was told.
@@ -111,9 +111,11 @@ mod tests {
     async fn sent(email: Email, destinations: &Destinations) -> Reaction {
         let payload = r#"{"status": "firing", "alerts": [{"status": "firing", "annotations": {"summary": "slow"}}]}"#;
         let (id, episode, payload) = ("msg_1".to_owned(), "e1".to_owned(), payload.to_owned());
-        let due = Due { id, episode, payload, attempts: 0, since: clock::now() };
+        let now = clock::now();
+        let due = Due { id, episode, payload, attempts: 0, since: now, created: now };
         let sender = Sender::new(destinations, std::sync::Arc::default()).expect("starts");
-        sender.send(&Integration::new("email/0", Target::Email(email)), &due, Duration::from_secs(20)).await
+        let (mailbox, timeout) = (Integration::new("email/0", Target::Email(email)), Duration::from_secs(20));
+        sender.send(&mailbox, &due, &Consent::default(), timeout).await
     }
 
     #[tokio::test]

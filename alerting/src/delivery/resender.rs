@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use detect::UnixNanos;
 use tokio::{sync::watch, time::sleep};
 
-use super::attempt::{Reaction, Sender};
+use super::{
+    attempt::{Reaction, Sender},
+    consent::Consent,
+};
 use crate::{
     Alertmanager, Integration, Outbox, Target, clock,
     integration::{Message, Outgoing},
@@ -58,7 +61,7 @@ async fn once(
             continue;
         }
         let target: &Target = integration.target();
-        match sender.deliver(target, outgoing, integration.timeout).await {
+        match sender.deliver(target, outgoing, &Consent::default(), integration.timeout).await {
             Reaction::Taken { .. } => {}
             Reaction::Failed { error, .. } | Reaction::Refused { error, .. } | Reaction::Gone { error, .. } => {
                 return Err(error);

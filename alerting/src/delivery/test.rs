@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat};
 use super::{
     Destinations,
     attempt::{Reaction, Sender},
+    consent::Consent,
 };
 use crate::{DeliveryError, Receiver, clock, integration::test_message, ledger::Due};
 
@@ -37,9 +38,10 @@ pub async fn notify_test(
     let mut outcomes = Vec::new();
     for integration in receiver.integrations() {
         let id = format!("test_{:016x}", fastrand::u64(..));
-        let due = Due { id, episode: format!("test:{}", now.0), payload: payload.clone(), attempts: 0, since: now };
+        let episode = format!("test:{}", now.0);
+        let due = Due { id, episode, payload: payload.clone(), attempts: 0, since: now, created: now };
         let began = std::time::Instant::now();
-        let reaction = sender.send(integration, &due, integration.timeout).await;
+        let reaction = sender.send(integration, &due, &Consent::default(), integration.timeout).await;
         let result = match reaction {
             Reaction::Taken { status } => Ok(status),
             Reaction::Failed { error, .. } | Reaction::Refused { error, .. } | Reaction::Gone { error, .. } => {

@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     Counters, DeliveryConfig,
     attempt::{Failure, Reaction, Sender},
+    consent::Consent,
     gate::Gate,
     peers::{Consulted, Peers},
     settler::Settler,
@@ -60,6 +61,7 @@ struct Attempt {
     config: DeliveryConfig,
     counters: Arc<Counters>,
     gate: Mutex<Gate>,
+    consent: Consent,
 }
 
 impl Worker {
@@ -94,13 +96,14 @@ impl Worker {
             config: self.config.clone(),
             counters: Arc::clone(&self.counters),
             gate: Mutex::new(Gate::new(self.config.backoff, self.integration.timeout, rates)),
+            consent: Consent::default(),
         }
     }
 
     /// Takes up what is known of the endpoint from before.
     async fn begin(&self, attempt: &Attempt) {
         let (endpoint, digest) = (Arc::clone(&self.endpoint), self.integration.target().digest());
-        let longest = self.integration.target().rates().iter().map(|(_, window)| *window).max().unwrap_or_default();
+        let longest = self.integration.target().rates().into_iter().map(|(_, window)| window).max().unwrap_or_default();
         let now = clock::now();
         let known = self.outbox.blocking(move |outbox| outbox.begin(&endpoint, &digest, now.minus(longest), now)).await;
         match known {
@@ -121,7 +124,7 @@ impl Worker {
         running: &mut JoinSet<String>,
         in_flight: &mut HashSet<String>,
     ) -> Duration {
-        let most = self.integration.target().most_in_flight();
+        let most = attempt.most_in_flight();
         let room = match locked(&attempt.gate).room(Instant::now(), most, in_flight.len()) {
             // Fetched in portions: one question for each notification would be most of the work.
             Ok(room) if room == 0 || (in_flight.len() > most / 2 && room < most / 4) => return self.config.poll,
@@ -214,6 +217,16 @@ fn locked(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
 }
 
 impl Attempt {
+    /// How many notifications may be on their way. Where it has to agree first the gate learns to how much it has, and
+    /// until it has, one is enough to ask.
+    fn most_in_flight(&self) -> usize {
+        let target = self.integration.target();
+        let Some(handshake) = target.handshake() else { return target.most_in_flight() };
+        let Some(allowed) = self.consent.held(Instant::now()) else { return 1 };
+        locked(&self.gate).allow(handshake.per_minute(allowed));
+        target.most_in_flight()
+    }
+
     /// Makes one, learns from it and writes down how it ended; the thread that it was of.
     async fn make(self: Arc<Self>, mut due: Due) -> String {
         let said = match self.consult(&mut due).await {
@@ -224,7 +237,7 @@ impl Attempt {
             Consulted { said, by: None } => said,
         };
         let (timeout, began) = (locked(&self.gate).timeout(), Instant::now());
-        let reaction = self.sender.send(&self.integration, &due, timeout).await;
+        let reaction = self.sender.send(&self.integration, &due, &self.consent, timeout).await;
         let now = clock::now();
         let releases = self.learn(&reaction, began, due.attempts);
         let disables = matches!(reaction, Reaction::Gone { .. });
@@ -388,7 +401,7 @@ mod tests {
     use crate::testing::at;
 
     fn due(attempts: u32) -> Due {
-        Due { id: "m".into(), episode: "e".into(), payload: "{}".into(), attempts, since: at(0) }
+        Due { id: "m".into(), episode: "e".into(), payload: "{}".into(), attempts, since: at(0), created: at(0) }
     }
 
     fn judged(attempts: u32, reaction: Reaction) -> Verdict {

@@ -29,7 +29,7 @@ fn message(count: usize, summary: &str) -> String {
 }
 
 fn sending(payload: &str) -> Sending<'_> {
-    Sending { id: "msg_1", thread: "g1", payload, at: 1_767_322_800 }
+    Sending { id: "msg_1", thread: "g1", payload, at: 1_767_322_800, created: UnixNanos(1_767_322_800_000_000_000) }
 }
 
 fn rendered(target: &Target, payload: &str) -> Result<Outgoing, String> {
@@ -83,6 +83,7 @@ fn a_webhook_is_signed_with_every_key() {
         thread: "t",
         payload: "{\"test\": 2432232314}",
         at: 1_614_265_330,
+        created: UnixNanos::default(),
     };
     let request = webhook.render(&of, None).expect("is rendered");
     let signature =
@@ -90,6 +91,9 @@ fn a_webhook_is_signed_with_every_key() {
     let signature = signature.expect("is signed");
     assert!(signature.starts_with("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= v1,"), "{signature}");
     assert_eq!(request.body, of.payload);
+    let event = Webhook { format: WebhookFormat::CloudEvents, ..webhook }.render(&of, None).expect("is rendered");
+    let signature_of = |r: &HttpRequest| r.headers.iter().find(|(n, _)| *n == "webhook-signature").cloned();
+    assert!(signature_of(&event).is_some() && signature_of(&event) != signature_of(&request), "its own body is signed");
     for bad in ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ", "whsec_!!!", &format!("whsec_{}", "QUJD".repeat(40))]
     {
         let error = SigningKey::parse(bad).expect_err("is none");

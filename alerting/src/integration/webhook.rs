@@ -1,12 +1,18 @@
-//! An HTTP endpoint of one's own: Alertmanager's body under the headers of Standard Webhooks.
+//! An HTTP endpoint of one's own: Alertmanager's body, alone or in a CloudEvent, under the headers of Standard Webhooks.
 //!
-//! Source of the headers and the signature: the Standard Webhooks specification, 1.0.
+//! Source of the headers and the signature: the Standard Webhooks specification, 1.0. Of the handshake: "HTTP 1.1 Web
+//! Hooks for Event Delivery" of CloudEvents, 1.0.2, section 4.
+
+use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::hmac;
 
-use super::{HttpRequest, Message, Sending, own::Renderer};
+use super::{HttpRequest, Message, Sending, WebhookFormat, cloudevents, own::Renderer};
 use crate::{Secret, WebhookUrl};
+
+/// The header that says who asks, and afterwards who sends.
+pub(crate) const ORIGIN: &str = "webhook-request-origin";
 
 /// Takes notifications by POST.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +27,57 @@ pub struct Webhook {
     /// Alerts in one message; further ones are left out and counted in `truncatedAlerts`. 0 is no limit.
     /// Default 0.
     pub max_alerts: usize,
+    /// How it gets the body. Default as Alertmanager sends it.
+    pub format: WebhookFormat,
+    /// Whether it has to agree before anything is sent. Default not.
+    pub handshake: Option<Handshake>,
+}
+
+/// How an endpoint is asked whether it wants notifications: with OPTIONS, before the first of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    origin: String,
+    rate: Option<u32>,
+}
+
+impl Handshake {
+    /// Longest name of an origin, in characters, as of a name in DNS.
+    const MAX_ORIGIN: usize = 253;
+
+    /// Asks for `origin`, a name in DNS that stands for this service, and for so many notifications in a minute; without
+    /// a rate for as many as there are.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn new(origin: &str, rate: Option<u32>) -> Result<Self, String> {
+        // Brackets and colons for a host that is an address.
+        let is_sendable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '[' | ']' | ':');
+        if !(1..=Self::MAX_ORIGIN).contains(&origin.len()) || !origin.chars().all(is_sendable) {
+            return Err("expected a name such as alerts.example.com".to_owned());
+        }
+        if rate == Some(0) {
+            return Err("expected a rate of at least 1".to_owned());
+        }
+        Ok(Self { origin: origin.to_owned(), rate })
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Notifications in a minute that are asked for, and that there are at most.
+    #[must_use]
+    pub fn rate(&self) -> Option<u32> {
+        self.rate
+    }
+
+    /// The rate that holds where so many in a minute are `allowed`.
+    pub(crate) fn per_minute(&self, allowed: Option<u32>) -> Option<(usize, Duration)> {
+        let most = self.rate.into_iter().chain(allowed).min()?;
+        Some((usize::try_from(most).unwrap_or(usize::MAX), Duration::from_mins(1)))
+    }
 }
 
 /// A key for HMAC-SHA256, in base64.
@@ -59,7 +116,8 @@ impl Webhook {
     /// An endpoint without a signature.
     #[must_use]
     pub fn to(url: WebhookUrl) -> Self {
-        Self { url, authorization: None, signing_keys: Vec::new(), max_alerts: 0 }
+        let format = WebhookFormat::Alertmanager;
+        Self { url, authorization: None, signing_keys: Vec::new(), max_alerts: 0, format, handshake: None }
     }
 
     /// `own` is a body of one's own.
@@ -69,8 +127,12 @@ impl Webhook {
             None if self.max_alerts == 0 => sending.payload.to_owned(),
             None => self.shortened(sending.payload)?,
         };
+        let (body, media_type) = match self.format {
+            WebhookFormat::Alertmanager => (body, "application/json"),
+            WebhookFormat::CloudEvents => (cloudevents::around(&body, sending)?, cloudevents::MEDIA_TYPE),
+        };
         let mut headers = vec![
-            ("content-type", "application/json".to_owned()),
+            ("content-type", media_type.to_owned()),
             ("webhook-id", sending.id.to_owned()),
             ("webhook-timestamp", sending.at.to_string()),
         ];
@@ -79,6 +141,7 @@ impl Webhook {
             let signatures: Vec<String> = self.signing_keys.iter().map(|key| key.sign(signed.as_bytes())).collect();
             headers.push(("webhook-signature", signatures.join(" ")));
         }
+        headers.extend(self.handshake.as_ref().map(|handshake| (ORIGIN, handshake.origin.clone())));
         headers.extend(self.authorization.as_ref().map(|value| ("authorization", value.reveal().to_owned())));
         Ok(HttpRequest { url: self.url.clone(), headers, body })
     }

@@ -62,6 +62,8 @@ pub(crate) struct Due {
     pub(crate) attempts: u32,
     /// Wall time since which it is tried.
     pub(crate) since: UnixNanos,
+    /// Wall time at which it was recorded.
+    pub(crate) created: UnixNanos,
 }
 
 /// What is due for an endpoint.
@@ -183,7 +185,7 @@ impl Outbox {
         longest: Duration,
     ) -> Result<Taken, LedgerError> {
         const SQL: &str = "
-            SELECT id, episode, payload, attempts, coalesce(retried_from, created_at) AS since, next_attempt_at
+            SELECT id, episode, payload, attempts, created_at, coalesce(retried_from, created_at) AS since, next_attempt_at
             FROM outbox AS this
             WHERE receiver = ?1 AND integration = ?2 AND state = 'pending'
                 AND episode NOT IN (SELECT value FROM json_each(?3))
@@ -272,7 +274,8 @@ impl Outbox {
         now: UnixNanos,
     ) -> Result<Vec<Due>, LedgerError> {
         let sql = format!(
-            "SELECT id, episode, payload, max(attempts, 1) AS attempts, coalesce(retried_from, created_at) AS since
+            "SELECT id, episode, payload, max(attempts, 1) AS attempts, created_at,
+                coalesce(retried_from, created_at) AS since
              FROM outbox WHERE receiver = ?1 AND integration = ?2 AND handed_over = 0 AND state = 'pending'
                 AND stands_in_for IS NULL AND created_at < ?3
              ORDER BY row LIMIT {HANDED_TOGETHER}"
@@ -365,6 +368,7 @@ fn due(row: &Row<'_>) -> Result<Due, rusqlite::Error> {
         payload: row.get("payload")?,
         attempts: row.get("attempts")?,
         since: UnixNanos(row.get("since")?),
+        created: UnixNanos(row.get("created_at")?),
     })
 }
 

@@ -17,6 +17,9 @@ use crate::{LedgerError, Target, webhook::Origin};
 /// What the body says that it is.
 const KIND: &str = "bellwether.degradation.changed";
 
+/// Where the level is shown, below our own address.
+pub(crate) const LEVEL_PATH: &str = "/api/v1/degradation";
+
 /// Who is told of changes of the level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelHook {
@@ -73,7 +76,7 @@ fn payload(change: &LevelChange, origin: &Origin) -> String {
         "name": change.to.as_str(),
         "health": change.health,
         "because": change.because,
-        "url": format!("{}/api/v1/degradation", origin.external_url),
+        "url": format!("{}{LEVEL_PATH}", origin.external_url),
     });
     json!({"type": KIND, "timestamp": at, "data": data}).to_string()
 }
