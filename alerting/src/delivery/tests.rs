@@ -204,6 +204,30 @@ async fn a_failure_is_retried_under_the_same_id() {
     assert_eq!(service.deliverer.counters().failed_attempts(), 2);
 }
 
+// B4
+#[tokio::test]
+async fn whatever_fails_is_tried_again_until_it_is_taken() {
+    let closed = Answer::Send(String::new());
+    let broken = Answer::Send("HTTP/1.1 200 OK\r\ncontent-le".into());
+    let statuses = [400, 401, 404, 408, 413, 425, 429, 500, 502, 503, 504, 599, 301, 308];
+    let answers: Vec<Answer> = statuses.map(|code| status(code, "", "")).into_iter().chain([closed, broken]).collect();
+    let count = answers.len();
+    let mut sink = Sink::answering(answers).await;
+    let mut service = Service::start(vec![receiver("ops", &sink.url)], &quick());
+    service.record(&[fired("e1")]);
+    let mut bodies = Vec::new();
+    for _ in 0..=count {
+        let request = sink.request().await;
+        bodies.push((request.header("webhook-id").to_owned(), request.body.to_string()));
+    }
+    bodies.dedup();
+    assert_eq!(bodies.len(), 1, "it is the same in every attempt");
+    let delivered = service.settled().await;
+    let attempts = u32::try_from(count + 1).expect("is small");
+    assert_eq!((delivered[0].state, delivered[0].attempts), (DeliveryState::Delivered, attempts));
+    assert!(sink.is_quiet(), "no redirect was followed, and nothing was sent twice");
+}
+
 #[tokio::test]
 async fn a_resting_worker_hears_of_each_new_notification() {
     let mut sink = Sink::answering([]).await;

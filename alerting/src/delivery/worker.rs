@@ -300,18 +300,11 @@ impl Attempt {
 
     /// Whether the endpoint has recovered, so that what waits for it need not wait any longer.
     fn learn(&self, reaction: &Reaction, began: Instant, attempts: u32) -> bool {
-        let (mut gate, now) = (locked(&self.gate), Instant::now());
-        let Reaction::Failed { after, kind, .. } = reaction else { return gate.answered(now.duration_since(began)) };
-        let is_too_much = *kind == Failure::TooMuch;
-        if !is_too_much && gate.failed(began, now, *kind == Failure::Late, fastrand::f64()) {
+        let learned = learn(&mut locked(&self.gate), &self.config, reaction, (began, Instant::now()), attempts);
+        if learned == Learned::LeftAlone {
             tracing::warn!(endpoint = %self.endpoint, "endpoint is left alone for a while: it fails again and again");
         }
-        // What it says of one notification it means of all.
-        let unsaid = is_too_much.then(|| self.config.backoff.ceiling(attempts.saturating_add(1)));
-        if let Some(wait) = after.or(unsaid) {
-            gate.pause(now, wait.min(self.config.longest_retry_after));
-        }
-        false
+        learned == Learned::Recovered
     }
 
     fn report(&self, due: &Due, verdict: &Verdict) {
@@ -336,6 +329,39 @@ impl Attempt {
             }
         }
     }
+}
+
+/// What an attempt has shown of the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Learned {
+    /// It is as it was.
+    Nothing,
+    /// It takes notifications again.
+    Recovered,
+    /// It has failed so often that it is left alone from now on.
+    LeftAlone,
+}
+
+/// Tells the gate of an attempt that took from the first time to the second, after so many others.
+fn learn(
+    gate: &mut Gate,
+    config: &DeliveryConfig,
+    reaction: &Reaction,
+    (began, now): (Instant, Instant),
+    attempts: u32,
+) -> Learned {
+    let Reaction::Failed { after, kind, .. } = reaction else {
+        let is_recovered = gate.answered(now.duration_since(began));
+        return if is_recovered { Learned::Recovered } else { Learned::Nothing };
+    };
+    let is_too_much = *kind == Failure::TooMuch;
+    let is_left_alone = !is_too_much && gate.failed(began, now, *kind == Failure::Late, fastrand::f64());
+    // What it says of one notification it means of all.
+    let unsaid = is_too_much.then(|| config.backoff.ceiling(attempts.saturating_add(1)));
+    if let Some(wait) = after.or(unsaid) {
+        gate.pause(now, wait.min(config.longest_retry_after));
+    }
+    if is_left_alone { Learned::LeftAlone } else { Learned::Nothing }
 }
 
 /// What the place's reaction means for the notification. `fraction`, drawn from [0, 1), is the
@@ -396,76 +422,4 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::at;
-
-    fn due(attempts: u32) -> Due {
-        Due { id: "m".into(), episode: "e".into(), payload: "{}".into(), attempts, since: at(0), created: at(0) }
-    }
-
-    fn judged(attempts: u32, reaction: Reaction) -> Verdict {
-        verdict(&DeliveryConfig::default(), &due(attempts), reaction, at(1000), 0.5)
-    }
-
-    fn failed(after: Option<Duration>) -> Reaction {
-        Reaction::Failed { status: Some(503), error: "busy".into(), after, kind: Failure::Broken }
-    }
-
-    fn retried(seconds: i64, extra_nanos: i64) -> Verdict {
-        let at = UnixNanos(at(seconds).0 + extra_nanos);
-        Verdict::Retry { status: Some(503), error: "busy".into(), at }
-    }
-
-    #[test]
-    fn a_failure_waits_a_share_of_the_ceiling_of_its_attempt() {
-        assert_eq!(judged(0, failed(None)), retried(1000, 500_000_000));
-        assert_eq!(judged(4, failed(None)), retried(1008, 0));
-    }
-
-    /// Attempts of one notification in virtual time, the receiver being down for `outage`; when it was taken, or
-    /// `None` when it was given up.
-    fn taken_after(outage: Duration, fractions: &mut impl FnMut() -> f64) -> Option<(Duration, u32)> {
-        let (config, mut now, mut attempts) = (DeliveryConfig::default(), at(0), 0);
-        loop {
-            let is_up = now.since(at(0)) >= outage;
-            let reaction = if is_up { Reaction::Taken { status: Some(200) } } else { failed(None) };
-            match verdict(&config, &due(attempts), reaction, now, fractions()) {
-                Verdict::Delivered { .. } | Verdict::Told { .. } => return Some((now.since(at(0)), attempts)),
-                Verdict::GiveUp { .. } => return None,
-                Verdict::Retry { at, .. } => (now, attempts) = (at, attempts + 1),
-            }
-        }
-    }
-
-    #[test]
-    fn an_outage_of_days_is_outlasted_and_the_first_attempt_after_it_delivers() {
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut fractions = || random.f64();
-        for hours in [0.02, 1.0, 24.0, 74.5] {
-            let outage = Duration::from_secs_f64(hours * 3600.0);
-            let (taken, _) = taken_after(outage, &mut fractions).expect("is not given up");
-            assert!(taken >= outage && taken <= outage + Duration::from_mins(5), "{hours} h: {taken:?}");
-        }
-        assert_eq!(taken_after(Duration::from_hours(76), &mut fractions), None);
-        let (_, attempts) = taken_after(Duration::from_hours(24), &mut || 1.0).expect("is not given up");
-        assert!(attempts < 300, "{attempts}");
-    }
-
-    #[test]
-    fn retry_after_is_obeyed_between_the_first_wait_and_the_longest() {
-        assert_eq!(judged(0, failed(Some(Duration::from_secs(120)))), retried(1120, 0));
-        assert_eq!(judged(9, failed(Some(Duration::ZERO))), retried(1001, 0));
-        assert_eq!(judged(0, failed(Some(Duration::from_secs(u64::MAX)))), retried(4600, 0));
-    }
-
-    #[test]
-    fn a_notification_is_given_up_at_its_age_or_when_the_receiver_is_gone() {
-        let config = DeliveryConfig { give_up_after: Duration::from_secs(1000), ..DeliveryConfig::default() };
-        let verdict = verdict(&config, &due(6), failed(None), at(1000), 0.5);
-        let error = "given up after 7 attempts: busy".to_owned();
-        assert_eq!(verdict, Verdict::GiveUp { status: Some(503), error });
-        let gone = Reaction::Gone { status: 410, error: "gone".into() };
-        assert_eq!(judged(0, gone), Verdict::GiveUp { status: Some(410), error: "gone".into() });
-    }
-}
+mod tests;
