@@ -105,3 +105,30 @@ fn no_sequence_breaks_the_promises() {
         assert_eq!(end, Some(Level::FullService));
     }
 }
+
+// B12
+#[test]
+fn a_square_wave_changes_the_level_at_most_once_in_each_hold() {
+    const DAY: i64 = 24 * 3_600;
+    let config = LevelConfig::default();
+    let (up, down) = (config.hold_up.as_secs().cast_signed(), config.hold_down.as_secs().cast_signed());
+    // Half a wave from less than the shortest hold to ten times the longest.
+    for half in [up / 2, up, 2 * up, down, 2 * down, 5 * down, 10 * down] {
+        let mut machine = LevelMachine::default();
+        let mut before = Level::FullService;
+        let mut changes: Vec<(i64, bool)> = Vec::new();
+        for t in 0..DAY {
+            let health = if (t / half) % 2 == 0 { 1.0 } else { 0.1 };
+            let level = machine.step(&config, secs(t), Some(health));
+            if level != before {
+                changes.push((t, level > before));
+                before = level;
+            }
+        }
+        for pair in changes.windows(2) {
+            let hold = if pair[1].1 { up } else { down };
+            assert!(pair[1].0 - pair[0].0 >= hold, "{half} s: {pair:?}");
+        }
+        assert_eq!(changes.is_empty(), half <= up, "{half} s: {} changes", changes.len());
+    }
+}

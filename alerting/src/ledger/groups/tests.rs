@@ -12,6 +12,8 @@ use crate::{
     testing::{Later, alert, anomaly, at, opened},
 };
 
+mod days;
+
 const WAIT: Duration = Duration::from_millis(150);
 
 struct Fixture {
