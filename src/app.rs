@@ -10,7 +10,7 @@ use std::{
 
 use alerting::Deliverer;
 use detect::{Decision, rules::RuleGroup, yaml::Fault};
-use ingest::{Decoder, KnownTenants, Queue, Receivers, Submission, Tenant};
+use ingest::{Decoder, KnownTenants, Pulse, Queue, Receivers, Submission, Tenant};
 use tokio::{
     net::TcpListener,
     runtime::Handle,
@@ -104,7 +104,7 @@ impl App {
         let runbooks = Runbooks::load(config.runbooks_dir.as_deref()).map_err(StartError::Faults)?;
         let doors = Receivers::bind(&config.doors(&rules)).await?;
         let Line { journal, pipeline, queue, submissions, faces, log, known } =
-            line(&config, rules.clone(), &external_url)?;
+            line(&config, rules.clone(), &external_url, doors.pulse())?;
         let start = start(&config, &doors, api_address, external_url);
         let info = Present::new(Info::new(start, &config, rules, runbooks));
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
@@ -268,7 +268,7 @@ struct Line {
 
 /// The pipeline as it was when it was written down last and with what the log says since, the queue in
 /// front of it, and what its readers see.
-fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Line, StartError> {
+fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str, pulse: Arc<Pulse>) -> Result<Line, StartError> {
     let known = KnownTenants::new(config.ingest.admission.max_tenants);
     let (queue, submissions) = Queue::new(config.queue_bytes, known.clone());
     let (faces, nothing) = Faces::new()?;
@@ -283,6 +283,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str) -> Result<Li
         faces: Arc::clone(&faces),
         _nothing: nothing,
         runtime: Handle::current(),
+        pulse,
         tape: None,
     };
     let log = Arc::new(LogStatus::default());

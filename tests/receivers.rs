@@ -34,8 +34,16 @@ mod api;
 #[path = "support/binary.rs"]
 #[expect(dead_code, reason = "these tests use a part of it")]
 mod binary;
+#[path = "receivers/bodies.rs"]
+mod bodies;
 #[path = "receivers/cloudevents.rs"]
 mod cloudevents;
+#[path = "receivers/heartbeat.rs"]
+mod heartbeat;
+#[path = "receivers/hung.rs"]
+mod hung;
+#[path = "receivers/inside.rs"]
+mod inside;
 #[path = "receivers/sink.rs"]
 mod sink;
 

@@ -34,6 +34,6 @@ pub use intake::{Applied, Idle, Intake, IntakeConfig, IntakeState, LatenessConfi
 pub use known::{KnownSeries, KnownTenants, WireKey};
 pub use queue::{Queue, Refused, Request, Submission};
 pub use red::RedConfig;
-pub use server::{BindError, Config, ConnectionLimits, ReceiverError, Receivers, TlsConfig, TlsError};
+pub use server::{BindError, Config, ConnectionLimits, Pulse, ReceiverError, Receivers, TlsConfig, TlsError};
 pub use sources::{SourceScore, Sources};
 pub use tenant::{Tenant, TenantError};

@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod pulse;
 mod tls;
 
 use std::{
@@ -17,8 +18,11 @@ use tokio::{net::TcpListener, sync::watch};
 use tonic::body::Body;
 use tower_service::Service as _;
 
-pub use self::tls::{TlsConfig, TlsError};
 use self::{connection::Serves, tls::Tls};
+pub use self::{
+    pulse::Pulse,
+    tls::{TlsConfig, TlsError},
+};
 use crate::{
     AccessConfig, AdmissionConfig, Counters, Limits, Queue,
     door::{Door, Doorkeeper, Transport},
@@ -120,6 +124,7 @@ pub struct Receivers {
     tls: Option<Arc<Tls>>,
     keeper: Doorkeeper,
     counters: Arc<Counters>,
+    pulse: Arc<Pulse>,
 }
 
 impl Receivers {
@@ -133,7 +138,8 @@ impl Receivers {
         let (http, http_address) = listen(config.http_listen, Transport::Http).await?;
         let counters = Arc::default();
         let keeper = Doorkeeper::new(config, &counters);
-        Ok(Self { grpc, http, grpc_address, http_address, keeper, config: config.clone(), tls, counters })
+        let (config, pulse) = (config.clone(), Arc::default());
+        Ok(Self { grpc, http, grpc_address, http_address, keeper, config, tls, counters, pulse })
     }
 
     /// The gRPC door's address, with the port that was taken.
@@ -160,6 +166,12 @@ impl Receivers {
         Arc::clone(&self.counters)
     }
 
+    /// Whether both doors still take connections.
+    #[must_use]
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+
     /// Serves both doors into `queue` until `shutdown`, then takes no new connections and gives the
     /// requests in flight 10 s to end. Those that have not ended then are left behind: they end
     /// with the runtime, unanswered, and their senders will send again.
@@ -172,6 +184,7 @@ impl Receivers {
             tls: self.tls.clone(),
             limits: self.config.connections.clone(),
             counters: Arc::clone(&self.counters),
+            pulse: Arc::clone(&self.pulse),
         };
         let http = connection::Door {
             service: http_door::router(door.of(Transport::Http)),
@@ -179,6 +192,7 @@ impl Receivers {
             tls: self.tls.clone(),
             limits: self.config.connections,
             counters: Arc::clone(&self.counters),
+            pulse: self.pulse,
         };
         let certificates = async {
             match self.tls {

@@ -89,6 +89,7 @@ impl Replay {
             faces: Arc::clone(&faces),
             _nothing: nothing,
             runtime: Handle::current(),
+            pulse: Arc::default(),
             tape,
         };
         let mut pipeline = Pipeline::new(maker, [], None)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use alerting::{Deliverer, Heartbeat, Ledger, Receiver, Routing};
 use detect::{AnomalyEvent, Correction, Decision, Engine, EngineConfig, Memory, Output, Pin, UnixNanos};
-use ingest::{Applied, Intake, Outdated, Rejections, Tenant};
+use ingest::{Applied, Intake, Outdated, Pulse, Rejections, Tenant};
 use tokio::sync::{broadcast, watch};
 use window::{Labels, Point, Position, Series, SeriesKey, SeriesKind, Window};
 
@@ -47,6 +47,8 @@ pub(super) struct Parts {
     pub(super) deliverer: Deliverer,
     /// Who is told that this line is alive, if anybody is.
     pub(super) heartbeat: Option<(Heartbeat, Receiver)>,
+    /// Whether the doors still take connections: a line that nothing can come to is not alive.
+    pub(super) pulse: Arc<Pulse>,
     /// How long ended anomalies, resolved alerts and delivered notifications are kept.
     pub(super) keep: Duration,
     /// To readers.
@@ -455,6 +457,12 @@ impl Line {
         let Some((heartbeat, receiver)) = &self.parts.heartbeat else { return };
         let is_due = self.last_beat.is_none_or(|last| at.since(last) >= heartbeat.interval);
         if !is_due || now().since(at) >= heartbeat.interval {
+            return;
+        }
+        let silence = self.parts.pulse.silence();
+        if silence >= heartbeat.interval {
+            let seconds = silence.as_secs();
+            tracing::error!(seconds, "no sign of life is sent: a door takes no connections");
             return;
         }
         match self.parts.ledger.beat(heartbeat, receiver, at) {

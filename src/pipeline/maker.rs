@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use alerting::{Deliverer, Ledger};
 use detect::{Engine, Memory};
-use ingest::{Intake, KnownSeries, KnownTenants, Tenant};
+use ingest::{Intake, KnownSeries, KnownTenants, Pulse, Tenant};
 use tokio::{
     runtime::Handle,
     sync::{broadcast, watch},
@@ -80,6 +80,8 @@ pub(crate) struct Maker {
     pub _nothing: watch::Sender<Arc<View>>,
     /// Where deliveries run.
     pub runtime: Handle,
+    /// Whether the doors still take connections.
+    pub pulse: Arc<Pulse>,
     /// Notes what the default tenant's line judges, where it is to be drawn.
     pub tape: Option<Tape>,
 }
@@ -170,6 +172,7 @@ impl Maker {
             detect: settings.detect,
             receivers: settings.receivers.clone(),
             heartbeat: settings.heartbeat_of(tenant),
+            pulse: Arc::clone(&self.pulse),
             keep: settings.keep,
             view: view_sender,
             decisions,

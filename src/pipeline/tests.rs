@@ -36,6 +36,7 @@ fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender
         faces: faces.0,
         _nothing: faces.1,
         runtime: Handle::current(),
+        pulse: Arc::default(),
         tape: None,
     }
 }

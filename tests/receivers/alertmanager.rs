@@ -26,6 +26,11 @@ pub(crate) struct Alertmanager {
 impl Alertmanager {
     /// `None` where there is none.
     pub(crate) async fn start() -> Option<Self> {
+        Self::with(CONFIG).await
+    }
+
+    /// With this configuration.
+    pub(crate) async fn with(config: &str) -> Option<Self> {
         let probe = Command::new("prometheus-alertmanager").arg("--version").output();
         if !probe.is_ok_and(|output| output.status.success()) {
             return None;
@@ -34,12 +39,12 @@ impl Alertmanager {
         let port = free.local_addr().expect("a bound socket has an address").port();
         drop(free);
         let directory = tempfile::tempdir().expect("there is a temporary directory");
-        Some(Self::run(port, directory).await)
+        Some(Self::run(port, directory, config).await)
     }
 
-    async fn run(port: u16, directory: TempDir) -> Self {
+    async fn run(port: u16, directory: TempDir, text: &str) -> Self {
         let config = directory.path().join("alertmanager.yml");
-        std::fs::write(&config, CONFIG).expect("the directory is writable");
+        std::fs::write(&config, text).expect("the directory is writable");
         let child = spawn(port, &config, directory.path());
         let started = Self { child, port, directory };
         let url = format!("{}/-/ready", started.url());
@@ -54,7 +59,7 @@ impl Alertmanager {
         let _ = self.child.wait();
         let port = self.port;
         drop(self);
-        Self::run(port, tempfile::tempdir().expect("there is a temporary directory")).await
+        Self::run(port, tempfile::tempdir().expect("there is a temporary directory"), CONFIG).await
     }
 
     pub(crate) fn url(&self) -> String {

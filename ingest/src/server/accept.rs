@@ -35,8 +35,11 @@ async fn accept<S: Serves>(
     door: &Door<S>,
     stopped: &watch::Receiver<bool>,
 ) {
-    while let Ok(place) = Arc::clone(places).acquire_owned().await {
-        let (stream, peer) = next(listener).await;
+    loop {
+        let Ok(place) = door.pulse.while_waiting(door.transport, Arc::clone(places).acquire_owned()).await else {
+            return;
+        };
+        let (stream, peer) = next(listener, door).await;
         // Answers are small; a failure here means that the peer has gone, which reading will tell.
         let _ = stream.set_nodelay(true);
         let (door, stopped) = (door.clone(), stopped.clone());
@@ -47,9 +50,9 @@ async fn accept<S: Serves>(
     }
 }
 
-async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn next<S>(listener: &TcpListener, door: &Door<S>) -> (TcpStream, SocketAddr) {
     loop {
-        match listener.accept().await {
+        match door.pulse.while_waiting(door.transport, listener.accept()).await {
             Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(%error, "connection could not be accepted");

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
-use super::{ConnectionLimits, tls::Tls};
+use super::{ConnectionLimits, Pulse, tls::Tls};
 use crate::{Counters, Transport, door::InFlight};
 
 const KIB: u32 = 1024;
@@ -68,6 +68,7 @@ pub(super) struct Door<S> {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) limits: ConnectionLimits,
     pub(super) counters: Arc<Counters>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Serves `stream`, which comes from `peer`, until it ends, or a limit or `stopped` ends it.
