@@ -1,7 +1,7 @@
 //! Alertmanager's own tools, and a Prometheus server, against the real binary.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fmt::Write as _,
     path::Path,
@@ -195,14 +195,16 @@ async fn a_prometheus_server_sends_its_alerts_here() {
     assert!(binary.stop().success());
 }
 
-// C6, and the grammar of what receivers are told.
+// B2, B6, C6: the grammar of what receivers are told, and under which ids.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_history_is_firing_and_then_resolved_whatever_is_killed() {
-    let rounds: u32 = if std::env::var("BELLWETHER_CONFORMANCE").is_ok_and(|size| size == "full") { 200 } else { 8 };
+    let rounds: u32 = if std::env::var("BELLWETHER_CONFORMANCE").is_ok_and(|size| size == "full") { 500 } else { 8 };
     let fixture = Fixture::new().await;
     let client = reqwest::Client::new();
-    let names: Vec<String> = (0..20).map(|i| format!("A{i}")).collect();
+    let names: Vec<String> = (0..50).map(|i| format!("A{i}")).collect();
     let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
+    // How many notifications had come when each process ended.
+    let mut ends = Vec::new();
     for round in 0..rounds {
         let binary = fixture.start();
         let post = async |alerts: Value| {
@@ -219,7 +221,7 @@ async fn every_history_is_firing_and_then_resolved_whatever_is_killed() {
                 json!({"labels": {"alertname": name}, "endsAt": "2020-01-01T00:00:00Z", "startsAt": "2019-01-01T00:00:00Z"})
             }
         };
-        for part in names.chunks(5) {
+        for part in names.chunks(10) {
             post(Value::Array(part.iter().map(of).collect())).await;
             tokio::time::sleep(Duration::from_millis(u64::from(round * 13 % 40))).await;
         }
@@ -230,6 +232,7 @@ async fn every_history_is_firing_and_then_resolved_whatever_is_killed() {
             tokio::time::sleep(Duration::from_millis(120)).await;
         }
         binary.kill();
+        ends.push(fixture.sink.notifications().len());
     }
     let binary = fixture.start();
     let all_over = eventually(LONGEST, || async {
@@ -249,5 +252,82 @@ async fn every_history_is_firing_and_then_resolved_whatever_is_killed() {
         let expected: String = "fr".repeat(wanted[name.as_str()]);
         assert_eq!(runs.into_iter().collect::<String>(), expected, "{name}: {letters}");
     }
+    // No process sends one twice that was taken: it comes again after a kill only, and then it is the same.
+    let all = fixture.sink.notifications();
+    let mut known: BTreeMap<&str, &Value> = BTreeMap::new();
+    let mut began = 0;
+    for end in ends.into_iter().chain([all.len()]) {
+        let ids: Vec<&str> = all[began..end].iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "one process sent a notification twice");
+        began = end;
+    }
+    for (id, body) in &all {
+        assert_eq!(*known.entry(id).or_insert(body), body, "{id} changed");
+    }
     assert!(binary.stop().success());
+}
+
+// B7
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_say_is_on_disk_when_it_is_answered() {
+    if !is_there("python3") {
+        return;
+    }
+    let kills: u32 = if std::env::var("BELLWETHER_CONFORMANCE").is_ok_and(|size| size == "full") { 200 } else { 8 };
+    let fixture = Fixture::new().await;
+    let client = reqwest::Client::new();
+    let mut binary = fixture.start();
+    let post = async |base: &str, path: &str, body: Value| {
+        let request = client.post(format!("{base}{path}")).header("content-type", "application/json");
+        let answer = request.body(body.to_string()).send().await.expect("is answered");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap_or_default();
+        (status, serde_json::from_str::<Value>(&text).unwrap_or_default())
+    };
+    let (mut silences, mut episodes) = (BTreeMap::new(), BTreeSet::new());
+    for kill in 0..kills {
+        let name = format!("B{kill}");
+        assert_eq!(post(&binary.api, "/api/v2/alerts", json!([{"labels": {"alertname": name}}])).await.0, 200);
+        let silence = json!({"matchers": [{"name": "alertname", "value": name, "isRegex": false}], "createdBy": "ann",
+            "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2040-01-01T00:00:00Z", "comment": "drill"});
+        let told = eventually(LONGEST, || async { episode_of(&fixture.sink.alerts(), &name) });
+        let episode = told.await.expect("it is told");
+        // One of both is the last word before the kill.
+        let acknowledge = async |base: &str| {
+            let path = format!("/api/v1/alerts/{episode}/acknowledge");
+            assert!(post(base, &path, json!({"author": "ann"})).await.0 < 300);
+        };
+        if kill % 2 == 0 {
+            acknowledge(&binary.api).await;
+        }
+        let (status, answer) = post(&binary.api, "/api/v2/silences", silence).await;
+        assert_eq!(status, 200, "{answer}");
+        if kill % 2 == 1 {
+            acknowledge(&binary.api).await;
+        }
+        binary.kill();
+        silences.insert(answer["silenceID"].as_str().expect("has an id").to_owned(), name);
+        episodes.insert(episode);
+        binary = fixture.start();
+    }
+    let answer = client.get(format!("{}/api/v2/silences", binary.api)).send().await.expect("is answered");
+    let listed = parsed(&answer.text().await.expect("is text"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let found = listed.iter().map(|silence| (text(&silence["id"]), text(&silence["matchers"][0]["value"])));
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), silences);
+    assert!(binary.stop().success());
+    assert_eq!(acknowledged(&fixture.path("data/bellwether.db")), episodes);
+}
+
+fn episode_of(alerts: &[Value], name: &str) -> Option<String> {
+    let alert = alerts.iter().find(|alert| alert["labels"]["alertname"] == name)?;
+    Some(alert["bellwether"]["episode"].as_str()?.to_owned())
+}
+
+/// The episodes that the ledger has an acknowledgement of, by another reader of SQLite.
+fn acknowledged(ledger: &Path) -> BTreeSet<String> {
+    let script = "import sqlite3, sys; print(*(row[0] for row in sqlite3.connect(sys.argv[1]).execute('SELECT episode FROM acknowledgements')), sep='\\n')";
+    let output = Command::new("python3").args(["-c", script]).arg(ledger).output().expect("can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }

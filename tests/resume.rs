@@ -191,12 +191,15 @@ async fn run(fate: Fate) -> Outcome {
     let delivered = || async { api.items("/api/v1/deliveries?state=pending").await.is_empty().then_some(()) };
     assert!(eventually(Duration::from_secs(20), delivered).await.is_some(), "{}", binary.log());
     assert!(binary.stop().success());
-    let mut alerts = BTreeSet::new();
-    while let Ok((_, body)) = received.try_recv() {
+    let (mut alerts, mut notifications) = (BTreeSet::new(), BTreeSet::new());
+    while let Ok((id, body)) = received.try_recv() {
+        notifications.insert(id);
         let alert = &body["alerts"][0];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         alerts.insert((text(&alert["labels"]["alertname"]), text(&body["status"]), text(&alert["startsAt"])));
     }
+    // What comes again after a kill is the same notification, and there is one for each thing that is told.
+    assert_eq!(notifications.len(), alerts.len(), "{alerts:#?}");
     Outcome { alerts, ..outcome }
 }
 
@@ -247,6 +250,7 @@ async fn rows(api: &Api) -> Vec<Value> {
     rows
 }
 
+// C6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_again_and_again_decides_as_one_that_is_not() {
     let left_alone = Fate { kills: 0, checkpoint_every: "1h", reloads: false, changes: false };

@@ -5,11 +5,18 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-type Bodies = Arc<Mutex<Vec<Value>>>;
+/// Each with the id of its notification.
+type Bodies = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Takes notifications until the test ends.
 #[derive(Clone, Debug)]
@@ -36,13 +43,19 @@ impl Webhook {
 
     /// The alerts received so far, in order of arrival: each entry of `alerts` of each message.
     pub(crate) fn alerts(&self) -> Vec<Value> {
-        let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
-        bodies.iter().flat_map(|body| body["alerts"].as_array().cloned().unwrap_or_default()).collect()
+        let all = self.notifications();
+        all.iter().flat_map(|(_, body)| body["alerts"].as_array().cloned().unwrap_or_default()).collect()
+    }
+
+    /// Notifications received so far, in order of arrival: id and body.
+    pub(crate) fn notifications(&self) -> Vec<(String, Value)> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn take(State(bodies): State<Bodies>, body: Bytes) -> StatusCode {
+async fn take(State(bodies): State<Bodies>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let Ok(body) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST };
-    bodies.lock().unwrap_or_else(PoisonError::into_inner).push(body);
+    let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    bodies.lock().unwrap_or_else(PoisonError::into_inner).push((id, body));
     StatusCode::OK
 }
