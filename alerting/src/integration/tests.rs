@@ -101,6 +101,45 @@ fn a_webhook_is_signed_with_every_key() {
     }
 }
 
+// B3
+#[test]
+fn the_rust_library_verifies_our_signatures_and_no_bit_may_be_another() {
+    let secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &format!("whsec_{}", "QUJD".repeat(10))];
+    let signing_keys = secrets.iter().map(|secret| SigningKey::parse(secret).expect("is a key")).collect();
+    let webhook = Webhook { signing_keys, ..Webhook::to(url("http://h/")) };
+    let at = crate::clock::now().0 / 1_000_000_000;
+    let request = webhook.render(&Sending { at, ..sending("{\"status\": \"firing\", \"ä\": 1}") }, None);
+    let request = request.expect("is rendered");
+    let verifies = |secret: &str, body: &[u8], changed: Option<(&str, &[u8])>| {
+        let mut headers = reqwest::header::HeaderMap::new();
+        for (name, value) in &request.headers {
+            let value = changed.filter(|(other, _)| other == name).map_or(value.as_bytes(), |(_, value)| value);
+            let Ok(value) = reqwest::header::HeaderValue::from_bytes(value) else { return false };
+            headers.insert(*name, value);
+        }
+        let library = standardwebhooks::Webhook::new(secret).expect("is a key");
+        library.verify(body, &headers).is_ok()
+    };
+    let flipped = |bytes: &[u8], bit: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    };
+    let body = request.body.as_bytes();
+    assert!(secrets.iter().all(|secret| verifies(secret, body, None)), "both while one is replaced");
+    assert!(!verifies(&format!("whsec_{}", "QUJE".repeat(10)), body, None));
+    assert!((0..8 * body.len()).all(|bit| !verifies(secrets[0], &flipped(body, bit), None)));
+    for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        let value = request.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes());
+        let value = value.expect("is there");
+        // Of the signatures the first is that of the first secret.
+        let length = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+        for bit in 0..8 * length {
+            assert!(!verifies(secrets[0], body, Some((name, &flipped(value, bit)))), "{name}: bit {bit}");
+        }
+    }
+}
+
 #[test]
 fn a_webhook_may_want_only_so_many_alerts() {
     let webhook = Target::Webhook(Webhook { max_alerts: 2, ..Webhook::to(url("http://h/")) });
