@@ -159,6 +159,7 @@ impl Simulation {
                 disables,
                 releases: learned == Learned::Recovered,
                 gives_up: gives_up.then(|| wall.minus(self.config.give_up_after)),
+                said: Vec::new(),
             };
             self.outbox.settle(&[settlement]).expect("writes");
         }
