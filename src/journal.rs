@@ -340,7 +340,7 @@ impl Journal {
         let mut written = Vec::with_capacity(group.len());
         let mut group = group.into_iter().filter(|s| !s.is_abandoned());
         let refused = loop {
-            let Some(submission) = group.next() else {
+            let Some(mut submission) = group.next() else {
                 break if self.sync() { None } else { Some(Vec::new()) };
             };
             if self.retries.is_known(submission.request.as_ref(), now) {
@@ -349,9 +349,12 @@ impl Journal {
                 continue;
             }
             let Submission { tenant, batch, request, .. } = &submission;
-            let record = |packer: &mut Packer| Some(Written::rows(now, tenant, batch, request.as_ref(), packer));
-            match self.append(record) {
-                Ok(position) => written.push((position, submission)),
+            match self.append(|packer| Some(Written::rows(now, tenant, batch, request.as_ref(), packer))) {
+                Ok(position) => {
+                    // Nobody needs it any more, and the next one finds its memory while the disk is waited for.
+                    submission.request = None;
+                    written.push((position, submission));
+                }
                 Err(Unwritten::Alone) => submission.answer(Err(Refused::Storage)),
                 Err(Unwritten::All) => break Some(vec![submission]),
             }
@@ -364,7 +367,7 @@ impl Journal {
 
     /// Writes the one record of `work`, if there can be one, and makes the step of it.
     fn write_one(&mut self, now: UnixNanos, work: Work) -> Step {
-        let record = |packer: &mut Packer| {
+        let appended = self.append(|packer| {
             Some(match &work {
                 Work::Tick { cleans } => Written::tick(now, *cleans),
                 Work::Command(Command::Pin { tenant, service, pin, .. }) => {
@@ -381,8 +384,8 @@ impl Journal {
                 Work::ClockSet { by } => Written::clock_set(now, *by),
                 Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref(), packer),
             })
-        };
-        if let Ok(position) = self.append(record)
+        });
+        if let Ok(position) = appended
             && self.sync()
         {
             self.position = position;
@@ -393,7 +396,7 @@ impl Journal {
     /// Appends a record, if there is one; it counts once [`Self::sync`] has succeeded.
     fn append(
         &mut self,
-        record: impl FnOnce(&mut Packer) -> Option<Result<Written, EntryError>>,
+        record: impl for<'p> FnOnce(&'p mut Packer) -> Option<Result<Written<'p>, EntryError>>,
     ) -> Result<Position, Unwritten> {
         let Some(writer) = &mut self.writer else { return Ok(Position(0)) };
         if !writer.may_try(&self.status) {

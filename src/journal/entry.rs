@@ -3,6 +3,10 @@
 //! A record is a head in postcard's format, and behind it the rows or the request as they are. Numbers
 //! are written as rows, which take a fifteenth of what they take on the wire. Spans and log records are written
 //! as the request that brought them, which is smaller than their rows and whose format outlives ours.
+//!
+//! Requests are compressed with Snappy (its raw format): spans of one request have much in common, so that an eighth of
+//! their bytes is left, and less of a processor is taken than by writing them whole. zstd at its fastest levels leaves
+//! somewhat less and takes half as long again; records that it has compressed are still read.
 
 use std::sync::Arc;
 
@@ -18,9 +22,6 @@ use crate::pipeline::Command;
 
 /// Requests from this size on are compressed.
 const PACK_FROM: usize = 1 << 10;
-/// Spans of one request have much in common: an eighth of their bytes at this level, which costs less than
-/// writing them whole.
-const PACK_LEVEL: i32 = -5;
 /// No request is greater: `ingest.max_request_bytes` is far below.
 const MAX_BODY: usize = 1 << 32;
 
@@ -58,21 +59,51 @@ struct Head<'a> {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum What<'a> {
-    Tick { cleans: bool },
-    Numbers { tenant: &'a str },
-    Request { tenant: &'a str, signal: u8, unpacked: Option<usize> },
-    Pin { tenant: &'a str, service: Option<Arc<str>>, pin: Option<Pin> },
+    Tick {
+        cleans: bool,
+    },
+    Numbers {
+        tenant: &'a str,
+    },
+    /// As it is, or, from earlier versions, compressed with zstd from so many bytes.
+    Request {
+        tenant: &'a str,
+        signal: u8,
+        unpacked: Option<usize>,
+    },
+    Pin {
+        tenant: &'a str,
+        service: Option<Arc<str>>,
+        pin: Option<Pin>,
+    },
     Start,
-    ClockSet { by: i64 },
-    Correct { tenant: &'a str, correction: Correction },
-    Undo { tenant: &'a str, correction: &'a str },
+    ClockSet {
+        by: i64,
+    },
+    Correct {
+        tenant: &'a str,
+        correction: Correction,
+    },
+    Undo {
+        tenant: &'a str,
+        correction: &'a str,
+    },
+    Packed {
+        tenant: &'a str,
+        signal: u8,
+    },
 }
 
 /// Compresses requests, with room that is used again: making it anew costs as much as a small request.
-#[derive(Default)]
 pub(crate) struct Packer {
-    compressor: Option<zstd::bulk::Compressor<'static>>,
+    compressor: snap::raw::Encoder,
     room: Vec<u8>,
+}
+
+impl Default for Packer {
+    fn default() -> Self {
+        Self { compressor: snap::raw::Encoder::new(), room: Vec::new() }
+    }
 }
 
 impl std::fmt::Debug for Packer {
@@ -83,47 +114,63 @@ impl std::fmt::Debug for Packer {
 
 impl Packer {
     /// `body` in fewer bytes; `None` where it takes no fewer.
-    fn pack(&mut self, body: &[u8]) -> Option<Bytes> {
+    fn pack(&mut self, body: &[u8]) -> Option<&[u8]> {
         if body.len() < PACK_FROM {
             return None;
         }
-        if self.compressor.is_none() {
-            self.compressor = zstd::bulk::Compressor::new(PACK_LEVEL).ok();
+        let most = snap::raw::max_compress_len(body.len());
+        if self.room.len() < most {
+            self.room.resize(most, 0);
         }
-        self.room.clear();
-        self.room.reserve(zstd::zstd_safe::compress_bound(body.len()));
-        let length = self.compressor.as_mut()?.compress_to_buffer(body, &mut self.room).ok()?;
-        self.room.get(..length).filter(|packed| packed.len() < body.len()).map(Bytes::copy_from_slice)
+        let length = self.compressor.compress(body, &mut self.room).ok()?;
+        self.room.get(..length).filter(|packed| packed.len() < body.len())
     }
 }
 
 /// A record that is ready to be written, in two parts.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct Written<'p> {
     head: Vec<u8>,
-    body: Bytes,
+    body: Body<'p>,
 }
 
-impl Written {
+/// What stands behind the head.
+#[derive(Debug)]
+enum Body<'p> {
+    Whole(Bytes),
+    /// In the packer's room.
+    Packed(&'p [u8]),
+}
+
+impl<'p> Written<'p> {
     /// The parts of the record, in their order.
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        [&self.head, &self.body]
+        let body = match &self.body {
+            Body::Whole(body) => body,
+            Body::Packed(body) => *body,
+        };
+        [&self.head, body]
     }
 
-    fn new(now: UnixNanos, what: What<'_>, body: Bytes) -> Result<Self, EntryError> {
+    fn new(now: UnixNanos, what: What<'_>, body: Body<'p>) -> Result<Self, EntryError> {
         Ok(Self { head: postcard::to_stdvec(&Head { now, what })?, body })
     }
 
+    /// A record that is all head.
+    fn short(now: UnixNanos, what: What<'_>) -> Result<Self, EntryError> {
+        Self::new(now, what, Body::Whole(Bytes::new()))
+    }
+
     pub(crate) fn tick(now: UnixNanos, cleans: bool) -> Result<Self, EntryError> {
-        Self::new(now, What::Tick { cleans }, Bytes::new())
+        Self::short(now, What::Tick { cleans })
     }
 
     pub(crate) fn start(now: UnixNanos) -> Result<Self, EntryError> {
-        Self::new(now, What::Start, Bytes::new())
+        Self::short(now, What::Start)
     }
 
     pub(crate) fn clock_set(now: UnixNanos, by: i64) -> Result<Self, EntryError> {
-        Self::new(now, What::ClockSet { by }, Bytes::new())
+        Self::short(now, What::ClockSet { by })
     }
 
     pub(crate) fn pin(
@@ -132,15 +179,15 @@ impl Written {
         service: Option<Arc<str>>,
         pin: Option<Pin>,
     ) -> Result<Self, EntryError> {
-        Self::new(now, What::Pin { tenant: tenant.as_str(), service, pin }, Bytes::new())
+        Self::short(now, What::Pin { tenant: tenant.as_str(), service, pin })
     }
 
     pub(crate) fn correct(now: UnixNanos, tenant: &Tenant, correction: Correction) -> Result<Self, EntryError> {
-        Self::new(now, What::Correct { tenant: tenant.as_str(), correction }, Bytes::new())
+        Self::short(now, What::Correct { tenant: tenant.as_str(), correction })
     }
 
     pub(crate) fn undo(now: UnixNanos, tenant: &Tenant, correction: &str) -> Result<Self, EntryError> {
-        Self::new(now, What::Undo { tenant: tenant.as_str(), correction }, Bytes::new())
+        Self::short(now, What::Undo { tenant: tenant.as_str(), correction })
     }
 
     /// The rows of `batch`, or the `request` that they were read from.
@@ -149,15 +196,18 @@ impl Written {
         tenant: &Tenant,
         batch: &Batch,
         request: Option<&Request>,
-        packer: &mut Packer,
+        packer: &'p mut Packer,
     ) -> Result<Self, EntryError> {
         let tenant = tenant.as_str();
         let Some(Request { signal, body }) = request else {
-            return Self::new(now, What::Numbers { tenant }, postcard::to_stdvec(batch)?.into());
+            let rows = postcard::to_stdvec(batch)?;
+            return Self::new(now, What::Numbers { tenant }, Body::Whole(rows.into()));
         };
-        let packed = packer.pack(body);
-        let what = What::Request { tenant, signal: *signal as u8, unpacked: packed.as_ref().map(|_| body.len()) };
-        Self::new(now, what, packed.unwrap_or_else(|| body.clone()))
+        let signal = *signal as u8;
+        match packer.pack(body) {
+            Some(packed) => Self::new(now, What::Packed { tenant, signal }, Body::Packed(packed)),
+            None => Self::new(now, What::Request { tenant, signal, unpacked: None }, Body::Whole(body.clone())),
+        }
     }
 }
 
@@ -189,15 +239,21 @@ impl Entry {
             }
             What::Numbers { tenant } => rows(tenant, postcard::from_bytes(body)?)?,
             What::Request { tenant, signal, unpacked } => {
-                let body = unpacked.map_or_else(|| Ok(body.to_vec()), |size| unpack(body, size))?;
+                let body = unpacked.map_or_else(|| Ok(body.to_vec()), |size| unpack_zstd(body, size))?;
                 rows(tenant, decode(signal, request.insert(body), decoder)?)?
             }
+            What::Packed { tenant, signal } => rows(tenant, decode(signal, request.insert(unpack(body)?), decoder)?)?,
         };
         Ok(Self { now, work, request })
     }
 }
 
-fn unpack(body: &[u8], size: usize) -> Result<Vec<u8>, EntryError> {
+fn unpack(body: &[u8]) -> Result<Vec<u8>, EntryError> {
+    // Says how long it becomes in its first bytes, of which four gigabytes is the most.
+    snap::raw::Decoder::new().decompress_vec(body).map_err(|e| EntryError::Request(e.to_string()))
+}
+
+fn unpack_zstd(body: &[u8], size: usize) -> Result<Vec<u8>, EntryError> {
     if size > MAX_BODY {
         return Err(EntryError::Request(format!("of {size} bytes; at most {MAX_BODY} are possible")));
     }

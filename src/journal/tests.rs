@@ -149,8 +149,9 @@ async fn records_that_are_none_are_counted_and_the_rest_is_read() {
             log.append(&tick.parts()).expect("can be appended");
         }
         let (batch, request) = spans("a");
-        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut Packer::default())
-            .expect("can be written");
+        let mut packer = Packer::default();
+        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut packer);
+        let rows = rows.expect("can be written");
         let [head, body] = rows.parts();
         log.append(&[head, &body[..body.len() / 2]]).expect("can be appended");
         log.sync().expect("can be synced");
@@ -163,15 +164,61 @@ async fn records_that_are_none_are_counted_and_the_rest_is_read() {
 
 #[test]
 fn large_requests_are_packed_and_come_back_as_they_were() {
-    let name = "n".repeat(5_000);
-    let (batch, request) = spans(&name);
-    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut Packer::default())
-        .expect("can be written");
-    let [head, body] = rows.parts();
-    assert!(body.len() < 500, "{} bytes", body.len());
-    let record = [head, body].concat();
-    let read = Entry::read(&record, &decoder()).expect("is a record");
-    assert_eq!((read.request, read.now), (request.map(|r| r.body.to_vec()), UnixNanos(2)));
+    // The packer's room is what the greatest of them took.
+    let mut packer = Packer::default();
+    for length in [5_000, 200_000, 1_100] {
+        let (batch, request) = spans(&"n".repeat(length));
+        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut packer);
+        let rows = rows.expect("can be written");
+        let [head, body] = rows.parts();
+        assert!(body.len() < length / 4, "{} bytes of {length}", body.len());
+        let record = [head, body].concat();
+        let read = Entry::read(&record, &decoder()).expect("is a record");
+        assert_eq!((read.request, read.now), (request.map(|r| r.body.to_vec()), UnixNanos(2)));
+        let cut = Entry::read(&record[..record.len() - 1], &decoder()).expect_err("its end is missing");
+        assert!(matches!(cut, EntryError::Request(_)), "{cut}");
+    }
+}
+
+#[test]
+fn requests_that_are_not_worth_packing_are_written_as_they_are() {
+    let (batch, request) = spans("a");
+    let mut packer = Packer::default();
+    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut packer);
+    let rows = rows.expect("can be written");
+    let request = request.expect("spans are kept as they came");
+    assert_eq!(rows.parts()[1], &request.body[..]);
+    // Nothing in them comes twice.
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(5_000).collect();
+    let noise = Request { signal: Signal::Traces, body: noise.into() };
+    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, Some(&noise), &mut packer);
+    assert_eq!(rows.expect("can be written").parts()[1], &noise.body[..]);
+}
+
+/// The heads are byte for byte those of the first version: what comes later may not change how they are read.
+#[test]
+fn records_of_earlier_versions_are_read() {
+    let (_, request) = spans(&"n".repeat(5_000));
+    let body = request.expect("spans are kept as they came").body;
+    let packed = zstd::bulk::compress(&body, -5).expect("can be compressed");
+    let (low, high) = (body.len() % 128 + 128, body.len() / 128);
+    let length = [low, high].map(|part| u8::try_from(part).expect("two digits of seven bits"));
+    // Time, kind, tenant, signal, and of how many bytes it was made, if it is compressed.
+    let head = [b"\x04\x02\x07default\x01".as_slice(), b"\x01", &length].concat();
+    for record in [[&head, &packed[..]].concat(), [b"\x04\x02\x07default\x01\x00".as_slice(), &body].concat()] {
+        let read = Entry::read(&record, &decoder()).expect("is a record");
+        assert_eq!((read.now, read.request.as_deref()), (UnixNanos(2), Some(&body[..])));
+        let Work::Rows(rows) = read.work else { unreachable!("it brings rows") };
+        assert_eq!((rows.tenant, rows.batch.spans.len()), (Tenant::default(), 1));
+    }
+    for (record, wanted) in [
+        (&b"\x04\x00\x01"[..], "Tick { cleans: true }"),
+        (b"\x04\x04", "Start"),
+        (b"\x04\x05\x05", "ClockSet { by: -3 }"),
+    ] {
+        let read = Entry::read(record, &decoder()).expect("is a record");
+        assert_eq!(format!("{:?}", read.work), wanted);
+    }
 }
 
 #[test]
