@@ -29,7 +29,7 @@ use window::{Log, LogError, Position, Record, UnixNanos};
 pub(crate) use self::backlog::Backlog;
 use self::{
     clock::{Clock, Reading},
-    entry::{Entry, EntryError, Packer, Written},
+    entry::{Entry, EntryError, Written},
     reserve::Reserve,
     retries::Retries,
 };
@@ -149,7 +149,6 @@ pub(crate) struct Journal {
     status: Arc<LogStatus>,
     backlog: Arc<Backlog>,
     clock: Clock,
-    packer: Packer,
     position: Position,
     ticks: u64,
 }
@@ -178,16 +177,7 @@ impl Journal {
     fn new(writer: Option<Writer>, status: Arc<LogStatus>) -> Self {
         let position = writer.as_ref().map_or(Position(0), |w| w.log.last());
         let retries = Retries::default();
-        Self {
-            writer,
-            retries,
-            status,
-            backlog: Arc::default(),
-            clock: Clock::new(),
-            packer: Packer::default(),
-            position,
-            ticks: 0,
-        }
+        Self { writer, retries, status, backlog: Arc::default(), clock: Clock::new(), position, ticks: 0 }
     }
 
     /// Whether the log holds all that ever came.
@@ -349,7 +339,7 @@ impl Journal {
                 continue;
             }
             let Submission { tenant, batch, request, .. } = &submission;
-            match self.append(|packer| Some(Written::rows(now, tenant, batch, request.as_ref(), packer))) {
+            match self.append(|| Some(Written::rows(now, tenant, batch, request.as_ref()))) {
                 Ok(position) => {
                     // Nobody needs it any more, and the next one finds its memory while the disk is waited for.
                     submission.request = None;
@@ -367,7 +357,7 @@ impl Journal {
 
     /// Writes the one record of `work`, if there can be one, and makes the step of it.
     fn write_one(&mut self, now: UnixNanos, work: Work) -> Step {
-        let appended = self.append(|packer| {
+        let appended = self.append(|| {
             Some(match &work {
                 Work::Tick { cleans } => Written::tick(now, *cleans),
                 Work::Command(Command::Pin { tenant, service, pin, .. }) => {
@@ -382,7 +372,7 @@ impl Journal {
                 Work::Command(Command::Reload { .. }) => return None,
                 Work::Start => Written::start(now),
                 Work::ClockSet { by } => Written::clock_set(now, *by),
-                Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref(), packer),
+                Work::Rows(rows) => Written::rows(now, &rows.tenant, &rows.batch, rows.request.as_ref()),
             })
         });
         if let Ok(position) = appended
@@ -394,15 +384,12 @@ impl Journal {
     }
 
     /// Appends a record, if there is one; it counts once [`Self::sync`] has succeeded.
-    fn append(
-        &mut self,
-        record: impl for<'p> FnOnce(&'p mut Packer) -> Option<Result<Written<'p>, EntryError>>,
-    ) -> Result<Position, Unwritten> {
+    fn append(&mut self, record: impl FnOnce() -> Option<Result<Written, EntryError>>) -> Result<Position, Unwritten> {
         let Some(writer) = &mut self.writer else { return Ok(Position(0)) };
         if !writer.may_try(&self.status) {
             return Err(Unwritten::All);
         }
-        let Some(record) = record(&mut self.packer) else { return Ok(self.position) };
+        let Some(record) = record() else { return Ok(self.position) };
         let record = record.map_err(|error| {
             tracing::error!(%error, "a request cannot be written down");
             Unwritten::Alone

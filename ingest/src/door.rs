@@ -303,7 +303,7 @@ impl Door {
         ticket.weigh(&measured.request, measured.load, self.started.elapsed())?;
         let decoded = self.decoder.decode(&measured, known).map_err(refused)?;
         let is_kept = self.queue.keeps_requests() && signal != Signal::Metrics;
-        let request = is_kept.then(|| Request { signal, body: measured.into_body(&plain) });
+        let request = is_kept.then(|| Request::new(signal, measured.into_body(&plain)));
         Ok((decoded, request, ticket))
     }
 }

@@ -8,11 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-use proto::otlp::Signal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::{Batch, KnownSeries, KnownTenants, Rejections, Tenant};
+use crate::{Batch, KnownSeries, KnownTenants, Rejections, Request, Tenant};
 
 const KIB: usize = 1024;
 /// One part in so many is kept for those who have less than such a part in the queue.
@@ -65,15 +63,6 @@ impl Waiting {
         // Whole between any two statements, so a thread that died has left no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A request as it was read: spans or log records, uncompressed, in protobuf.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// What it brings.
-    pub signal: Signal,
-    /// An `Export…ServiceRequest`.
-    pub body: Bytes,
 }
 
 impl Submission {
@@ -213,7 +202,7 @@ impl Queue {
 }
 
 fn weight(batch: &Batch, request: Option<&Request>) -> usize {
-    batch.bytes() + request.map_or(0, |request| request.body.len())
+    batch.bytes() + request.map_or(0, Request::bytes)
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@
 //! are written as rows, which take a fifteenth of what they take on the wire. Spans and log records are written
 //! as the request that brought them, which is smaller than their rows and whose format outlives ours.
 //!
-//! Requests are compressed with Snappy (its raw format): spans of one request have much in common, so that an eighth of
-//! their bytes is left, and less of a processor is taken than by writing them whole. zstd at its fastest levels leaves
-//! somewhat less and takes half as long again; records that it has compressed are still read.
+//! Requests come compressed with Snappy (`ingest/src/request.rs`). Earlier versions used zstd; what they wrote is read.
 
 use std::sync::Arc;
 
@@ -20,8 +18,6 @@ use tokio::sync::oneshot;
 use super::Work;
 use crate::pipeline::Command;
 
-/// Requests from this size on are compressed.
-const PACK_FROM: usize = 1 << 10;
 /// No request is greater: `ingest.max_request_bytes` is far below.
 const MAX_BODY: usize = 1 << 32;
 
@@ -94,71 +90,26 @@ enum What<'a> {
     },
 }
 
-/// Compresses requests, with room that is used again: making it anew costs as much as a small request.
-pub(crate) struct Packer {
-    compressor: snap::raw::Encoder,
-    room: Vec<u8>,
-}
-
-impl Default for Packer {
-    fn default() -> Self {
-        Self { compressor: snap::raw::Encoder::new(), room: Vec::new() }
-    }
-}
-
-impl std::fmt::Debug for Packer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Packer").finish_non_exhaustive()
-    }
-}
-
-impl Packer {
-    /// `body` in fewer bytes; `None` where it takes no fewer.
-    fn pack(&mut self, body: &[u8]) -> Option<&[u8]> {
-        if body.len() < PACK_FROM {
-            return None;
-        }
-        let most = snap::raw::max_compress_len(body.len());
-        if self.room.len() < most {
-            self.room.resize(most, 0);
-        }
-        let length = self.compressor.compress(body, &mut self.room).ok()?;
-        self.room.get(..length).filter(|packed| packed.len() < body.len())
-    }
-}
-
 /// A record that is ready to be written, in two parts.
 #[derive(Debug)]
-pub(crate) struct Written<'p> {
+pub(crate) struct Written {
     head: Vec<u8>,
-    body: Body<'p>,
+    body: Bytes,
 }
 
-/// What stands behind the head.
-#[derive(Debug)]
-enum Body<'p> {
-    Whole(Bytes),
-    /// In the packer's room.
-    Packed(&'p [u8]),
-}
-
-impl<'p> Written<'p> {
+impl Written {
     /// The parts of the record, in their order.
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        let body = match &self.body {
-            Body::Whole(body) => body,
-            Body::Packed(body) => *body,
-        };
-        [&self.head, body]
+        [&self.head, &self.body]
     }
 
-    fn new(now: UnixNanos, what: What<'_>, body: Body<'p>) -> Result<Self, EntryError> {
+    fn new(now: UnixNanos, what: What<'_>, body: Bytes) -> Result<Self, EntryError> {
         Ok(Self { head: postcard::to_stdvec(&Head { now, what })?, body })
     }
 
     /// A record that is all head.
     fn short(now: UnixNanos, what: What<'_>) -> Result<Self, EntryError> {
-        Self::new(now, what, Body::Whole(Bytes::new()))
+        Self::new(now, what, Bytes::new())
     }
 
     pub(crate) fn tick(now: UnixNanos, cleans: bool) -> Result<Self, EntryError> {
@@ -196,17 +147,15 @@ impl<'p> Written<'p> {
         tenant: &Tenant,
         batch: &Batch,
         request: Option<&Request>,
-        packer: &'p mut Packer,
     ) -> Result<Self, EntryError> {
         let tenant = tenant.as_str();
-        let Some(Request { signal, body }) = request else {
-            let rows = postcard::to_stdvec(batch)?;
-            return Self::new(now, What::Numbers { tenant }, Body::Whole(rows.into()));
+        let Some(Request { signal, body, packed }) = request else {
+            return Self::new(now, What::Numbers { tenant }, postcard::to_stdvec(batch)?.into());
         };
         let signal = *signal as u8;
-        match packer.pack(body) {
-            Some(packed) => Self::new(now, What::Packed { tenant, signal }, Body::Packed(packed)),
-            None => Self::new(now, What::Request { tenant, signal, unpacked: None }, Body::Whole(body.clone())),
+        match packed {
+            Some(packed) => Self::new(now, What::Packed { tenant, signal }, packed.clone()),
+            None => Self::new(now, What::Request { tenant, signal, unpacked: None }, body.clone()),
         }
     }
 }

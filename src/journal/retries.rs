@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn request(body: &'static [u8]) -> Option<Request> {
-        Some(Request { signal: Signal::Traces, body: Bytes::from_static(body) })
+        Some(Request::new(Signal::Traces, Bytes::from_static(body)))
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
         }
         let mut known = |i: u64| {
             let body = Bytes::copy_from_slice(&i.to_le_bytes());
-            retries.is_known(Some(&Request { signal: Signal::Logs, body }), UnixNanos(0))
+            retries.is_known(Some(&Request::new(Signal::Logs, body)), UnixNanos(0))
         };
         assert!(!known(0) && known(1) && known(MAX as u64));
     }

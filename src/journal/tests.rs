@@ -17,7 +17,7 @@ fn read(signal: Signal, json: &str) -> (Batch, Option<Request>) {
     let body = json.to_owned().into();
     let measured = decoder.measure(signal, Encoding::Json, json.as_bytes()).expect("is a request");
     let batch = decoder.decode(&measured, &KnownSeries::new(0)).expect("is a request").batch;
-    let request = (signal != Signal::Metrics).then(|| Request { signal, body: measured.into_body(&body) });
+    let request = (signal != Signal::Metrics).then(|| Request::new(signal, measured.into_body(&body)));
     (batch, request)
 }
 
@@ -149,8 +149,7 @@ async fn records_that_are_none_are_counted_and_the_rest_is_read() {
             log.append(&tick.parts()).expect("can be appended");
         }
         let (batch, request) = spans("a");
-        let mut packer = Packer::default();
-        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut packer);
+        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref());
         let rows = rows.expect("can be written");
         let [head, body] = rows.parts();
         log.append(&[head, &body[..body.len() / 2]]).expect("can be appended");
@@ -164,11 +163,9 @@ async fn records_that_are_none_are_counted_and_the_rest_is_read() {
 
 #[test]
 fn large_requests_are_packed_and_come_back_as_they_were() {
-    // The packer's room is what the greatest of them took.
-    let mut packer = Packer::default();
     for length in [5_000, 200_000, 1_100] {
         let (batch, request) = spans(&"n".repeat(length));
-        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut packer);
+        let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref());
         let rows = rows.expect("can be written");
         let [head, body] = rows.parts();
         assert!(body.len() < length / 4, "{} bytes of {length}", body.len());
@@ -183,15 +180,14 @@ fn large_requests_are_packed_and_come_back_as_they_were() {
 #[test]
 fn requests_that_are_not_worth_packing_are_written_as_they_are() {
     let (batch, request) = spans("a");
-    let mut packer = Packer::default();
-    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref(), &mut packer);
+    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, request.as_ref());
     let rows = rows.expect("can be written");
     let request = request.expect("spans are kept as they came");
     assert_eq!(rows.parts()[1], &request.body[..]);
     // Nothing in them comes twice.
     let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(5_000).collect();
-    let noise = Request { signal: Signal::Traces, body: noise.into() };
-    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, Some(&noise), &mut packer);
+    let noise = Request::new(Signal::Traces, noise.into());
+    let rows = Written::rows(UnixNanos(2), &Tenant::default(), &batch, Some(&noise));
     assert_eq!(rows.expect("can be written").parts()[1], &noise.body[..]);
 }
 
