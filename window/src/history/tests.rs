@@ -431,8 +431,13 @@ fn a_full_queue_makes_nobody_wait_for_long() {
     assert_eq!(queue.offered(), taken + 1, "there is room again");
 }
 
+/// So many where every case is asked for.
+fn cases() -> u32 {
+    if std::env::var("BELLWETHER_TORTURE").is_ok_and(|value| value == "full") { 2_000 } else { 24 }
+}
+
 proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(cases()))]
 
     /// Points come in any order, some of them hours late, and the service is killed and restarted at
     /// any moment: the past is what all points together say.

@@ -189,8 +189,13 @@ fn check(ops: &[Op], budget: usize) {
     }
 }
 
+/// So many where every case is asked for.
+fn cases() -> u32 {
+    if std::env::var("BELLWETHER_TORTURE").is_ok_and(|value| value == "full") { 10_000 } else { 48 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn a_restored_window_is_the_one_that_was_never_interrupted(ops in prop::collection::vec(op(), 1..160)) {
