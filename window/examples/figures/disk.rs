@@ -24,18 +24,22 @@ pub(crate) fn sets(dir: &str) -> io::Result<String> {
     );
     let mut dirs: Vec<_> = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_dir()).collect();
     dirs.sort();
-    let (mut points, mut bytes) = (0.0, 0.0);
+    let (mut points, mut bytes) = (0.0, [0.0; 4]);
     for set in dirs {
         let (series, rows) = read(&set)?;
         let count = as_float(rows.len() as u64);
         let (written, steady) = run(series, &rows, Some(WINDOW))?;
         let (_, kept) = run(series, &rows, None)?;
         let one = one_file(series, &rows)?;
-        (points, bytes) = (points + count, bytes + one * count);
+        points += count;
+        for (sum, each) in bytes.iter_mut().zip([written, steady, kept, one]) {
+            *sum += each * count;
+        }
         let name = set.file_name().unwrap_or_default().to_string_lossy();
         let _ = writeln!(out, "| {name} | {series} | {count} | {written:.2} | {steady:.2} | {kept:.2} | {one:.2} |");
     }
-    let _ = writeln!(out, "| all | | {points} | | | | {:.2} |", bytes / points);
+    let [written, steady, kept, one] = bytes.map(|sum| sum / points);
+    let _ = writeln!(out, "| all | | {points} | {written:.2} | {steady:.2} | {kept:.2} | {one:.2} |");
     Ok(out)
 }
 
