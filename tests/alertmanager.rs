@@ -41,6 +41,7 @@ struct Fixture {
 }
 
 impl Fixture {
+    /// Without damping: over many kills alerts come and go more often than it lets through.
     async fn new() -> Self {
         // A failure means that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -51,7 +52,8 @@ impl Fixture {
         let config = format!(
             "listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n\
              receivers:\n- name: ops\n  webhook_configs: [{{url: '{}'}}]\n\
-             route: {{receiver: ops, group_by: [alertname], group_wait: 50ms, group_interval: 100ms}}\n",
+             route: {{receiver: ops, group_by: [alertname], group_wait: 50ms, group_interval: 100ms}}\n\
+             flapping: {{enabled: false}}\n",
             fixture.sink.url()
         );
         std::fs::write(fixture.path("b.yaml"), config).expect("can be written");
