@@ -51,7 +51,7 @@ impl IncidentKind {
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::LatencyStep => "Pricing takes four times as long for every quote.",
-            Self::DfmFailures => "60 % of the analyses of STEP files fail instead of 2 %.",
+            Self::DfmFailures => "35 % of the analyses of STEP files fail instead of 2 %.",
             Self::ConversionDrop => "12 % of the quotes become orders instead of 30 %.",
             Self::MarginErosion => "The margin falls from 1.0 to 0.8 of its target.",
             Self::BreakerOpen => {

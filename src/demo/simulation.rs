@@ -210,7 +210,7 @@ impl Simulation {
 
     fn priced(&mut self, file_type: usize, active: Option<IncidentKind>) -> Priced {
         let trouble = file_type == STEP && active == Some(IncidentKind::DfmFailures);
-        let failure_ratio = if trouble { 0.60 } else { 0.02 };
+        let failure_ratio = if trouble { 0.35 } else { 0.02 };
         let conversion = if active == Some(IncidentKind::ConversionDrop) { 0.12 } else { 0.30 };
         let ordered = self.orders.happens(&mut self.rng, conversion);
         Priced {
@@ -384,7 +384,7 @@ mod tests {
         let calm = during(&ticks, None);
         let of = |kind| during(&ticks, Some(kind));
         assert_near(mean_price(&of(IncidentKind::LatencyStep)) / mean_price(&calm), 4.0, 0.1);
-        assert_near(dfm_failures(&of(IncidentKind::DfmFailures), "STEP"), 0.60, 0.02);
+        assert_near(dfm_failures(&of(IncidentKind::DfmFailures), "STEP"), 0.35, 0.02);
         assert_near(dfm_failures(&of(IncidentKind::DfmFailures), "STL"), 0.02, 0.015);
         let conversion = of(IncidentKind::ConversionDrop).last().and_then(|t| t.gauges.conversion);
         assert_near(conversion.expect("10 s have passed"), 0.12, 0.02);
