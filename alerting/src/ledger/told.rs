@@ -233,8 +233,6 @@ fn asking(connection: &Connection, endpoint: &Endpoint, due: &Due) -> Result<Opt
     for said in &mut said {
         if said.announced != RESOLVED {
             said.ends_at = end(connection, &said.alert, &said.episode, said.starts_at)?.or(said.ends_at);
-        }
-        if said.announced != RESOLVED {
             said.after = before_it(connection, endpoint, said)?;
         }
         let is_again = known.iter().any(|k| k.episode == said.episode && k.announced == said.announced);

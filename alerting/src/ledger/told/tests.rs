@@ -254,22 +254,24 @@ fn a_node_that_is_not_fed_any_more_keeps_nobody_from_telling_what_begins_again()
     assert!(!was_told_by(&a, &b));
 }
 
+/// That `alert` fires.
+fn said(alert: &str) -> Said {
+    Said {
+        alert: alert.into(),
+        announced: "firing".into(),
+        flapping: false,
+        starts_at: at(1),
+        ends_at: None,
+        after: None,
+        since: None,
+        episode: String::new(),
+    }
+}
+
 #[test]
 fn ids_of_others_are_bounded_and_the_oldest_go_first() {
     let mut claims = Claims::default();
-    let of = |alert: usize| Question {
-        alerts: vec![Said {
-            alert: alert.to_string(),
-            announced: "firing".into(),
-            flapping: false,
-            starts_at: at(1),
-            ends_at: None,
-            after: None,
-            since: None,
-            episode: String::new(),
-        }],
-        ..question_of_nobody()
-    };
+    let of = |alert: usize| Question { alerts: vec![said(&alert.to_string())], ..question_of_nobody() };
     for alert in 0..=MOST_CLAIMS {
         claims.note(&of(alert));
         claims.note(&of(alert));
@@ -311,16 +313,6 @@ fn nobody_is_asked_about_signs_of_life() {
 
 #[test]
 fn a_question_that_no_node_asks_is_not_sound() {
-    let said = |alert: &str| Said {
-        alert: alert.into(),
-        announced: "firing".into(),
-        flapping: false,
-        starts_at: at(1),
-        ends_at: None,
-        after: None,
-        since: None,
-        episode: String::new(),
-    };
     let sound = Question { alerts: vec![said("x")], ..question_of_nobody() };
     assert!(sound.is_sound());
     for wrong in [
