@@ -34,7 +34,8 @@ pub(super) struct Report {
     begin: UnixNanos,
     told: usize,
     fired: BTreeMap<String, Fired>,
-    /// Greatest level during each incident and its recovery.
+    /// Greatest level that each incident brought about: that to which it rose meanwhile, or which its alerts
+    /// call for where an earlier incident holds the level up.
     levels: Vec<u8>,
     level: u8,
     anomalies: Vec<usize>,
@@ -126,7 +127,8 @@ impl Report {
             Decision::Alert(t) if t.is_announced() => Some(self.note_alert(&t.alert, t.at)),
             Decision::Level(change) if change.service.is_none() => {
                 self.level = change.to.number();
-                if let Some(i) = self.incident_at(change.at.since(self.begin)) {
+                let rises = change.from < change.to;
+                if let Some(i) = self.incident_at(change.at.since(self.begin)).filter(|_| rises) {
                     self.levels[i] = self.levels[i].max(self.level);
                 }
                 let because = change.because.first().map_or("all is well", String::as_str);
@@ -151,7 +153,7 @@ impl Report {
             expected(self.script.incidents[*i].kind).contains(&alert.name())
         });
         if let Some(i) = cause {
-            self.levels[i] = self.levels[i].max(self.level);
+            self.levels[i] = self.levels[i].max(self.level.min(alert.argued_level.number()));
         }
         let near = cause.map_or("FALSE ALARM", |i| self.script.incidents[i].name);
         let summary = alert.annotations.get("summary").unwrap_or_default();

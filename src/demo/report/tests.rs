@@ -1,4 +1,4 @@
-use detect::{AlertState, AlertTransition, Labels, Level};
+use detect::{AlertState, AlertTransition, Labels, Level, LevelChange};
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn transition(name: &str, state: AlertState, at: Duration) -> Decision {
         anomalies: Vec::new(),
         attributes: Vec::new(),
         dependents: Vec::new(),
-        argued_level: Level::FullService,
+        argued_level: Level::NonCriticalOff,
     };
     let from = if state.is_firing() { AlertState::Pending } else { AlertState::Firing };
     Decision::Alert(AlertTransition { from: Some(from), alert, at })
@@ -89,4 +89,31 @@ fn an_alert_that_no_incident_explains_is_false() {
     report.take_deliveries(&deliveries);
     assert_eq!(report.false_alarms(), 1);
     assert!(!report.passed());
+}
+
+fn change(from: Level, to: Level, at: Duration) -> Decision {
+    let at = UnixNanos(0).plus(at);
+    Decision::Level(LevelChange { service: None, from, to, health: 0.5, at, because: Vec::new() })
+}
+
+#[test]
+fn a_level_that_an_earlier_incident_holds_up_is_not_that_of_the_next() {
+    let mut report = report();
+    let incidents = report.script.incidents.clone();
+    let fires = |incident: &Incident| {
+        let name = expected(incident.kind)[0];
+        transition(name, AlertState::Firing, incident.from + Duration::from_secs(4))
+    };
+    report.note(&fires(&incidents[0]));
+    let soon = Duration::from_secs(5);
+    report.note(&change(Level::FullService, Level::CacheOnly, incidents[0].from + soon));
+    // The level is still 2 when the second incident is found, and falls while it lasts.
+    report.note(&fires(&incidents[1]));
+    report.note(&change(Level::CacheOnly, Level::NonCriticalOff, incidents[1].from + soon));
+    // The third is found when the level is 0: what its alert calls for has not come yet.
+    report.note(&change(Level::NonCriticalOff, Level::FullService, incidents[2].from));
+    report.note(&fires(&incidents[2]));
+    assert_eq!(report.levels, [2, 1, 0, 0, 0, 0]);
+    report.note(&change(Level::FullService, Level::NonCriticalOff, incidents[2].from + soon));
+    assert_eq!(report.levels, [2, 1, 1, 0, 0, 0]);
 }
