@@ -24,6 +24,8 @@ pub struct Condition {
     pub annotations: Labels,
     /// Value of the expression.
     pub value: f64,
+    /// Event time since which it has held, where that is longer than under these labels.
+    pub since: Option<UnixNanos>,
     /// Ids of the anomalies behind it.
     pub anomalies: Vec<String>,
     /// The level that it argues for.
@@ -80,6 +82,11 @@ impl Book {
     /// Active alerts, by owner and fingerprint.
     pub fn active(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.values()
+    }
+
+    /// Alerts of `owner` that are active.
+    pub(crate) fn active_of(&self, owner: &str) -> impl Iterator<Item = &Alert> {
+        self.of(owner).map(|(_, alert)| alert)
     }
 
     /// Lets `amend` add to the alerts that fire, and says of which it did: their states stay as they are.
@@ -141,16 +148,17 @@ impl Book {
         condition: Condition,
         begins: &mut impl FnMut(&mut Alert),
     ) -> Option<AlertTransition> {
-        let Condition { labels, annotations, value, anomalies, argued_level } = condition;
+        let Condition { labels, annotations, value, since, anomalies, argued_level } = condition;
+        let active_at = since.map_or(at, |since| since.min(at));
         let key = (owner.name.clone(), fingerprint);
         let from = self.alerts.get(&key).map(|a| a.state);
         let alert = self.alerts.entry(key).or_insert_with(|| Alert {
-            episode: episode(owner, fingerprint, at),
+            episode: episode(owner, fingerprint, active_at),
             fingerprint: format!("{fingerprint:016x}"),
             labels,
             annotations: Labels::default(),
             state: AlertState::Pending,
-            active_at: at,
+            active_at,
             fired_at: None,
             last_true_at: at,
             resolved_at: None,

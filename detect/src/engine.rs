@@ -16,14 +16,14 @@ use window::{Point, Registry, SeriesId, Snapshot, SpanChunk, UnixNanos};
 use crate::{
     Absence, Alert, AlertTransition, Anomaly, AnomalyEvent, AttributeShare, Book, CallGraph, Correction, Decision,
     DetectorKind, Entities, EntityConfig, Feeds, Forecasts, GapConfig, Health, HealthConfig, Incidents, Level,
-    LevelChange, LevelConfig, LevelMachine, Moment, Owner, Pin, SymptomConfig, Symptoms, attributes,
+    LevelChange, LevelConfig, LevelMachine, Moment, Owner, Pin, SymptomConfig, attributes,
     breakers::{Breakers, Effects, MOST_DEPENDENTS},
     exemplars,
     gap::{Heard, Turnout},
     health::{Assessed, Burns, Evidence},
     peers::Peers,
     rules::{Recorded, RuleGroup},
-    symptoms::runbook_of,
+    symptoms::{self, runbook_of},
     zscore::{Published, ZScoreConfig, ZScoreDetector},
 };
 
@@ -136,8 +136,6 @@ pub struct Engine {
     forecasts: Forecasts,
     feeds: Feeds,
     turnout: Turnout,
-    #[serde(skip)]
-    symptoms: Symptoms,
     incidents: Incidents,
     graph: CallGraph,
     book: Book,
@@ -199,7 +197,6 @@ impl Engine {
             forecasts: Forecasts::default(),
             feeds: Feeds::new(config.gap.clone()),
             turnout: Turnout::default(),
-            symptoms: Symptoms::default(),
             incidents: Incidents::default(),
             graph: CallGraph::default(),
             book: Book::default(),
@@ -232,7 +229,6 @@ impl Engine {
             zscore: self.zscore.with_config(config.zscore.clone(), key_of),
             entities: self.entities.with_config(config.entity.clone()),
             feeds: self.feeds.with_config(config.gap.clone()),
-            symptoms: Symptoms::default(),
             // Of the queries that were asked before.
             recall: Recall::default(),
             config,
@@ -244,7 +240,6 @@ impl Engine {
         let own = |owner: &str| owners.contains(owner).then(|| owner.to_owned());
         book.reown(|owner, alert| own(owner).unwrap_or_else(|| engine.owner_of(alert)));
         engine.book = book;
-        engine.book.active().for_each(|alert| engine.symptoms.restore(&alert.labels));
         let before: BTreeMap<GroupName, Option<UnixNanos>> = engine.next_group.into_iter().collect();
         engine.next_group = never_evaluated(&engine.config.rules);
         for ((name, next), group) in engine.next_group.iter_mut().zip(&engine.config.rules) {
@@ -262,7 +257,6 @@ impl Engine {
         for alert in memory.alerts {
             if !self.book.has_episode(&alert.episode) {
                 let owner = self.owner_of(&alert);
-                self.symptoms.restore(&alert.labels);
                 self.book.restore(&owner, alert);
             }
         }
@@ -296,7 +290,7 @@ impl Engine {
     /// Everybody who may raise alerts.
     fn owners(&self) -> impl Iterator<Item = Owner> {
         let rules = self.config.rules.iter().flat_map(RuleGroup::owners).cloned();
-        rules.chain([Symptoms::owner(&self.config.symptoms), Feeds::owner(), Turnout::owner()])
+        rules.chain([symptoms::owner(&self.config.symptoms), Feeds::owner(), Turnout::owner()])
     }
 
     /// Under whose name an alert that was active before a restart goes on: the rule of its name, a
@@ -530,12 +524,10 @@ impl Engine {
 
     fn symptoms_and_gaps(&mut self, at: UnixNanos) -> Vec<AlertTransition> {
         let config = &self.config.symptoms;
-        let owner = Symptoms::owner(config);
+        let owner = symptoms::owner(config);
         let book = &self.book;
-        let alerting =
-            |service: &str, name: &str| book.active().any(|a| a.name() == name && a.labels.get("job") == Some(service));
         let open = self.zscore.open().filter(|a| a.starts_at <= at);
-        let mut conditions = self.symptoms.conditions(open, config, alerting);
+        let mut conditions = symptoms::conditions(open, book.active_of(&owner.name), config);
         // What follows from an open breaker does not begin to fire; what fires already goes on.
         conditions.retain(|condition| {
             let job = condition.labels.get("job").unwrap_or_default();

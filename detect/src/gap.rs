@@ -238,6 +238,7 @@ impl Feeds {
             labels: Labels::from_pairs(labels.iter().copied()),
             annotations: Labels::from_pairs(annotations),
             value,
+            since: None,
             anomalies: Vec::new(),
             argued_level: Level::FullService,
         }

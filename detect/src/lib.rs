@@ -49,5 +49,5 @@ pub use incidents::Incidents;
 pub use level::{LevelConfig, LevelMachine, Pin};
 pub use moment::Moment;
 pub use settings::{Limit, MetricSettings, Settings};
-pub use symptoms::{SymptomConfig, Symptoms};
+pub use symptoms::SymptomConfig;
 pub use window::{Labels, SeriesKey, UnixNanos};

@@ -160,6 +160,7 @@ impl AlertRule {
             annotations: Labels::from_pairs(annotations),
             labels: alert_labels,
             value,
+            since: None,
             anomalies: Vec::new(),
             argued_level: argued_level(severity),
         }

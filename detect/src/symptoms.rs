@@ -4,11 +4,14 @@
 //! Other anomalies are context: they are listed with the same incident. Alerting on each would cry
 //! wolf once in four weeks for each of ten thousand series.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use window::Labels;
+use window::{Labels, UnixNanos};
 
-use crate::{Anomaly, Condition, Direction, Owner, Severity, rules::argued_level};
+use crate::{Alert, AlertState, Anomaly, Condition, Direction, Owner, Severity, rules::argued_level};
 
 /// When symptoms become alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,66 +71,82 @@ pub(crate) fn runbook_of(anomaly: &Anomaly, config: &SymptomConfig) -> String {
 }
 
 /// A service and the name of one of its symptoms' alerts.
-type Key = (Arc<str>, &'static str);
+type Key<'a> = (&'a str, &'a str);
 
-/// Remembers the severity with which each alert began: labels are its identity and must not change.
-#[derive(Debug, Default)]
-pub struct Symptoms {
-    began: BTreeMap<Key, Severity>,
+/// The alerts that a symptom has already.
+#[derive(Default)]
+struct Active {
+    /// Severities with which it fires. Labels are an alert's identity, so that none of them changes any more.
+    firing: BTreeSet<Severity>,
+    /// The severity of the alert that nobody was told of yet, and since when its symptom lasts.
+    pending: Option<(Severity, UnixNanos)>,
 }
 
-impl Symptoms {
-    /// Who raises these alerts.
-    #[must_use]
-    pub fn owner(config: &SymptomConfig) -> Owner {
-        Owner {
-            name: "bellwether/symptoms".into(),
-            source: "z-score detector on golden signals".into(),
-            hold: config.hold,
-            keep_firing: config.keep_firing,
+/// Who raises these alerts.
+pub(crate) fn owner(config: &SymptomConfig) -> Owner {
+    Owner {
+        name: "bellwether/symptoms".into(),
+        source: "z-score detector on golden signals".into(),
+        hold: config.hold,
+        keep_firing: config.keep_firing,
+    }
+}
+
+/// The conditions of the services' symptoms among the `open` anomalies, where `active` are the alerts that
+/// [`owner`] has.
+///
+/// A symptom becomes an alert as severe as its worst anomaly was by the time at which it fires. One that gets worse
+/// thereafter becomes a second alert, which is held like the first; both last until the symptom is over.
+pub(crate) fn conditions<'a>(
+    open: impl Iterator<Item = &'a Anomaly>,
+    active: impl Iterator<Item = &'a Alert>,
+    config: &SymptomConfig,
+) -> Vec<Condition> {
+    let mut groups: BTreeMap<Key<'_>, (Symptom, Vec<&Anomaly>)> = BTreeMap::new();
+    let mut open: Vec<&Anomaly> = open.collect();
+    // The order of numbers is that in which series happened to appear.
+    open.sort_by_key(|anomaly| anomaly.seq);
+    for anomaly in open {
+        if let Some(symptom) = symptom_of(anomaly).filter(|_| !anomaly.service.is_empty()) {
+            groups.entry((&*anomaly.service, symptom.alert)).or_insert((symptom, Vec::new())).1.push(anomaly);
         }
     }
-
-    /// Takes back an alert that was active when the process ended.
-    pub fn restore(&mut self, labels: &Labels) {
-        let alert = [LATENCY, ERRORS, TRAFFIC_DROP, TRAFFIC_SURGE]
-            .into_iter()
-            .find(|s| labels.get("alertname") == Some(s.alert));
-        let severity = labels.get("severity").and_then(Severity::from_label);
-        if let (Some(symptom), Some(severity), Some(job)) = (alert, severity, labels.get("job")) {
-            self.began.insert((job.into(), symptom.alert), severity);
+    let mut known = known(active);
+    let mut out = Vec::with_capacity(groups.len());
+    for (key @ (service, _), (symptom, anomalies)) in groups {
+        let worst = anomalies.iter().copied().max_by(|a, b| a.score.total_cmp(&b.score));
+        let Some((worst, severity)) = worst.zip(anomalies.iter().map(|a| a.severity).max()) else { continue };
+        let Active { mut firing, pending } = known.remove(&key).unwrap_or_default();
+        let mut since = None;
+        if firing.is_empty() {
+            // It may have been worse, and it has lasted, whatever its severity was.
+            since = pending.map(|(_, since)| since);
+            firing.insert(pending.map_or(severity, |(before, _)| before.max(severity)));
+        } else if firing.iter().all(|&fires| fires < severity) {
+            firing.insert(severity);
         }
+        let conditions =
+            firing.into_iter().map(|severity| condition(service, &symptom, severity, worst, &anomalies, config));
+        out.extend(conditions.map(|condition| Condition { since, ..condition }));
     }
+    out
+}
 
-    /// One condition per service and symptom of the `open` anomalies. `alerting` says whether the
-    /// alert with this name and service is still active.
-    pub fn conditions<'a>(
-        &mut self,
-        open: impl Iterator<Item = &'a Anomaly>,
-        config: &SymptomConfig,
-        alerting: impl Fn(&str, &str) -> bool,
-    ) -> Vec<Condition> {
-        let mut groups: BTreeMap<Key, (Symptom, Vec<&Anomaly>)> = BTreeMap::new();
-        let mut open: Vec<&Anomaly> = open.collect();
-        // The order of numbers is that in which series happened to appear.
-        open.sort_by_key(|anomaly| anomaly.seq);
-        for anomaly in open {
-            if let Some(symptom) = symptom_of(anomaly).filter(|_| !anomaly.service.is_empty()) {
-                let key = (Arc::clone(&anomaly.service), symptom.alert);
-                groups.entry(key).or_insert((symptom, Vec::new())).1.push(anomaly);
+/// Alerts by service and name.
+fn known<'a>(active: impl Iterator<Item = &'a Alert>) -> BTreeMap<Key<'a>, Active> {
+    let mut known: BTreeMap<Key<'_>, Active> = BTreeMap::new();
+    for alert in active {
+        let severity = alert.labels.get("severity").and_then(Severity::from_label);
+        if let Some((job, severity)) = alert.labels.get("job").zip(severity) {
+            let active = known.entry((job, alert.name())).or_default();
+            if alert.state == AlertState::Pending {
+                active.pending = active.pending.max(Some((severity, alert.active_at)));
+            } else {
+                active.firing.insert(severity);
             }
         }
-        self.began.retain(|key, _| groups.contains_key(key) || alerting(&key.0, key.1));
-        groups
-            .into_iter()
-            .filter_map(|(key, (symptom, anomalies))| {
-                let worst = anomalies.iter().copied().max_by(|a, b| a.score.total_cmp(&b.score))?;
-                let severity = anomalies.iter().map(|a| a.severity).max()?;
-                let severity = *self.began.entry(key.clone()).or_insert(severity);
-                Some(condition(&key.0, &symptom, severity, worst, &anomalies, config))
-            })
-            .collect()
     }
+    known
 }
 
 fn condition(
@@ -159,7 +178,12 @@ fn condition(
         labels: Labels::from_pairs(labels),
         annotations: Labels::from_pairs(annotations),
         value: worst.observed,
+        since: None,
         anomalies: anomalies.iter().map(|a| a.id.clone()).collect(),
         argued_level: argued_level(severity),
     }
 }
+
+#[cfg(test)]
+#[path = "symptoms/tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ fn condition(job: &str) -> Condition {
         labels: Labels::from_pairs([("alertname", "A"), ("job", job)]),
         annotations: Labels::default(),
         value: 1.0,
+        since: None,
         anomalies: Vec::new(),
         argued_level: Level::NonCriticalOff,
     }
