@@ -9,8 +9,10 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{Secret, WebhookUrl};
 
-/// What is done before sending: where the answer to a question is given.
-const PATH: &str = "api/v1/peers/told";
+/// Where a node says what it has told: asked before sending.
+const TOLD: &str = "api/v1/peers/told";
+/// Where it says what people have said to it.
+const SAID: &str = "api/v1/peers/said";
 /// Longest time that an answer is waited for.
 const LONGEST_QUESTION: Duration = Duration::from_secs(5);
 
@@ -28,8 +30,10 @@ pub struct Cluster {
 pub(crate) struct Peer {
     /// What it is called.
     pub(crate) name: String,
-    /// Where it is asked.
-    pub(crate) url: WebhookUrl,
+    /// Where it is asked what it has told.
+    pub(crate) told: WebhookUrl,
+    /// Where it is asked what people have said to it.
+    pub(crate) said: WebhookUrl,
 }
 
 impl Cluster {
@@ -65,7 +69,8 @@ impl Cluster {
             return Err("peers: expected every node once".to_owned());
         }
         let others = all.iter().enumerate().filter(|(i, _)| *i != position);
-        let peers = others.map(|(_, url)| Peer { name: url.to_string(), url: url.join(PATH) }).collect();
+        let peer = |url: &WebhookUrl| Peer { name: url.to_string(), told: url.join(TOLD), said: url.join(SAID) };
+        let peers = others.map(|(_, url)| peer(url)).collect();
         Ok(Self { peers, position, timeout, authorization })
     }
 
@@ -110,7 +115,7 @@ mod tests {
         assert_eq!([0, 1, 2].map(|position| of(position).wait().as_secs()), [0, 15, 30]);
         let names = |position| of(position).others().iter().map(|peer| peer.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(1), ["http://bw-0:4320", "http://bw-2:4320"]);
-        assert_eq!(of(0).others()[0].url.as_url().as_str(), "http://bw-1:4320/x/api/v1/peers/told");
+        assert_eq!(of(0).others()[0].told.as_url().as_str(), "http://bw-1:4320/x/api/v1/peers/told");
         assert_eq!(of(0).question_timeout(), Duration::from_secs(5));
     }
 

@@ -14,6 +14,7 @@ mod peers;
 mod resender;
 mod retry_after;
 mod settler;
+mod sharing;
 mod test;
 mod worker;
 
@@ -32,6 +33,7 @@ use self::{
     attempt::Sender,
     peers::Peers,
     settler::Settler,
+    sharing::Sharing,
     worker::{Worker, sweep_orphans},
 };
 pub use self::{
@@ -162,6 +164,7 @@ pub struct Deliverer {
     config: DeliveryConfig,
     sender: Sender,
     peers: Option<Arc<Peers>>,
+    sharing: Option<Sharing>,
     settler: Settler,
     served: HashMap<Endpoint, Served>,
     /// What serves all endpoints, and workers of those that are no longer served, until they have ended.
@@ -235,6 +238,7 @@ impl Deliverer {
         let counters = Arc::<Counters>::default();
         let sender = Sender::new(&config.destinations, Arc::clone(&counters))?;
         let peers = Peers::of(outbox, config, &counters)?;
+        let sharing = Sharing::begin(outbox, config, &counters)?;
         let (stop, stopped) = watch::channel(false);
         let (settler, settling) = Settler::new(outbox.clone(), stopped);
         let mut common = JoinSet::new();
@@ -244,6 +248,7 @@ impl Deliverer {
             config: config.clone(),
             sender,
             peers,
+            sharing,
             settler,
             served: HashMap::new(),
             common,
@@ -268,7 +273,9 @@ impl Deliverer {
         let wanted = wanted(receivers, config)?;
         if *config != self.config {
             let sender = Sender::new(&config.destinations, Arc::clone(&self.counters))?;
-            self.peers = Peers::of(&self.outbox, config, &self.counters)?;
+            let peers = Peers::of(&self.outbox, config, &self.counters)?;
+            self.sharing = Sharing::begin(&self.outbox, config, &self.counters)?;
+            self.peers = peers;
             self.sender = sender;
             self.config = config.clone();
             // They know the old configuration.
@@ -337,9 +344,19 @@ impl Deliverer {
         Served { integration, stand_in, stop, tasks }
     }
 
-    /// Lets `dispatcher` tell groups when their time has come, for as long as delivery runs.
+    /// Lets `dispatcher` tell groups when their time has come, for as long as delivery runs. It begins when the other
+    /// nodes, if there are any, were asked for what is silenced there.
     pub fn dispatch(&mut self, dispatcher: Arc<Dispatcher>) {
-        self.common.spawn(dispatcher.run(self.stop.subscribe()));
+        let (asked, mut stop) = (self.sharing.as_ref().map(Sharing::asked_once), self.stop.subscribe());
+        self.common.spawn(async move {
+            if let Some(asked) = asked {
+                tokio::select! {
+                    () = asked => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+            }
+            dispatcher.run(stop).await;
+        });
     }
 
     /// What delivery has done so far; stays readable after a shutdown.

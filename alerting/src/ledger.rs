@@ -42,7 +42,7 @@ pub(crate) use self::hooks::LEVEL_PATH;
 pub(crate) use self::store::Store;
 pub(crate) use self::told::Asking;
 pub use self::{
-    acknowledgements::Acknowledgement,
+    acknowledgements::{Acknowledgement, SharedAcknowledgement},
     alerts::{AlertFilter, Transition},
     anomalies::{AnomalyFilter, AnomalyState},
     endpoints::{Outbox, Replay},
@@ -58,7 +58,7 @@ pub use self::{
     pins::{Operator, ServicePin},
     rows::{Listed, Order, Page},
     shown::{ShownAlert, ShownGroup},
-    silences::{Silence, SilenceSpec, SilenceState},
+    silences::{SharedPage, SharedSilence, Silence, SilenceSpec, SilenceState},
     told::{Question, Said},
 };
 use crate::{

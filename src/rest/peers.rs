@@ -1,9 +1,16 @@
-//! What other nodes of a cluster ask before they tell something: whether this one has told it.
+//! What other nodes of a cluster ask: whether this one has told something, before they do, and what people have said to
+//! it.
 
 use std::sync::Arc;
 
 use alerting::Question;
-use axum::{Router, extract::Request, http::StatusCode, response::Response, routing::post};
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    response::Response,
+    routing::{get, post},
+};
 use serde::Serialize;
 
 use super::{Asked, Problem, Shared, body, json::json, params::Params, pin};
@@ -18,7 +25,17 @@ struct AnswerJson {
 }
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/api/v1/peers/told", post(told))
+    Router::new().route("/api/v1/peers/told", post(told)).route("/api/v1/peers/said", get(said))
+}
+
+/// `GET /api/v1/peers/said`: silences and acknowledgements that have changed since it was asked last.
+async fn said(asked: Asked, request: Request) -> Result<Response, Problem> {
+    let mut params = Params::of(request.uri());
+    let instance = params.text("instance").unwrap_or_default();
+    let after = params.read("after", "a whole number, `next` of the answer before", |text| text.parse().ok());
+    params.finish()?;
+    let page = asked.ledger(move |ledger| ledger.what_people_say(&instance, after.unwrap_or(0))).await?;
+    Ok(json(StatusCode::OK, &page))
 }
 
 /// `POST /api/v1/peers/told`: whether the receiver has heard from this node what the question is about.

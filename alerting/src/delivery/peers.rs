@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Says whose notification it is.
-const TENANT_HEADER: &str = "x-scope-orgid";
+pub(super) const TENANT_HEADER: &str = "x-scope-orgid";
 
 /// The other nodes.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Peers {
     }
 
     fn request(&self, peer: &Peer, body: &str) -> reqwest::RequestBuilder {
-        let request = self.client.post(peer.url.as_url().clone()).body(body.to_owned());
+        let request = self.client.post(peer.told.as_url().clone()).body(body.to_owned());
         let request = request.header(header::CONTENT_TYPE, "application/json").header(TENANT_HEADER, &self.tenant);
         match self.cluster.authorization() {
             Some(secret) => request.header(header::AUTHORIZATION, secret.reveal()),

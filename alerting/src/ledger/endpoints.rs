@@ -140,6 +140,11 @@ impl Outbox {
         &self.store
     }
 
+    /// Who writes what people decide in the same ledger.
+    pub(crate) fn operator(&self) -> Operator {
+        Operator::new(Arc::clone(&self.store))
+    }
+
     /// Hears of new notifications.
     pub(crate) fn bell(&self) -> watch::Receiver<u64> {
         self.store.bell()

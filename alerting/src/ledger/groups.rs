@@ -517,7 +517,7 @@ impl Desk<'_> {
         const MEMBERS: &str = "
             SELECT g.episode, g.told, a.body, k.episode IS NOT NULL, g.flapping FROM group_alerts g
             LEFT JOIN alerts a ON a.episode = g.episode
-            LEFT JOIN acknowledgements k ON k.episode = g.episode
+            LEFT JOIN acknowledgements k ON k.episode = g.episode AND k.withdrawn = 0
             WHERE g.group_row = ? ORDER BY a.row";
         let mut members = Vec::new();
         let mut statement = transaction.prepare_cached(MEMBERS)?;

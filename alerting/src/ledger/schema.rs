@@ -123,6 +123,7 @@ const MIGRATIONS: &[&str] = &[
     FLAPPING,
     DEPENDENTS,
     TOLD,
+    WITHDRAWN,
 ];
 
 /// Alerts that flap, and of which alerts receivers were told that they do.
@@ -246,6 +247,9 @@ const TOLD: &str = "
     CREATE INDEX told_of_alert ON told (receiver, integration, alert, starts_at);
     CREATE INDEX told_by_notification ON told (notification);
 ";
+
+/// Acknowledgements that were taken back are kept for nodes that still know of them.
+const WITHDRAWN: &str = "ALTER TABLE acknowledgements ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;";
 
 /// Brings the file to the newest schema, each step in one transaction.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {

@@ -3,6 +3,10 @@
 //! All of them are in memory as well, by a label that their alerts must have, so that an alert is looked up among a
 //! hundred thousand silences by its labels and not by trying each.
 
+mod shared;
+
+pub use shared::{SharedPage, SharedSilence};
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -94,6 +98,8 @@ impl Silence {
 struct Entry {
     silence: Silence,
     matchers: Vec<Matcher>,
+    /// The number of the change that brought it.
+    change: u64,
 }
 
 /// All silences of a ledger.
@@ -103,11 +109,18 @@ pub(super) struct Silences {
     /// Those with a label that has to have one value, by its name and that.
     by_label: HashMap<String, HashMap<String, Vec<Arc<Entry>>>>,
     others: Vec<Arc<Entry>>,
+    /// Ids by the numbers of the changes that brought them, the last ones of each.
+    by_change: BTreeMap<u64, String>,
+    changes: u64,
+    /// The number of the last change of an acknowledgement.
+    acknowledged: u64,
+    /// By which numbers of changes can be told from those of another process.
+    instance: u64,
 }
 
 impl Silences {
     pub(super) fn load(connection: &Connection) -> Result<Self, LedgerError> {
-        let mut silences = Self::default();
+        let mut silences = Self { instance: fastrand::u64(..), ..Self::default() };
         let mut statement = connection.prepare("SELECT id, updated_at, body FROM silences")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -123,12 +136,21 @@ impl Silences {
                 Err(error) => tracing::error!(id = silence.id, %error, "a silence cannot be used"),
             }
         }
+        silences.note_acknowledgements();
         Ok(silences)
+    }
+
+    /// Notes that acknowledgements have changed.
+    pub(super) fn note_acknowledgements(&mut self) {
+        self.changes += 1;
+        self.acknowledged = self.changes;
     }
 
     fn put(&mut self, silence: Silence, matchers: Vec<Matcher>) {
         self.remove(&silence.id);
-        let entry = Arc::new(Entry { silence, matchers });
+        self.changes += 1;
+        let entry = Arc::new(Entry { silence, matchers, change: self.changes });
+        self.by_change.insert(entry.change, entry.silence.id.clone());
         self.by_id.insert(entry.silence.id.clone(), Arc::clone(&entry));
         match index_of(&entry.matchers) {
             Some((name, value)) => self.by_label.entry(name).or_default().entry(value).or_default().push(entry),
@@ -138,6 +160,7 @@ impl Silences {
 
     fn remove(&mut self, id: &str) {
         let Some(entry) = self.by_id.remove(id) else { return };
+        self.by_change.remove(&entry.change);
         let is_other = |other: &Arc<Entry>| other.silence.id != id;
         match index_of(&entry.matchers) {
             Some((name, value)) => {
@@ -191,18 +214,24 @@ fn refused(field: &'static str, reason: impl Into<String>) -> LedgerError {
 }
 
 fn check(spec: &SilenceSpec, now: UnixNanos) -> Result<Vec<Matcher>, LedgerError> {
+    let matchers = within_bounds(spec)?;
+    if spec.ends_at <= spec.starts_at {
+        return Err(refused("endsAt", "expected a time after startsAt"));
+    }
+    if spec.ends_at <= now {
+        return Err(refused("endsAt", "expected a time that has not passed"));
+    }
+    Ok(matchers)
+}
+
+/// Checks all but its times.
+fn within_bounds(spec: &SilenceSpec) -> Result<Vec<Matcher>, LedgerError> {
     if !(1..=MOST_MATCHERS).contains(&spec.matchers.len()) {
         return Err(refused("matchers", format!("expected 1 to {MOST_MATCHERS}, got {}", spec.matchers.len())));
     }
     let matchers = compile(&spec.matchers)?;
     if matchers.iter().all(Matcher::matches_empty) {
         return Err(refused("matchers", "expected one that does not match a label that is not there"));
-    }
-    if spec.ends_at <= spec.starts_at {
-        return Err(refused("endsAt", "expected a time after startsAt"));
-    }
-    if spec.ends_at <= now {
-        return Err(refused("endsAt", "expected a time that has not passed"));
     }
     for (field, text) in [("createdBy", &spec.created_by), ("comment", &spec.comment)] {
         if text.len() > MOST_BYTES {
@@ -253,7 +282,8 @@ impl Operator {
             return Err(refused("silences", format!("there are {MOST_SILENCES} already")));
         }
         let id = before.as_ref().filter(|_| is_same).map_or_else(new_id, |before| before.id.clone());
-        let silence = Silence { id: id.clone(), spec, updated_at: now };
+        let updated_at = before.as_ref().filter(|_| is_same).map_or(now, |before| after(before, now));
+        let silence = Silence { id: id.clone(), spec, updated_at };
         let ended = before.filter(|before| !is_same && before.state(now) != SilenceState::Expired).map(|mut before| {
             end(&mut before, now);
             before
@@ -316,9 +346,15 @@ fn seconds(time: UnixNanos) -> i64 {
 
 /// Ends a silence at `now`; one that has not begun was never there.
 fn end(silence: &mut Silence, now: UnixNanos) {
+    silence.updated_at = after(silence, now);
     silence.spec.starts_at = silence.spec.starts_at.min(now);
     silence.spec.ends_at = now;
-    silence.updated_at = now;
+}
+
+/// When it is written anew at `now`: later than before, also by the clock of a node that is behind, so that the newer
+/// word holds on all of them.
+fn after(before: &Silence, now: UnixNanos) -> UnixNanos {
+    now.max(UnixNanos(before.updated_at.0.saturating_add(1)))
 }
 
 impl Reader {

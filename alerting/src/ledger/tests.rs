@@ -97,7 +97,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let file = rusqlite::Connection::open(&path).expect("opens");
     file.pragma_update(None, "user_version", 99).expect("writes");
     let error = open_error(&path).to_string();
-    assert!(error.contains("schema 99, this version knows schemas up to 8"), "{error}");
+    assert!(error.contains("schema 99, this version knows schemas up to 9"), "{error}");
     let version: i64 = file.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("reads");
     assert_eq!(version, 99);
 }

@@ -412,18 +412,18 @@ fn time(text: &str) -> Option<UnixNanos> {
 }
 
 /// Times as text, which readers of JSON do not round.
-mod nanos {
+pub(super) mod nanos {
     use detect::UnixNanos;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     /// Digits of the greatest time, of which the first is below 9.
     const DIGITS: usize = 19;
 
-    pub(super) fn serialize<S: Serializer>(time: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(time: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&time.0)
     }
 
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<UnixNanos, D::Error> {
+    pub(in super::super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<UnixNanos, D::Error> {
         let text = String::deserialize(deserializer)?;
         let fits = text.len() < DIGITS || (text.len() == DIGITS && !text.starts_with('9'));
         let digits = Some(&text).filter(|text| fits && text.bytes().all(|b| b.is_ascii_digit()));

@@ -1,0 +1,151 @@
+//! Hears from the other nodes of a cluster what people have said there: silences and acknowledgements.
+//!
+//! Each node asks each other one, every second, for what has changed since it asked last, and takes what is newer. What
+//! it has taken counts as changed there too, so that word also comes by way of a third node.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use reqwest::{Client, StatusCode, header};
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{
+    Counters, DeliveryConfig, Destinations,
+    attempt::{chain, client},
+    peers::TENANT_HEADER,
+};
+use crate::{Cluster, DeliveryError, Outbox, SharedPage, cluster::Peer};
+
+/// Time between two questions.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Asks the others, for as long as it is there.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    /// Who was asked once, and answered or did not.
+    tried: watch::Receiver<usize>,
+    others: usize,
+    /// How long the first answers are waited for.
+    patience: Duration,
+    _tasks: JoinSet<()>,
+}
+
+impl Sharing {
+    /// Begins, if there are other nodes in `config`.
+    pub(super) fn begin(
+        outbox: &Outbox,
+        config: &DeliveryConfig,
+        counters: &Arc<Counters>,
+    ) -> Result<Option<Self>, DeliveryError> {
+        let Some(cluster) = &config.cluster else { return Ok(None) };
+        let anywhere = Destinations { allow_private: true, ..Destinations::default() };
+        let client = client(&Arc::new(anywhere))?;
+        let (tried, heard) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        for peer in cluster.others() {
+            let asking = Asking {
+                outbox: outbox.clone(),
+                client: client.clone(),
+                cluster: cluster.clone(),
+                peer: peer.clone(),
+                tenant: config.tenant.clone(),
+                counters: Arc::clone(counters),
+            };
+            tasks.spawn(asking.run(tried.clone()));
+        }
+        let patience = cluster.question_timeout() + EVERY;
+        Ok(Some(Self { tried: heard, others: cluster.others().len(), patience, _tasks: tasks }))
+    }
+
+    /// Until all others were asked once: a node that was away does not know what was said meanwhile.
+    pub(super) fn asked_once(&self) -> impl Future<Output = ()> + use<> {
+        let (mut tried, others, patience) = (self.tried.clone(), self.others, self.patience);
+        async move {
+            let _ = tokio::time::timeout(patience, tried.wait_for(|tried| *tried >= others)).await;
+        }
+    }
+}
+
+/// The questions to one other node.
+struct Asking {
+    outbox: Outbox,
+    client: Client,
+    cluster: Cluster,
+    peer: Peer,
+    tenant: String,
+    counters: Arc<Counters>,
+}
+
+impl Asking {
+    async fn run(self, tried: watch::Sender<usize>) {
+        let (mut instance, mut after) = (String::new(), 0);
+        let mut is_first = true;
+        let mut fails = false;
+        loop {
+            let heard = self.hear(&instance, after).await;
+            if std::mem::take(&mut is_first) {
+                tried.send_modify(|tried| *tried += 1);
+            }
+            let mut wait = EVERY;
+            match heard {
+                Ok(page) => {
+                    if std::mem::take(&mut fails) {
+                        tracing::info!(peer = self.peer.name, "silences of a peer are heard again");
+                    }
+                    // One that goes on without an end is asked no faster.
+                    if page.has_more && (page.instance != instance || page.next > after) {
+                        wait = Duration::ZERO;
+                    }
+                    (instance, after) = (page.instance, page.next);
+                }
+                Err(error) => {
+                    self.counters.failed_questions.fetch_add(1, Relaxed);
+                    if !std::mem::replace(&mut fails, true) {
+                        let peer = &self.peer.name;
+                        tracing::warn!(peer, error, "a peer does not say what is silenced there");
+                    }
+                    wait = wait.max(self.cluster.question_timeout());
+                }
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Asks once, and takes what is newer.
+    async fn hear(&self, instance: &str, after: u64) -> Result<SharedPage, String> {
+        let longest = self.cluster.question_timeout();
+        let asked = tokio::time::timeout(longest, self.ask(instance, after)).await;
+        let mut page = asked.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}")))?;
+        let (silences, acknowledgements) =
+            (std::mem::take(&mut page.silences), std::mem::take(&mut page.acknowledgements));
+        let merge = move |outbox: &Outbox| outbox.operator().merge(silences, &acknowledgements);
+        let taken = self.outbox.blocking(merge).await.map_err(|error| error.to_string())?;
+        if taken > 0 {
+            tracing::info!(peer = self.peer.name, taken, "silences and acknowledgements of a peer hold here too");
+        }
+        Ok(page)
+    }
+
+    async fn ask(&self, instance: &str, after: u64) -> Result<SharedPage, String> {
+        let mut url = self.peer.said.as_url().clone();
+        url.query_pairs_mut().append_pair("instance", instance).append_pair("after", &after.to_string());
+        let mut request = self.client.get(url).header(TENANT_HEADER, &self.tenant);
+        if let Some(secret) = self.cluster.authorization() {
+            request = request.header(header::AUTHORIZATION, secret.reveal());
+        }
+        let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("answered {}", response.status()));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
+            if bytes.len() + chunk.len() > SharedPage::MOST_BYTES {
+                return Err(format!("answered more than {} bytes", SharedPage::MOST_BYTES));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&bytes).map_err(|error| format!("answered something else: {error}"))
+    }
+}
