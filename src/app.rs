@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     faces::Faces,
     journal::{Durability, Inlets, Journal, LogStatus, Step, Work},
-    pipeline::{self, Keeper, LineError, Maker, Pipeline, Settings},
+    pipeline::{self, Command, Keeper, LineError, Maker, Pipeline, Settings},
     reload::{Hearers, ReloadStatus, Reloader, Source},
     rest::{self, Api, Info, Present, Start},
     runbooks::Runbooks,
@@ -103,11 +103,11 @@ impl App {
         let rules = config.rules(&external_url).map_err(StartError::Faults)?;
         let runbooks = Runbooks::load(config.runbooks_dir.as_deref()).map_err(StartError::Faults)?;
         let doors = Receivers::bind(&config.doors(&rules)).await?;
+        let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let Line { journal, pipeline, queue, submissions, faces, log, known } =
-            line(&config, rules.clone(), &external_url, doors.pulse())?;
+            line(&config, rules.clone(), &external_url, doors.pulse(), command_sender.downgrade())?;
         let start = start(&config, &doors, api_address, external_url);
         let info = Present::new(Info::new(start, &config, rules, runbooks));
-        let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (pipeline_stop, stop) = watch::channel(false);
         let reloads = Arc::new(ReloadStatus::taken_up(pipeline::now()));
         let hearers = Hearers {
@@ -268,7 +268,13 @@ struct Line {
 
 /// The pipeline as it was when it was written down last and with what the log says since, the queue in
 /// front of it, and what its readers see.
-fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str, pulse: Arc<Pulse>) -> Result<Line, StartError> {
+fn line(
+    config: &Config,
+    rules: Vec<RuleGroup>,
+    external_url: &str,
+    pulse: Arc<Pulse>,
+    commands: mpsc::WeakSender<Command>,
+) -> Result<Line, StartError> {
     let known = KnownTenants::new(config.ingest.admission.max_tenants);
     let (queue, submissions) = Queue::new(config.queue_bytes, known.clone());
     let (faces, nothing) = Faces::new()?;
@@ -284,6 +290,7 @@ fn line(config: &Config, rules: Vec<RuleGroup>, external_url: &str, pulse: Arc<P
         _nothing: nothing,
         runtime: Handle::current(),
         pulse,
+        commands: Some(commands),
         tape: None,
     };
     let log = Arc::new(LogStatus::default());

@@ -1,9 +1,15 @@
 //! Several nodes that are fed the same: whatever happens to one or two of them, every notification comes, and comes once
-//! more at most for each that fails, under the id that it had.
+//! more at most for each that fails, under the id that it had. What people say to one of them holds on all.
 //!
 //! `BELLWETHER_CONFORMANCE=full` asks for a hundred failures instead of a few.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::kit::{Cluster, NODES, Told, Trap};
 
@@ -12,6 +18,9 @@ use crate::kit::{Cluster, NODES, Told, Trap};
 mod binary;
 #[path = "peers/kit.rs"]
 mod kit;
+
+/// Three binaries are enough for a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -158,6 +167,7 @@ async fn one_has_told_everything(cluster: &Cluster) {
 #[expect(clippy::print_stderr, reason = "figures of a full run")]
 async fn whatever_happens_to_nodes_nothing_is_missed_and_little_is_told_twice() {
     let is_full = std::env::var("BELLWETHER_CONFORMANCE").is_ok_and(|value| value == "full");
+    let _alone = ONE_AT_A_TIME.lock().await;
     let mut cluster = Cluster::start(if is_full { SHORT_TIMEOUT } else { PEER_TIMEOUT }).await;
     round(&mut cluster, "first", Fault::Nothing).await;
     one_has_told_everything(&cluster).await;
@@ -175,4 +185,62 @@ async fn whatever_happens_to_nodes_nothing_is_missed_and_little_is_told_twice() 
             break;
         }
     }
+}
+
+/// An hour from now.
+fn in_an_hour() -> String {
+    let time = SystemTime::now() + Duration::from_secs(3_600);
+    chrono::DateTime::<chrono::Utc>::from(time).to_rfc3339()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_say_to_one_node_holds_on_all() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let mut cluster = Cluster::start(PEER_TIMEOUT).await;
+    let matcher = |round: &str| json!([{"name": "round", "value": round, "isRegex": false, "isEqual": true}]);
+    let silence = |round: &str| {
+        let (starts, ends) = (chrono::Utc::now().to_rfc3339(), in_an_hour());
+        json!({"matchers": matcher(round), "startsAt": starts, "endsAt": ends, "createdBy": "ann", "comment": "drill"})
+    };
+    // The first one is away when it is said, and comes back when there is something to be told.
+    cluster.kill(0);
+    let made = cluster.send(2, "POST", "/api/v2/silences", Some(&silence("quiet"))).await;
+    let id = made["silenceID"].as_str().expect("it has an id").to_owned();
+    let expires = in_an_hour();
+    let pin = json!({"level": 3, "author": "ann", "reason": "drill", "expiresAt": expires});
+    cluster.send(1, "PUT", "/api/v1/degradation/pin", Some(&pin)).await;
+    cluster.set("quiet", 5);
+    cluster.heal();
+    let is_known = async || {
+        for position in 0..NODES {
+            let holds = cluster.is_silenced(position, &id).await == Some(true);
+            if !holds || cluster.level(position).await != Some(3) {
+                return false;
+            }
+        }
+        true
+    };
+    until(&cluster, "the silence and the pin hold everywhere", is_known).await;
+    settled(&cluster, "quiet", true).await;
+    cluster.set("loud", 5);
+    told(&cluster, "loud", "firing").await;
+    settled(&cluster, "loud", true).await;
+    assert!(cluster.sink.told("quiet").is_empty(), "{}", logs(&cluster));
+    // Whoever ends it, ends it for all.
+    cluster.set("quiet", 5);
+    cluster.send(0, "DELETE", &format!("/api/v2/silence/{id}"), None).await;
+    cluster.send(0, "DELETE", "/api/v1/degradation/pin", None).await;
+    let is_over = async || {
+        for position in 0..NODES {
+            let holds = cluster.is_silenced(position, &id).await != Some(false);
+            if holds || cluster.level(position).await == Some(3) {
+                return false;
+            }
+        }
+        true
+    };
+    until(&cluster, "neither does any more", is_over).await;
+    told(&cluster, "quiet", "firing").await;
+    settled(&cluster, "quiet", true).await;
+    assert_eq!(cluster.sink.told("quiet").len(), 1, "{}", logs(&cluster));
 }

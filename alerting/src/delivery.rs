@@ -27,7 +27,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 
 use self::{
     attempt::Sender,
@@ -41,7 +45,7 @@ pub use self::{
     test::{TestOutcome, notify_test},
 };
 use crate::{
-    Backoff, Cluster, DeliveryError, Dispatcher, Integration, Outbox, Receiver, Target,
+    Backoff, Cluster, DeliveryError, Dispatcher, Integration, Outbox, Receiver, SharedPin, Target,
     ledger::{Endpoint, StandIn},
 };
 
@@ -165,6 +169,8 @@ pub struct Deliverer {
     sender: Sender,
     peers: Option<Arc<Peers>>,
     sharing: Option<Sharing>,
+    pins: mpsc::UnboundedSender<SharedPin>,
+    heard_pins: Option<mpsc::UnboundedReceiver<SharedPin>>,
     settler: Settler,
     served: HashMap<Endpoint, Served>,
     /// What serves all endpoints, and workers of those that are no longer served, until they have ended.
@@ -238,7 +244,8 @@ impl Deliverer {
         let counters = Arc::<Counters>::default();
         let sender = Sender::new(&config.destinations, Arc::clone(&counters))?;
         let peers = Peers::of(outbox, config, &counters)?;
-        let sharing = Sharing::begin(outbox, config, &counters)?;
+        let (pins, heard_pins) = mpsc::unbounded_channel();
+        let sharing = Sharing::begin(outbox, config, &counters, &pins)?;
         let (stop, stopped) = watch::channel(false);
         let (settler, settling) = Settler::new(outbox.clone(), stopped);
         let mut common = JoinSet::new();
@@ -249,6 +256,8 @@ impl Deliverer {
             sender,
             peers,
             sharing,
+            pins,
+            heard_pins: Some(heard_pins),
             settler,
             served: HashMap::new(),
             common,
@@ -274,7 +283,7 @@ impl Deliverer {
         if *config != self.config {
             let sender = Sender::new(&config.destinations, Arc::clone(&self.counters))?;
             let peers = Peers::of(&self.outbox, config, &self.counters)?;
-            self.sharing = Sharing::begin(&self.outbox, config, &self.counters)?;
+            self.sharing = Sharing::begin(&self.outbox, config, &self.counters, &self.pins)?;
             self.peers = peers;
             self.sender = sender;
             self.config = config.clone();
@@ -357,6 +366,12 @@ impl Deliverer {
             }
             dispatcher.run(stop).await;
         });
+    }
+
+    /// Pins that were set on other nodes, or taken back there, in order: they are on disk, and to be put in force. Once;
+    /// `None` thereafter.
+    pub fn heard_pins(&mut self) -> Option<mpsc::UnboundedReceiver<SharedPin>> {
+        self.heard_pins.take()
     }
 
     /// What delivery has done so far; stays readable after a shutdown.

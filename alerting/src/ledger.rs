@@ -39,6 +39,7 @@ pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verd
 pub(crate) use self::flapping::is_marked;
 pub(crate) use self::groups::Desk;
 pub(crate) use self::hooks::LEVEL_PATH;
+pub(crate) use self::silences::Merged;
 pub(crate) use self::store::Store;
 pub(crate) use self::told::Asking;
 pub use self::{
@@ -55,7 +56,7 @@ pub use self::{
     incidents::{Incident, IncidentFilter},
     levels::LevelFilter,
     outbox::{Delivery, DeliveryFilter, DeliveryState},
-    pins::{Operator, ServicePin},
+    pins::{Operator, ServicePin, SharedPin},
     rows::{Listed, Order, Page},
     shown::{ShownAlert, ShownGroup},
     silences::{SharedPage, SharedSilence, Silence, SilenceSpec, SilenceState},

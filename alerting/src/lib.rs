@@ -40,7 +40,7 @@ pub use ledger::{
     Acknowledgement, AlertFilter, AnomalyFilter, AnomalyState, Damping, Delivery, DeliveryFilter, DeliveryState,
     Feedback, Heartbeat, Incident, IncidentFilter, Ledger, LevelFilter, LevelHook, Listed, Muted, Operator, Order,
     Outbox, Page, PostedAlert, Pruned, Question, Reader, Recorded, Replay, Said, ServicePin, SharedAcknowledgement,
-    SharedPage, SharedSilence, ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
+    SharedPage, SharedPin, SharedSilence, ShownAlert, ShownGroup, Silence, SilenceSpec, SilenceState, Transition,
 };
 pub use lettre::message::Mailbox;
 pub use matcher::{Matcher, MatcherError, MatcherJson, all_match};

@@ -90,6 +90,7 @@ impl Replay {
             _nothing: nothing,
             runtime: Handle::current(),
             pulse: Arc::default(),
+            commands: None,
             tape,
         };
         let mut pipeline = Pipeline::new(maker, [], None)?;

@@ -2,16 +2,17 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use alerting::{Deliverer, Ledger};
+use alerting::{Deliverer, Ledger, SharedPin};
 use detect::{Engine, Memory};
 use ingest::{Intake, KnownSeries, KnownTenants, Pulse, Tenant};
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
 };
 use window::{Budget, Historian, Position, Window};
 
 use super::{
+    Command,
     line::{Line, Parts},
     place,
     settings::Settings,
@@ -82,6 +83,8 @@ pub(crate) struct Maker {
     pub runtime: Handle,
     /// Whether the doors still take connections.
     pub pulse: Arc<Pulse>,
+    /// Where pins are put in force that were set on other nodes, for as long as somebody takes commands.
+    pub commands: Option<mpsc::WeakSender<Command>>,
     /// Notes what the default tenant's line judges, where it is to be drawn.
     pub tape: Option<Tape>,
 }
@@ -134,6 +137,9 @@ impl Maker {
             let delivery = settings.delivery_of(tenant);
             let mut deliverer = Deliverer::start(&ledger.outbox(), &settings.receivers, &delivery)?;
             deliverer.dispatch(Arc::clone(&dispatcher));
+            if let Some((pins, commands)) = deliverer.heard_pins().zip(self.commands.clone()) {
+                self.runtime.spawn(put_in_force(pins, commands, tenant.clone()));
+            }
             deliverer
         };
         let known = Arc::new(KnownSeries::new(settings.intake.max_series));
@@ -207,6 +213,22 @@ impl Maker {
         let engine = core.resume(engine.clone(), window.snapshot());
         let intake = Intake::restore(intake.clone(), Arc::clone(known), held);
         (State { intake, window, engine }, position, standing)
+    }
+}
+
+/// Puts pins in force that were set on other nodes, for as long as any may be heard.
+async fn put_in_force(
+    mut pins: mpsc::UnboundedReceiver<SharedPin>,
+    commands: mpsc::WeakSender<Command>,
+    tenant: Tenant,
+) {
+    while let Some(SharedPin { pin, withdrawn }) = pins.recv().await {
+        let Some(commands) = commands.upgrade() else { return };
+        let (done, _) = oneshot::channel();
+        let (service, pin) = (pin.service.map(Arc::from), (!withdrawn).then_some(pin.pin));
+        if commands.send(Command::Pin { tenant: tenant.clone(), service, pin, done }).await.is_err() {
+            return;
+        }
     }
 }
 

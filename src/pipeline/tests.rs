@@ -37,6 +37,7 @@ fn maker(data_dir: &Path, known: KnownTenants, faces: (Arc<Faces>, watch::Sender
         _nothing: faces.1,
         runtime: Handle::current(),
         pulse: Arc::default(),
+        commands: None,
         tape: None,
     }
 }

@@ -353,6 +353,33 @@ impl Cluster {
         Some(alerts.iter().any(|a| a["labels"]["round"] == round && a["state"] == "firing"))
     }
 
+    /// Asks a node to do something, with a body or without; what it answers, which is a success.
+    pub(crate) async fn send(&self, position: usize, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let binary = self.nodes[position].binary.as_ref().expect("it runs");
+        let method = method.parse().expect("is a method");
+        let request = self.client.request(method, format!("{}{path}", binary.api)).bearer_auth(TOKEN);
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            None => request,
+        };
+        let answer = request.send().await.expect("it answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("it answers to the end");
+        assert!(status.is_success(), "{path}: {status}: {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Whether a node knows this silence, and it holds there.
+    pub(crate) async fn is_silenced(&self, position: usize, id: &str) -> Option<bool> {
+        let silence = self.get(position, &format!("/api/v2/silence/{id}")).await?;
+        Some(silence["status"]["state"] == "active")
+    }
+
+    /// The level that a node recommends.
+    pub(crate) async fn level(&self, position: usize) -> Option<u64> {
+        self.get(position, "/api/v1/degradation").await?["level"].as_u64()
+    }
+
     pub(crate) fn log(&self, position: usize) -> String {
         self.nodes[position].binary.as_ref().map(Binary::log).unwrap_or_default()
     }

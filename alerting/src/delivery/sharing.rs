@@ -1,4 +1,4 @@
-//! Hears from the other nodes of a cluster what people have said there: silences and acknowledgements.
+//! Hears from the other nodes of a cluster what people have said there: silences, acknowledgements and pins.
 //!
 //! Each node asks each other one, every second, for what has changed since it asked last, and takes what is newer. What
 //! it has taken counts as changed there too, so that word also comes by way of a third node.
@@ -9,14 +9,17 @@ use std::{
 };
 
 use reqwest::{Client, StatusCode, header};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use super::{
     Counters, DeliveryConfig, Destinations,
     attempt::{chain, client},
     peers::TENANT_HEADER,
 };
-use crate::{Cluster, DeliveryError, Outbox, SharedPage, cluster::Peer};
+use crate::{Cluster, DeliveryError, Outbox, SharedPage, SharedPin, cluster::Peer, ledger::Merged};
 
 /// Time between two questions.
 const EVERY: Duration = Duration::from_secs(1);
@@ -33,11 +36,12 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// Begins, if there are other nodes in `config`.
+    /// Begins, if there are other nodes in `config`. Pins that are heard are written down and given to `pins`.
     pub(super) fn begin(
         outbox: &Outbox,
         config: &DeliveryConfig,
         counters: &Arc<Counters>,
+        pins: &mpsc::UnboundedSender<SharedPin>,
     ) -> Result<Option<Self>, DeliveryError> {
         let Some(cluster) = &config.cluster else { return Ok(None) };
         let anywhere = Destinations { allow_private: true, ..Destinations::default() };
@@ -52,6 +56,7 @@ impl Sharing {
                 peer: peer.clone(),
                 tenant: config.tenant.clone(),
                 counters: Arc::clone(counters),
+                pins: pins.clone(),
             };
             tasks.spawn(asking.run(tried.clone()));
         }
@@ -76,6 +81,14 @@ struct Asking {
     peer: Peer,
     tenant: String,
     counters: Arc<Counters>,
+    pins: mpsc::UnboundedSender<SharedPin>,
+}
+
+/// How far a peer was heard.
+struct Heard {
+    instance: String,
+    next: u64,
+    has_more: bool,
 }
 
 impl Asking {
@@ -90,15 +103,15 @@ impl Asking {
             }
             let mut wait = EVERY;
             match heard {
-                Ok(page) => {
+                Ok(heard) => {
                     if std::mem::take(&mut fails) {
                         tracing::info!(peer = self.peer.name, "silences of a peer are heard again");
                     }
                     // One that goes on without an end is asked no faster.
-                    if page.has_more && (page.instance != instance || page.next > after) {
+                    if heard.has_more && (heard.instance != instance || heard.next > after) {
                         wait = Duration::ZERO;
                     }
-                    (instance, after) = (page.instance, page.next);
+                    (instance, after) = (heard.instance, heard.next);
                 }
                 Err(error) => {
                     self.counters.failed_questions.fetch_add(1, Relaxed);
@@ -114,18 +127,23 @@ impl Asking {
     }
 
     /// Asks once, and takes what is newer.
-    async fn hear(&self, instance: &str, after: u64) -> Result<SharedPage, String> {
+    async fn hear(&self, instance: &str, after: u64) -> Result<Heard, String> {
         let longest = self.cluster.question_timeout();
         let asked = tokio::time::timeout(longest, self.ask(instance, after)).await;
-        let mut page = asked.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}")))?;
-        let (silences, acknowledgements) =
-            (std::mem::take(&mut page.silences), std::mem::take(&mut page.acknowledgements));
-        let merge = move |outbox: &Outbox| outbox.operator().merge(silences, &acknowledgements);
-        let taken = self.outbox.blocking(merge).await.map_err(|error| error.to_string())?;
-        if taken > 0 {
-            tracing::info!(peer = self.peer.name, taken, "silences and acknowledgements of a peer hold here too");
+        let page = asked.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}")))?;
+        let heard = Heard { instance: page.instance.clone(), next: page.next, has_more: page.has_more };
+        let merge = move |outbox: &Outbox| outbox.operator().merge(page);
+        let Merged { silences, acknowledgements, pins } =
+            self.outbox.blocking(merge).await.map_err(|error| error.to_string())?;
+        if silences + acknowledgements + pins.len() > 0 {
+            let (peer, pins) = (&self.peer.name, pins.len());
+            tracing::info!(peer, silences, acknowledgements, pins, "what was said to a peer holds here too");
         }
-        Ok(page)
+        for pin in pins {
+            // Nobody listens where no level is made.
+            let _ = self.pins.send(pin);
+        }
+        Ok(heard)
     }
 
     async fn ask(&self, instance: &str, after: u64) -> Result<SharedPage, String> {

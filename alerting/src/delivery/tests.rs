@@ -98,7 +98,8 @@ async fn serve(mut stream: TcpStream, sender: mpsc::UnboundedSender<Request>, an
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             // A peer to which nobody has said anything.
             if head.starts_with("GET /api/v1/peers/said?") {
-                let page = r#"{"instance": "0", "next": 0, "hasMore": false, "silences": [], "acknowledgements": []}"#;
+                let lists = r#""silences": [], "acknowledgements": [], "pins": []"#;
+                let page = &format!(r#"{{"instance": "0", "next": 0, "hasMore": false, {lists}}}"#);
                 let Answer::Send(response) = status(200, "", page) else { return };
                 let _ = stream.write_all(response.as_bytes()).await;
                 return;

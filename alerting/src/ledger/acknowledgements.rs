@@ -111,7 +111,7 @@ impl Operator {
 
     fn note_acknowledgements(&self, have_changed: bool) {
         if have_changed {
-            self.store.silences_mut().note_acknowledgements();
+            self.store.silences_mut().note_others();
         }
     }
 }

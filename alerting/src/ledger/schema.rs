@@ -248,8 +248,11 @@ const TOLD: &str = "
     CREATE INDEX told_by_notification ON told (notification);
 ";
 
-/// Acknowledgements that were taken back are kept for nodes that still know of them.
-const WITHDRAWN: &str = "ALTER TABLE acknowledgements ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;";
+/// Acknowledgements and pins that were taken back are kept for nodes that still know of them.
+const WITHDRAWN: &str = "
+    ALTER TABLE acknowledgements ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE pins ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
+";
 
 /// Brings the file to the newest schema, each step in one transaction.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {

@@ -5,6 +5,7 @@
 
 mod shared;
 
+pub(crate) use shared::Merged;
 pub use shared::{SharedPage, SharedSilence};
 
 use std::{
@@ -112,8 +113,8 @@ pub(super) struct Silences {
     /// Ids by the numbers of the changes that brought them, the last ones of each.
     by_change: BTreeMap<u64, String>,
     changes: u64,
-    /// The number of the last change of an acknowledgement.
-    acknowledged: u64,
+    /// The number of the last change of anything else that people say: acknowledgements and pins.
+    others_changed: u64,
     /// By which numbers of changes can be told from those of another process.
     instance: u64,
 }
@@ -136,14 +137,14 @@ impl Silences {
                 Err(error) => tracing::error!(id = silence.id, %error, "a silence cannot be used"),
             }
         }
-        silences.note_acknowledgements();
+        silences.note_others();
         Ok(silences)
     }
 
-    /// Notes that acknowledgements have changed.
-    pub(super) fn note_acknowledgements(&mut self) {
+    /// Notes that acknowledgements or pins have changed.
+    pub(super) fn note_others(&mut self) {
         self.changes += 1;
-        self.acknowledged = self.changes;
+        self.others_changed = self.changes;
     }
 
     fn put(&mut self, silence: Silence, matchers: Vec<Matcher>) {

@@ -421,7 +421,9 @@ fn a_pin_is_set_replaced_listed_and_cleared_per_scope() {
     drop(operator);
     let fixture = fixture.reopened();
     let (reader, operator) = (fixture.ledger.reader(), fixture.ledger.operator());
-    assert_eq!(reader.pins().expect("reads"), [pin(None, Level::ReadOnly), pin(Some("shop"), Level::ReadOnly)]);
+    // What replaces another is later, whatever its clock said.
+    let second = ServicePin { created_at: UnixNanos(at(100).0 + 1), ..pin(None, Level::ReadOnly) };
+    assert_eq!(reader.pins().expect("reads"), [second, pin(Some("shop"), Level::ReadOnly)]);
     assert!(operator.clear_pin(None).expect("writes"));
     assert!(!operator.clear_pin(None).expect("writes"));
     assert_eq!(reader.pins().expect("reads"), [pin(Some("shop"), Level::ReadOnly)]);

@@ -1,15 +1,15 @@
-//! What people say of alerts as nodes give it to each other: what has changed, of which the newer word is taken.
+//! What people say as nodes give it to each other: what has changed, of which the newer word is taken.
 
 use detect::UnixNanos;
 use serde::{Deserialize, Serialize};
 
 use super::{MOST_SILENCES, Operator, Reader, Silence, SilenceSpec, SilenceState, within_bounds};
-use crate::{LedgerError, SharedAcknowledgement, clock, ledger::told::nanos};
+use crate::{LedgerError, SharedAcknowledgement, SharedPin, clock, ledger::told::nanos};
 
 /// Bytes of silences in one page, about: the last of them may be beyond. No silence is longer.
 const PAGE_BYTES: usize = 1 << 20;
-/// Acknowledgements in one page: the newest.
-const MOST_ACKNOWLEDGEMENTS: usize = 1_000;
+/// Acknowledgements in one page, and pins: the newest.
+const MOST_OTHERS: usize = 1_000;
 /// Characters of an id: those of a UUID.
 const ID_CHARS: usize = 36;
 
@@ -26,8 +26,8 @@ pub struct SharedSilence {
     pub spec: SilenceSpec,
 }
 
-/// Changes of silences, in the order in which this node came to know of them, and acknowledgements.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Changes of silences, in the order in which this node came to know of them, and the little else that people say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SharedPage {
     /// Which process counts: the numbers of another one mean nothing to it.
@@ -40,11 +40,24 @@ pub struct SharedPage {
     pub silences: Vec<SharedSilence>,
     /// All of alerts that are not over, at most 1,000, where any has changed.
     pub acknowledgements: Vec<SharedAcknowledgement>,
+    /// All pins, at most 1,000, also those that were taken back, where any has changed.
+    pub pins: Vec<SharedPin>,
 }
 
 impl SharedPage {
     /// Bytes of a page as JSON at most, if not all of it is control characters.
     pub const MOST_BYTES: usize = 8 * PAGE_BYTES;
+}
+
+/// What was newer on another node.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Merged {
+    /// How many silences.
+    pub(crate) silences: usize,
+    /// How many alerts are acknowledged otherwise than before.
+    pub(crate) acknowledgements: usize,
+    /// Pins that have to be put in force.
+    pub(crate) pins: Vec<SharedPin>,
 }
 
 impl Reader {
@@ -62,6 +75,7 @@ impl Reader {
             has_more: false,
             silences: Vec::new(),
             acknowledgements: Vec::new(),
+            pins: Vec::new(),
         };
         let mut bytes = 0;
         for (change, id) in silences.by_change.range(after.saturating_add(1)..) {
@@ -75,11 +89,12 @@ impl Reader {
             bytes += size_of(&spec);
             page.silences.push(SharedSilence { id, updated_at, spec });
         }
-        let acknowledged = silences.acknowledged;
+        let others_changed = silences.others_changed;
         drop(silences);
-        if after < acknowledged && (acknowledged <= page.next || !page.has_more) {
-            page.next = page.next.max(acknowledged);
-            page.acknowledgements = self.shared_acknowledgements(MOST_ACKNOWLEDGEMENTS)?;
+        if after < others_changed && (others_changed <= page.next || !page.has_more) {
+            page.next = page.next.max(others_changed);
+            page.acknowledgements = self.shared_acknowledgements(MOST_OTHERS)?;
+            page.pins = self.shared_pins(MOST_OTHERS)?;
         }
         Ok(page)
     }
@@ -92,17 +107,14 @@ fn size_of(spec: &SilenceSpec) -> usize {
 }
 
 impl Operator {
-    /// Takes from another node what is newer there: silences, and acknowledgements of alerts that are known here; how
-    /// much that was.
+    /// Takes from another node what is newer there: silences, acknowledgements of alerts that are known here, and pins.
     ///
     /// # Errors
     /// [`LedgerError::Sqlite`].
-    pub(crate) fn merge(
-        &self,
-        silences: Vec<SharedSilence>,
-        acknowledgements: &[SharedAcknowledgement],
-    ) -> Result<usize, LedgerError> {
-        Ok(self.merge_silences(silences)? + self.merge_acknowledgements(acknowledgements)?)
+    pub(crate) fn merge(&self, page: SharedPage) -> Result<Merged, LedgerError> {
+        let silences = self.merge_silences(page.silences)?;
+        let acknowledgements = self.merge_acknowledgements(&page.acknowledgements)?;
+        Ok(Merged { silences, acknowledgements, pins: self.merge_pins(page.pins)? })
     }
 
     /// Takes from another node what is newer there; how many that are. What nobody here could have said is left out,

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use detect::{AlertState, AlertTransition, Decision};
+use detect::{AlertState, AlertTransition, Decision, Level, Pin};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    Acknowledgement, Ledger, Matcher, MatcherJson, clock,
+    Acknowledgement, Ledger, Matcher, MatcherJson, ServicePin, clock,
     testing::{self, Later as _},
 };
 
@@ -40,9 +40,11 @@ impl Node {
         let mut taken = 0;
         loop {
             let page = other.ledger.reader().what_people_say(&self.instance, self.after).expect("reads");
-            (self.instance, self.after) = (page.instance, page.next);
-            taken += self.ledger.operator().merge(page.silences, &page.acknowledgements).expect("writes");
-            if !page.has_more {
+            (self.instance, self.after) = (page.instance.clone(), page.next);
+            let has_more = page.has_more;
+            let Merged { silences, acknowledgements, pins } = self.ledger.operator().merge(page).expect("writes");
+            taken += silences + acknowledgements + pins.len();
+            if !has_more {
                 return taken;
             }
         }
@@ -81,7 +83,7 @@ fn a_silence_and_its_end_hold_on_the_other_node_and_are_heard_once() {
     assert_eq!(b.said(), [("one".to_owned(), "active")]);
     assert_eq!(a.hear(&b), 0, "that is where it comes from");
     let labels = detect::Labels::from_pairs([("service", "x")]);
-    assert_eq!(b.ledger.store.silences().holding(&labels, NOON), [id.clone()]);
+    assert_eq!(b.ledger.store.silences().holding(&labels, NOON), std::slice::from_ref(&id));
     // By a clock that is behind, which makes the word no older.
     clock::set(UnixNanos(NOON.0 - 1_000_000_000));
     let mut longer = b.ledger.reader().silence(&id).expect("is there").spec;
@@ -142,7 +144,8 @@ fn what_cannot_be_used_is_left_out_and_nothing_else_with_it() {
         silence(&id(4), over),
         silence(&id(5), spec("right")),
     ];
-    assert_eq!(b.ledger.operator().merge(heard, &[]).expect("writes"), 1);
+    let page = SharedPage { silences: heard, ..b.ledger.reader().what_people_say("", 0).expect("reads") };
+    assert_eq!(b.ledger.operator().merge(page).expect("writes").silences, 1);
     assert_eq!(b.said(), [("right".to_owned(), "active")]);
 }
 
@@ -178,4 +181,32 @@ fn what_begins_after_an_acknowledgement_is_not_acknowledged() {
     // The alert there began at 40 s.
     b.fires("e2");
     assert_eq!((b.hear(&a), b.acknowledged("e2")), (0, None));
+}
+
+fn pin(level: Level, at: UnixNanos) -> ServicePin {
+    let pin = Pin { level, author: "ann".into(), reason: "drill".into(), expires_at: at.plus(HOUR) };
+    ServicePin { service: None, created_at: at, pin }
+}
+
+#[test]
+fn a_pin_holds_on_both_and_is_taken_back_on_both() {
+    let (mut a, mut b) = (Node::new(), Node::new());
+    let levels = |node: &Node| -> Vec<Level> {
+        node.ledger.reader().pins().expect("reads").iter().map(|pin| pin.pin.level).collect()
+    };
+    a.ledger.operator().set_pin(&pin(Level::ReadOnly, NOON)).expect("writes");
+    assert_eq!((b.hear(&a), a.hear(&b)), (1, 0));
+    assert_eq!(levels(&b), [Level::ReadOnly]);
+    // The newer one holds, also by a clock that is behind.
+    let before = UnixNanos(NOON.0 - 1_000_000_000);
+    b.ledger.operator().set_pin(&pin(Level::CacheOnly, before)).expect("writes");
+    assert_eq!((a.hear(&b), levels(&a)), (1, vec![Level::CacheOnly]));
+    clock::set(before);
+    assert!(a.ledger.operator().clear_pin(None).expect("writes"));
+    assert!(!a.ledger.operator().clear_pin(None).expect("writes"), "there is none any more");
+    let a = a.restarted();
+    let page = a.ledger.reader().what_people_say("", 0).expect("reads");
+    let merged = b.ledger.operator().merge(page).expect("writes");
+    assert!(merged.pins.len() == 1 && merged.pins[0].withdrawn);
+    assert_eq!((levels(&a), levels(&b), levels(&b.restarted())), (Vec::new(), Vec::new(), Vec::new()));
 }
