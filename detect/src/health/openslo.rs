@@ -3,18 +3,20 @@
 //! Kinds `SLO` and `SLI` are read. `Service` and `DataSource` name things and change nothing here. `AlertPolicy`,
 //! `AlertCondition` and `AlertNotificationTarget` say who is told of what, which rules and receivers do.
 
+mod budget;
 mod indicator;
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::collections::BTreeMap;
 
-use self::indicator::{Indicator, indicator};
+use self::{
+    budget::{Budgeting, Method},
+    indicator::{Indicator, indicator},
+};
 use super::objective::Objective;
 use crate::yaml::{Document, Fault, Faults, Mapping, Value};
 
 /// The version that is read.
 const VERSION: &str = "openslo/v1";
-/// How long slices of time may be: not shorter than values are published, not longer than the fastest pair of windows.
-const SLICES: RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_hours(1);
 
 /// Whether `text` holds objectives as OpenSLO writes them.
 #[must_use]
@@ -137,18 +139,7 @@ fn slo(
             None
         }
     };
-    let method = match spec.get("budgetingMethod") {
-        None => Method::Occurrences,
-        Some(method) => match method.text(faults)?.as_str() {
-            "Occurrences" => Method::Occurrences,
-            "Timeslices" => Method::Timeslices,
-            "RatioTimeslices" => Method::RatioTimeslices,
-            _ => {
-                method.expected("Occurrences, Timeslices or RatioTimeslices", faults);
-                Method::Occurrences
-            }
-        },
-    };
+    let method = Method::of(spec.get("budgetingMethod"), faults);
     time_window(&mut spec, faults);
     if let Some(policies) = spec.get("alertPolicies")
         && !policies.list(faults).is_empty()
@@ -189,69 +180,6 @@ fn time_window(spec: &mut Mapping<'_, '_>, faults: &mut Faults) {
     }
 }
 
-/// `budgetingMethod`: what a budget is of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Method {
-    /// Events.
-    Occurrences,
-    /// Slices of time that are good or bad.
-    Timeslices,
-    /// The mean of the slices' shares of bad events.
-    RatioTimeslices,
-}
-
-/// A budget with what it needs to know of slices.
-#[derive(Clone, Copy, Debug)]
-enum Budgeting {
-    Occurrences,
-    /// The share of good events that makes a slice good, and how long one is.
-    Timeslices(f64, Duration),
-    /// How long a slice is.
-    RatioTimeslices(Duration),
-}
-
-fn budgeting(m: &mut Mapping<'_, '_>, method: Method, faults: &mut Faults) -> Option<Budgeting> {
-    let (line, target, window) = (m.line(), m.get("timeSliceTarget"), m.get("timeSliceWindow"));
-    let unasked = match method {
-        Method::Occurrences => target.as_ref().or(window.as_ref()),
-        Method::Timeslices => None,
-        Method::RatioTimeslices => target.as_ref(),
-    };
-    if let Some(value) = unasked {
-        value.expected("none of it with this budgeting method", faults);
-        return None;
-    }
-    match (method, target, window) {
-        (Method::Occurrences, ..) => Some(Budgeting::Occurrences),
-        (Method::Timeslices, Some(target), Some(window)) => {
-            let (share, length) = (target.number(faults)?, slice(&window, faults)?);
-            if !(share > 0.0 && share < 1.0) {
-                target.expected("more than 0 and less than 1", faults);
-                return None;
-            }
-            Some(Budgeting::Timeslices(share, length))
-        }
-        (Method::RatioTimeslices, _, Some(window)) => Some(Budgeting::RatioTimeslices(slice(&window, faults)?)),
-        (Method::Timeslices, ..) => {
-            faults.add(line, "expected `timeSliceTarget` and `timeSliceWindow` for the budgeting method Timeslices");
-            None
-        }
-        (Method::RatioTimeslices, ..) => {
-            faults.add(line, "expected `timeSliceWindow` for the budgeting method RatioTimeslices");
-            None
-        }
-    }
-}
-
-fn slice(window: &Value<'_, '_>, faults: &mut Faults) -> Option<Duration> {
-    let length = window.duration(faults)?;
-    if !SLICES.contains(&length) {
-        window.expected("from 15s to 1h", faults);
-        return None;
-    }
-    Some(length)
-}
-
 fn objective(
     name: &str,
     value: &Value<'_, '_>,
@@ -263,7 +191,7 @@ fn objective(
     let title = m.get("displayName").and_then(|title| title.text(faults));
     let weight = m.get("compositeWeight");
     let (target, percent) = (m.get("target"), m.get("targetPercent"));
-    let budgeting = budgeting(&mut m, method, faults);
+    let budgeting = Budgeting::of(&mut m, method, faults);
     for key in ["indicator", "indicatorRef"] {
         if let Some(value) = m.get(key) {
             faults.add(value.line(), format!("{key}: not done in an objective"));
