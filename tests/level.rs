@@ -127,6 +127,61 @@ async fn an_objective_of_the_configuration_lowers_the_level_and_says_so() {
     assert_eq!(value.await, Some(1.0));
 }
 
+/// An objective for a latency of `shop`, with what its budget is of.
+fn below_two(method: &str, slices: &str) -> String {
+    format!(
+        "apiVersion: openslo/v1
+kind: SLO
+metadata: {{name: latency}}
+spec:
+  service: shop
+  indicator: {{spec: {{thresholdMetric: {{metricSource: {{type: Prometheus, spec: {{query: latency}}}}}}}}}}
+  budgetingMethod: {method}
+  objectives: [{{op: lt, value: 2, target: 0.9{slices}}}]
+"
+    )
+}
+
+const SLICES: &str = ", timeSliceTarget: 0.75, timeSliceWindow: 1m";
+
+#[test]
+fn slices_of_a_threshold_burn_a_budget_that_its_values_do_not() {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let file = |name: &str| directory.path().join(name);
+    std::fs::write(file("b.yaml"), "level: {hold_up: 0s, openslo_files: [slo.yaml]}").expect("can be written");
+    // Each second value is bad: too many for each slice of four, and half of all. One in ten may be.
+    let rows = (0..240).map(|i| format!("{},{}\n", 1_767_600_000 + i * 15, if i % 2 == 0 { 3 } else { 1 }));
+    std::fs::write(file("shop.csv"), format!("time,latency\n{}", rows.collect::<String>())).expect("can be written");
+    let because = |method: &str, slices: &str| {
+        std::fs::write(file("slo.yaml"), below_two(method, slices)).expect("can be written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+        command.args(["backtest", "--strict", "--format", "json", "--config"]).arg(file("b.yaml"));
+        let output = command.arg("--input").arg(file("shop.csv")).output().expect("cargo has built the binary");
+        let result = serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let levels = result["levels"].as_array().cloned().expect(&errors);
+        levels.iter().find(|level| level["service"] == "shop").map(|level| level["because"][0].to_string())
+    };
+    let said = because("Timeslices", SLICES).expect("has a level");
+    assert!(said.contains("target: below 2; its budget burns 10 times over 6 h and 10 times over 30 min"), "{said}");
+    assert_eq!(because("RatioTimeslices", ", timeSliceWindow: 1m"), None, "half of each slice");
+    assert_eq!(because("Occurrences", ""), None, "half of the time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slices_of_a_threshold_are_published() {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    std::fs::write(directory.path().join("slo.yaml"), below_two("Timeslices", SLICES)).expect("can be written");
+    let service = start_in(directory, "level: {assess_every: 1s, openslo_files: [slo.yaml]}");
+    service.gauges("shop", &[("latency", json!([]), 3.0)]).await;
+    let published = "bellwether_objective_slice_missed{objective=\"latency\",job=\"shop\"}";
+    let value = eventually(PATIENCE, async || {
+        let value = service.api.value_of(published).await;
+        (!value.is_nan()).then_some(value)
+    });
+    assert_eq!(value.await, Some(1.0));
+}
+
 /// A call of `caller` that `callee` answers.
 fn call(caller: &str, callee: &str) -> Value {
     let span = |id: &str, parent: &str, kind: u8| {

@@ -7,6 +7,7 @@
 mod burns;
 mod objective;
 pub mod openslo;
+mod slices;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,9 +19,11 @@ use query::{InstantSample, Query, Value};
 use serde::{Deserialize, Serialize};
 use window::{Labels, UnixNanos};
 
+use self::slices::Before;
 pub use self::{
     burns::Burns,
     objective::{Budget, Burn, Objective, Pair, Source},
+    slices::Slices,
 };
 use crate::{Alert, Moment, Severity, breakers::Cap, rules::Recorded};
 
@@ -272,7 +275,7 @@ fn tally(
     published: &mut Vec<Recorded>,
 ) {
     let at = answers.moment.at;
-    let told = (objective.is_published && burns.is_told_at(at)).then(|| Told::of(objective));
+    let told = (objective.is_published && burns.is_told_at(at)).then(|| Told::of(objective, answers));
     let shares_of = burns.of(objective);
     let burning = shares_of.burning(objective);
     for sample in answers.to(&objective.query).iter() {
@@ -299,22 +302,26 @@ struct Told<'a> {
     objective: &'a Objective,
     names: [Arc<str>; 2],
     labels: [Arc<str>; 2],
+    /// The slices that end now, and the name for what they are.
+    slices: Option<(Before, Arc<str>)>,
 }
 
 impl<'a> Told<'a> {
-    fn of(objective: &'a Objective) -> Self {
+    fn of(objective: &'a Objective, answers: &mut Answers<'_>) -> Self {
         let names = [objective::VALUE, objective::MISSED].map(Arc::from);
-        Self { objective, names, labels: ["objective", "job"].map(Arc::from) }
+        let slices = objective.slices.as_ref().map(|s| (s.before(answers), objective::SLICE_MISSED.into()));
+        Self { objective, names, labels: ["objective", "job"].map(Arc::from), slices }
     }
 
-    /// The value as a series, and whether it missed its target.
-    fn values(&self, job: Option<&Arc<str>>, at: UnixNanos, value: f64) -> [Recorded; 2] {
-        let Self { objective, names: [name, missed], labels: [of, by] } = self;
+    /// The value as a series, whether it missed its target, and how much of the slice that ends with it did.
+    fn values(&self, job: Option<&Arc<str>>, at: UnixNanos, value: f64) -> impl Iterator<Item = Recorded> + use<> {
+        let Self { objective, names: [name, missed], labels: [of, by], slices } = self;
         let labels = [(of, &objective.name)].into_iter().chain(job.map(|job| (by, job)));
         let labels = Labels::from_pairs(labels.map(|(name, value)| (Arc::clone(name), Arc::clone(value))));
-        let is_missed = if objective.is_missed(value) { 1.0 } else { 0.0 };
+        let is_missed = objective.is_missed(value);
         let series = |name, value| Recorded { name: Arc::clone(name), labels: labels.clone(), time: at, value };
-        [series(name, value), series(missed, is_missed)]
+        let slice = slices.as_ref().map(|(before, name)| series(name, before.with(job, is_missed)));
+        [series(name, value), series(missed, f64::from(u8::from(is_missed)))].into_iter().chain(slice)
     }
 }
 

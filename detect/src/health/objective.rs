@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use query::Query;
 
+use super::slices::Slices;
 use crate::zscore::number;
 
 /// Something that is good at one value and bad at another.
@@ -24,10 +25,14 @@ pub struct Objective {
     pub good: f64,
     /// From here on health is 0. Less than [`Self::good`] where less is worse.
     pub bad: f64,
+    /// Whether a value that is the target itself misses it. Default: it does not.
+    pub is_strict: bool,
     /// How much of what it takes from health counts, in [0, 1]. Default 1.
     pub weight: f64,
     /// How often it may be missed.
     pub budget: Option<Budget>,
+    /// How slices of time are judged, if its budget is of slices and its values do not say so themselves.
+    pub slices: Option<Slices>,
     /// Whether its values are published as `bellwether_objective_value` and `bellwether_objective_missed`.
     pub is_published: bool,
 }
@@ -76,6 +81,8 @@ const WITHOUT_AGREEMENT: f64 = 0.5;
 pub(crate) const VALUE: &str = "bellwether_objective_value";
 /// Published: 1 where the value missed the target, 0 where it met it.
 pub(crate) const MISSED: &str = "bellwether_objective_missed";
+/// Published where slices of time are judged: how much of the one that ends with the value counts as missed.
+pub(crate) const SLICE_MISSED: &str = "bellwether_objective_slice_missed";
 const SERVER: &str = "span_kind=~\"SPAN_KIND_(SERVER|CONSUMER)\"";
 
 /// Where the values of an objective come from, in PromQL.
@@ -158,8 +165,18 @@ impl Objective {
     /// What is wrong with the PromQL that the source stands for.
     pub fn new(name: &str, source: &Source, range: Duration, good: f64, bad: f64) -> Result<Self, String> {
         let query = parse(&source.value(range))?;
-        let name = name.into();
-        Ok(Self { name, service: None, query, good, bad, weight: 1.0, budget: None, is_published: false })
+        Ok(Self {
+            name: name.into(),
+            service: None,
+            query,
+            good,
+            bad,
+            is_strict: false,
+            weight: 1.0,
+            budget: None,
+            slices: None,
+            is_published: false,
+        })
     }
 
     /// The same, of which the share `share` may be bad: of events where `source` counts them, else of time.
@@ -186,10 +203,25 @@ impl Objective {
         self.budgeted(share, |o, window| o.mean(VALUE, window))
     }
 
+    /// The same, of which slices of time of `length` may miss the target, `share` of them. A slice misses it where less
+    /// than `target` of its values meet it; without a `target` as much as its values miss it.
+    ///
+    /// # Errors
+    /// What is wrong with the PromQL that asks for slices.
+    pub fn with_budget_of_slices(mut self, share: f64, length: Duration, target: Option<f64>) -> Result<Self, String> {
+        self.slices = Some(Slices::new(&self, length, target)?);
+        self.budgeted(share, |o, window| o.mean(SLICE_MISSED, window))
+    }
+
     /// The mean of what is published of it under the name `metric`, over a window.
     fn mean(&self, metric: &str, window: Duration) -> String {
+        format!("avg by (job) (avg_over_time({}))", self.published(metric, window))
+    }
+
+    /// What is published of it under the name `metric`, in a window.
+    pub(super) fn published(&self, metric: &str, window: Duration) -> String {
         let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
-        format!("avg by (job) (avg_over_time({metric}{{objective=\"{name}\"}}[{}ms]))", window.as_millis())
+        format!("{metric}{{objective=\"{name}\"}}[{}ms]", window.as_millis())
     }
 
     /// With a budget of which `spent` says the share that was bad in a window.
@@ -207,7 +239,8 @@ impl Objective {
     /// Everything that it asks.
     pub fn queries(&self) -> impl Iterator<Item = &Query> {
         let burns = self.budget.iter().flat_map(|budget| &budget.pairs).flat_map(|pair| [&pair.long, &pair.short]);
-        std::iter::once(&self.query).chain(burns.map(|burn| &burn.query))
+        let slices = self.slices.iter().flat_map(Slices::queries);
+        std::iter::once(&self.query).chain(burns.map(|burn| &burn.query)).chain(slices)
     }
 
     /// Whether it is about `job`.
@@ -219,7 +252,12 @@ impl Objective {
     /// Whether `value` misses the target.
     #[must_use]
     pub fn is_missed(&self, value: f64) -> bool {
-        if self.bad > self.good { value > self.good } else { value < self.good }
+        match (self.bad > self.good, self.is_strict) {
+            (true, false) => value > self.good,
+            (true, true) => value >= self.good,
+            (false, false) => value < self.good,
+            (false, true) => value <= self.good,
+        }
     }
 
     /// Health in [0, 1] at `value`, while both windows of the pair `burning` burn, if there is one.
@@ -246,7 +284,12 @@ impl Objective {
         bad_share: impl Fn(&Burn) -> Option<f64>,
     ) -> String {
         let of = service.map(|service| format!(" of {service}")).unwrap_or_default();
-        let side = if self.bad > self.good { "at most" } else { "at least" };
+        let side = match (self.bad > self.good, self.is_strict) {
+            (true, false) => "at most",
+            (true, true) => "below",
+            (false, false) => "at least",
+            (false, true) => "above",
+        };
         let mut text = format!("{}{of} is {}; target: {side} {}", self.name, number(value), number(self.good));
         if let (Some(budget), Some(pair)) = (&self.budget, burning) {
             let part = |burn: &Burn| {
@@ -277,6 +320,6 @@ fn length(window: Duration) -> String {
     }
 }
 
-fn parse(text: &str) -> Result<Query, String> {
+pub(super) fn parse(text: &str) -> Result<Query, String> {
     Query::parse(text).map_err(|error| format!("`{text}`: {error}"))
 }

@@ -200,27 +200,12 @@ fn objective(
     let (op, limit) = (m.get("op"), m.get("value"));
     let line = m.line();
     m.finish(faults);
-    let share = match (&target, &percent) {
-        (Some(target), None) => target.number(faults).map(|share| (share, target)),
-        (None, Some(percent)) => percent.number(faults).map(|share| (share / 100.0, percent)),
-        _ => {
-            faults.add(line, "expected either `target` or `targetPercent`");
-            None
-        }
-    };
-    let (share, written) = share?;
-    if !(share > 0.0 && share < 1.0) {
-        written.expected("more than 0 and less than 1 (100 as a percentage)", faults);
-        return None;
-    }
+    let budget = 1.0 - share(target, percent, line, faults)?;
     let budgeting = budgeting?;
     let name = title.unwrap_or_else(|| name.to_owned());
-    let budget = 1.0 - share;
     let made = match indicator {
         Indicator::Ratio(source) | Indicator::Share(source) => {
-            if let Some(extra) = op.or(limit) {
-                faults.add(extra.line(), "`op` and `value` are of a thresholdMetric");
-            }
+            check_comparison(op, limit, faults);
             let new = |range, good| Objective::new(&name, source, range, good, Objective::worst_share(good));
             match budgeting {
                 Budgeting::Timeslices(share, slice) => {
@@ -233,16 +218,14 @@ fn objective(
                 }),
             }
         }
-        Indicator::Threshold(_) if method != Method::Occurrences => {
-            faults.add(
-                line,
-                format!("{method:?}: not done for a thresholdMetric, whose `target` is a share of time already"),
-            );
-            return None;
-        }
         Indicator::Threshold(source) => {
-            let (good, bad) = limits(op, limit, line, faults)?;
-            Objective::new(&name, source, Objective::RANGE, good, bad).and_then(|o| o.with_budget(source, budget))
+            let Limits { good, bad, is_strict } = limits(op, limit, line, faults)?;
+            let new = Objective::new(&name, source, Objective::RANGE, good, bad);
+            new.map(|o| Objective { is_strict, ..o }).and_then(|o| match budgeting {
+                Budgeting::Timeslices(target, slice) => o.with_budget_of_slices(budget, slice, Some(target)),
+                Budgeting::RatioTimeslices(slice) => o.with_budget_of_slices(budget, slice, None),
+                Budgeting::Occurrences => o.with_budget(source, budget),
+            })
         }
     };
     let mut objective = made.map_err(|error| faults.add(line, error)).ok()?;
@@ -255,13 +238,49 @@ fn objective(
     Some(objective)
 }
 
-/// Where a value is good and where health is 0: ten times as far, or nothing at all.
-fn limits(
-    op: Option<Value<'_, '_>>,
-    limit: Option<Value<'_, '_>>,
+/// The share that has to be good: `target`, or `targetPercent` of a hundred.
+fn share(
+    target: Option<Value<'_, '_>>,
+    percent: Option<Value<'_, '_>>,
     line: usize,
     faults: &mut Faults,
-) -> Option<(f64, f64)> {
+) -> Option<f64> {
+    let (share, written) = match (target, percent) {
+        (Some(target), None) => (target.number(faults)?, target),
+        (None, Some(percent)) => (percent.number(faults)? / 100.0, percent),
+        _ => {
+            faults.add(line, "expected either `target` or `targetPercent`");
+            return None;
+        }
+    };
+    if !(share > 0.0 && share < 1.0) {
+        written.expected("more than 0 and less than 1 (100 as a percentage)", faults);
+        return None;
+    }
+    Some(share)
+}
+
+/// A share of good events is compared with its target, in one way only.
+fn check_comparison(op: Option<Value<'_, '_>>, limit: Option<Value<'_, '_>>, faults: &mut Faults) {
+    if let Some(op) = op
+        && op.text(faults).is_some_and(|op| op != "gt" && op != "gte")
+    {
+        op.expected("gt or gte for a ratioMetric, or nothing", faults);
+    }
+    if let Some(limit) = limit {
+        faults.add(limit.line(), "`value` is of a thresholdMetric");
+    }
+}
+
+/// Where a value is good, and where health is 0.
+struct Limits {
+    good: f64,
+    /// Ten times as far, or nothing at all.
+    bad: f64,
+    is_strict: bool,
+}
+
+fn limits(op: Option<Value<'_, '_>>, limit: Option<Value<'_, '_>>, line: usize, faults: &mut Faults) -> Option<Limits> {
     let (Some(op), Some(limit)) = (op, limit) else {
         faults.add(line, "expected `op` and `value` for a thresholdMetric");
         return None;
@@ -271,14 +290,17 @@ fn limits(
         limit.expected("a value greater than 0", faults);
         return None;
     }
-    match op.text(faults)?.as_str() {
-        "lt" | "lte" => Some((good, good * Objective::WORST_TIMES)),
-        "gt" | "gte" => Some((good, 0.0)),
+    let (bad, is_strict) = match op.text(faults)?.as_str() {
+        "lt" => (good * Objective::WORST_TIMES, true),
+        "lte" => (good * Objective::WORST_TIMES, false),
+        "gt" => (0.0, true),
+        "gte" => (0.0, false),
         _ => {
             op.expected("lt, lte, gt or gte", faults);
-            None
+            return None;
         }
-    }
+    };
+    Some(Limits { good, bad, is_strict })
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Method {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Budgeting {
     Occurrences,
-    /// The share of good events that makes a slice good, and how long one is.
+    /// The share of good events, or of values that meet the threshold, that makes a slice good, and how long one is.
     Timeslices(f64, Duration),
     /// How long a slice is.
     RatioTimeslices(Duration),
@@ -61,8 +61,8 @@ impl Budgeting {
             (Method::Occurrences, ..) => Some(Self::Occurrences),
             (Method::Timeslices, Some(target), Some(window)) => {
                 let (share, length) = (target.number(faults)?, slice(&window, faults)?);
-                if !(share > 0.0 && share < 1.0) {
-                    target.expected("more than 0 and less than 1", faults);
+                if !(share > 0.0 && share <= 1.0) {
+                    target.expected("more than 0 and at most 1", faults);
                     return None;
                 }
                 Some(Self::Timeslices(share, length))
@@ -82,9 +82,13 @@ impl Budgeting {
 }
 
 fn slice(window: &Value<'_, '_>, faults: &mut Faults) -> Option<Duration> {
-    let length = window.duration(faults)?;
+    let minutes = window.text(faults)?.parse::<f64>().ok();
+    let length = match minutes {
+        Some(minutes) => Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default(),
+        None => window.duration(faults)?,
+    };
     if !SLICES.contains(&length) {
-        window.expected("from 15s to 1h", faults);
+        window.expected("from 15s to 1h, in minutes without a unit", faults);
         return None;
     }
     Some(length)

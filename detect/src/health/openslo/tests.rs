@@ -152,7 +152,7 @@ fn time_slices_are_of_events_and_their_budget_is_of_time() {
         (
             &ratio,
             "Timeslices",
-            "{target: 0.9, timeSliceTarget: 1, timeSliceWindow: 1m}",
+            "{target: 0.9, timeSliceTarget: 1.1, timeSliceWindow: 1m}",
             "timeSliceTarget: expected more",
         ),
         (
@@ -162,7 +162,21 @@ fn time_slices_are_of_events_and_their_budget_is_of_time() {
             "timeSliceWindow: expected from",
         ),
         (&ratio, "Occurrences", sliced, "timeSliceTarget: expected none of it"),
-        (&threshold, "Timeslices", sliced, "Timeslices: not done for a thresholdMetric"),
+        (
+            &ratio,
+            "Timeslices",
+            "{target: 0.9, timeSliceTarget: 0.9, timeSliceWindow: 61}",
+            "timeSliceWindow: expected from",
+        ),
+        (
+            &ratio,
+            "Timeslices",
+            "{target: 0.9, timeSliceTarget: 0.9, timeSliceWindow: -1}",
+            "timeSliceWindow: expected from",
+        ),
+        (&ratio, "Occurrences", "{target: 0.9, op: lt}", "op: expected gt or gte"),
+        (&ratio, "Occurrences", "{target: 0.9, op: gt, value: 1}", "`value` is of a thresholdMetric"),
+        (&threshold, "Timeslices", sliced, "expected `op` and `value`"),
         (&ratio, "RatioTimeslices", sliced, "timeSliceTarget: expected none of it"),
         (&ratio, "RatioTimeslices", "{target: 0.9}", "expected `timeSliceWindow`"),
     ] {
@@ -202,4 +216,52 @@ fn ratios_of_slices_and_raw_ratios_spend_a_budget_of_their_mean() {
     assert!(got[0].contains("expected `rawType`"), "{got:?}");
     let mixed = format!("{{ratioMetric: {{raw: {0}, rawType: failure, total: {0}}}}}", source("x"));
     assert!(faults(&slo(&mixed, "Occurrences", ""))[0].contains("or `raw` and `rawType`"));
+}
+
+#[test]
+fn slices_of_a_threshold_are_of_what_is_published() {
+    let slo = |method: &str, objective: &str| {
+        format!(
+            "apiVersion: openslo/v1\nkind: SLO\nmetadata: {{name: a}}\nspec: {{service: s, budgetingMethod: {method}, \
+             indicator: {{spec: {{thresholdMetric: {{metricSource: {{spec: {{query: x}}}}}}}}}}, \
+             objectives: [{{op: lt, value: 2, target: 0.99, {objective}}}]}}\n"
+        )
+    };
+    for (method, objective, target) in [
+        ("Timeslices", "timeSliceTarget: 0.9, timeSliceWindow: 2m", Some(0.9)),
+        // Minutes, if nothing else is said.
+        ("Timeslices", "timeSliceTarget: 1.0, timeSliceWindow: 2", Some(1.0)),
+        ("RatioTimeslices", "timeSliceWindow: 2m", None),
+    ] {
+        let read = read(&[("s.yaml".into(), slo(method, objective))]).expect("is valid");
+        let (objective, budget) = (&read[0], read[0].budget.as_ref().expect("has one"));
+        assert!((objective.good - 2.0).abs() < 1e-9 && (budget.share - 0.01).abs() < 1e-9, "{objective:?}");
+        assert_eq!(objective.slices.as_ref().map(|slices| slices.target), Some(target));
+        let asked: Vec<&str> = objective.queries().map(Query::text).collect();
+        let counted = "sum by (job) (count_over_time(bellwether_objective_missed{objective=\"a\"}[120000ms]))";
+        assert!(asked.contains(&counted), "{asked:?}");
+        let burn = budget.pairs[0].long.query.text();
+        assert!(
+            burn.contains("avg_over_time(bellwether_objective_slice_missed{objective=\"a\"}[3600000ms])"),
+            "{burn}"
+        );
+    }
+}
+
+#[test]
+fn a_strict_operator_leaves_the_threshold_itself_out() {
+    let missed = |op: &str| {
+        let text = format!(
+            "apiVersion: openslo/v1\nkind: SLO\nmetadata: {{name: a}}\nspec: {{service: s, \
+             indicator: {{spec: {{thresholdMetric: {{metricSource: {{spec: {{query: x}}}}}}}}}}, \
+             objectives: [{{op: {op}, value: 2, target: 0.99}}]}}\n"
+        );
+        let read = read(&[("s.yaml".into(), text)]).expect("is valid");
+        let said = read[0].explain(None, 2.0, None, |_| None);
+        ([1.0, 2.0, 3.0].map(|value| read[0].is_missed(value)), said)
+    };
+    assert_eq!(missed("lte"), ([false, false, true], "a is 2; target: at most 2".to_owned()));
+    assert_eq!(missed("lt"), ([false, true, true], "a is 2; target: below 2".to_owned()));
+    assert_eq!(missed("gte"), ([true, false, false], "a is 2; target: at least 2".to_owned()));
+    assert_eq!(missed("gt"), ([true, true, false], "a is 2; target: above 2".to_owned()));
 }
