@@ -28,6 +28,8 @@ pub(crate) use objectives::read_openslo;
 
 /// Evaluations of flags a second, for each tenant: room for as many applications that ask once a second.
 const EVALUATIONS: u64 = 10_000;
+/// Streams of the level that may be open at the same time.
+const STREAMS: usize = 16_384;
 
 /// The JSON Schema of the configuration. Written by hand; tests compare it with what is read.
 pub(crate) const SCHEMA: &str = include_str!("config/schema.json");
@@ -82,6 +84,8 @@ pub(crate) struct Config {
     pub origins: Origins,
     /// How often the applications of a tenant may ask for flags.
     pub evaluations: ingest::Rate,
+    /// Streams of the level that may be open at the same time, of all tenants together. Default 16,384.
+    pub max_streams: usize,
     /// Whether anything is judged. Without it there are windows, derived series and queries, but no
     /// anomalies, rules, alerts, health or levels. Default true.
     pub detect: bool,
@@ -118,6 +122,7 @@ impl Default for Config {
             runbooks_dir: None,
             origins: Origins::None,
             evaluations: ingest::Rate { per_second: EVALUATIONS, burst: EVALUATIONS },
+            max_streams: STREAMS,
             detect: true,
             engine: EngineConfig::default(),
             rule_files: Vec::new(),

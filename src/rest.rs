@@ -23,6 +23,7 @@ mod openapi;
 mod params;
 mod peers;
 mod pin;
+mod places;
 mod problem;
 mod prometheus;
 mod red;
@@ -51,7 +52,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use detect::{UnixNanos, rules::RuleGroup};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     config::Config,
@@ -83,8 +84,6 @@ pub(crate) use self::params::{TIME, time};
 const COMPUTATIONS: usize = 4;
 /// How long a question waits for its turn before it is refused.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Streams of server-sent events at the same time. One costs its connection; what is said is shared.
-const STREAMS: usize = 16_384;
 
 /// What the interface reads and whom it tells.
 #[derive(Debug)]
@@ -179,6 +178,9 @@ pub(crate) struct Info {
     pub origins: Origins,
     /// How often the applications of a tenant may ask for flags.
     pub evaluations: ingest::Rate,
+    /// Streams of the level, of all tenants together, that may be open at the same time. One costs its connection; what
+    /// is said is shared.
+    pub max_streams: usize,
     /// Which of the nodes of its cluster this one is, if there are others.
     pub position: Option<usize>,
 }
@@ -196,6 +198,7 @@ impl Info {
             runbooks: Arc::new(runbooks),
             origins: config.origins.clone(),
             evaluations: config.evaluations,
+            max_streams: config.max_streams,
             position: config.delivery.cluster.as_ref().map(alerting::Cluster::position),
         }
     }
@@ -206,7 +209,7 @@ impl Info {
 pub(crate) struct Shared {
     pub(crate) api: Api,
     computations: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    streams: places::Places,
     quota: ofrep::Quota,
     feeds: feed::Feeds,
     #[cfg(feature = "analysis")]
@@ -228,7 +231,7 @@ impl Shared {
         Self {
             api,
             computations: Arc::new(Semaphore::new(COMPUTATIONS)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+            streams: places::Places::default(),
             quota: ofrep::Quota::default(),
             feeds: feed::Feeds::default(),
             #[cfg(feature = "analysis")]
@@ -236,10 +239,9 @@ impl Shared {
         }
     }
 
-    /// Room for one more stream of server-sent events.
-    fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = Arc::clone(&self.streams).try_acquire_owned();
-        place.map_err(|_| Problem::busy("too many streams are open"))
+    /// Room for one more stream.
+    fn stream_place(&self) -> Result<places::Place, places::Full> {
+        self.streams.take(self.api.info().max_streams)
     }
 
     /// Does `work` on a thread that may block, when its turn has come.

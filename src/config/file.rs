@@ -110,6 +110,7 @@ fn listen(m: &mut Mapping<'_, '_>, config: &mut Config, faults: &mut Faults) {
     set(m, "http", faults, address, &mut config.ingest.http_listen);
     set(m, "api", faults, address, &mut config.api_listen);
     set(m, "cors_origins", faults, origins, &mut config.origins);
+    set(m, "max_streams", faults, count, &mut config.max_streams);
     if let Some(most) = m.get("evaluations_per_second").and_then(|value| count(&value, faults)) {
         config.evaluations = Rate { per_second: most as u64, burst: most as u64 };
     }

@@ -40,9 +40,20 @@ fn origins_are_those_of_browsers_or_all() {
 }
 
 #[test]
+fn streams_may_be_as_many_as_is_said() {
+    let streams = |text: &str| parse(&format!("listen: {{max_streams: {text}}}")).map(|config| config.max_streams);
+    assert_eq!(streams("20000"), Ok(20_000));
+    for wrong in ["0", "many", "100000001"] {
+        let faults = streams(wrong).expect_err("is no bound");
+        assert!(faults[0].contains("listen.max_streams"), "{wrong}: {faults:?}");
+    }
+}
+
+#[test]
 fn the_example_shows_the_defaults() {
     let (shown, default) = (parse(include_str!("../../bellwether.example.yaml")).expect("is valid"), Config::default());
     assert_eq!(shown.ingest, default.ingest);
+    assert_eq!((shown.max_streams, shown.evaluations), (default.max_streams, default.evaluations));
     assert_eq!(shown.intake, default.intake);
     assert_eq!(shown.window, default.window);
     assert_eq!((shown.queue_bytes, shown.keep, shown.data_dir), (default.queue_bytes, default.keep, default.data_dir));

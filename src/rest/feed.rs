@@ -25,12 +25,11 @@ use futures_util::Stream;
 use ingest::Tenant;
 use proto::degradation::{self, DegradationLevel};
 use tokio::sync::{
-    OwnedSemaphorePermit,
     broadcast::{self, error::TryRecvError},
     watch,
 };
 
-use super::{Shared, degradation::LevelJson, ofrep};
+use super::{Shared, degradation::LevelJson, ofrep, places::Place};
 use crate::{faces::Face, view::View};
 
 /// How often a comment is sent, so that proxies and clients see that the connection lives.
@@ -133,12 +132,7 @@ impl Feeds {
 }
 
 /// Begins to follow the level of `service`, which is known, or of everything.
-pub(super) fn follow(
-    shared: &Arc<Shared>,
-    face: &Face,
-    service: Option<Arc<str>>,
-    place: OwnedSemaphorePermit,
-) -> Follower {
+pub(super) fn follow(shared: &Arc<Shared>, face: &Face, service: Option<Arc<str>>, place: Place) -> Follower {
     let key = (face.tenant.clone(), service);
     let mut feeds = shared.feeds.lock();
     let recent = feeds.get(&key).cloned().unwrap_or_else(|| {
@@ -292,7 +286,7 @@ pub(super) struct Follower {
     seen: u64,
     told: Told,
     ahead: VecDeque<Bytes>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Follower {

@@ -119,6 +119,7 @@ impl Fixture {
             runbooks: Arc::new(crate::runbooks::Runbooks::load(None).expect("the shipped ones are sound")),
             origins,
             evaluations: ingest::Rate { per_second: 50, burst: 100 },
+            max_streams: 40,
             position: Some(7),
         };
         let router = router(Api {

@@ -400,12 +400,14 @@ async fn pages_of_listed_origins_may_read_the_level_and_nothing_else() {
 async fn streams_are_bounded() {
     let fixture = Fixture::troubled();
     let mut open = Vec::new();
-    for _ in 0..super::STREAMS {
+    for _ in 0..40 {
         let request = Request::get("/api/v1/degradation/stream").body(Body::empty()).expect("is valid");
         open.push(fixture.router.clone().oneshot(request).await.expect("the router always answers"));
     }
     let refused = fixture.get("/api/v1/degradation/stream").await;
     assert_eq!((refused.status(), refused.header("retry-after")), (503, "5"));
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("listen.max_streams") && detail.contains("40"), "{detail}");
     open.pop();
     let request = Request::get("/api/v1/degradation/stream").body(Body::empty()).expect("is valid");
     let response = fixture.router.clone().oneshot(request).await.expect("the router always answers");

@@ -44,8 +44,9 @@ async fn watch(asked: Asked, request: Request) -> Response {
     if LevelJson::of(&asked.view(), service.as_deref()).is_none() {
         return refused(Code::NotFound, &format!("service: `{}` is not known", service.unwrap_or_default()));
     }
-    let Ok(place) = asked.shared.stream_place() else {
-        return refused(Code::ResourceExhausted, "too many streams are open");
+    let place = match asked.shared.stream_place() {
+        Ok(place) => place,
+        Err(full) => return refused(Code::ResourceExhausted, &full.to_string()),
     };
     let frames = feed::follow(&asked.shared, &asked.face, service, place).frames();
     // The stream ends with the service only.
