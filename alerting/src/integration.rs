@@ -80,6 +80,8 @@ pub enum Target {
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Http(HttpRequest),
+    /// Parts of it, for a place that takes each by itself.
+    Batches(Vec<HttpRequest>),
     Mail(Box<Mail>),
     Line(String),
     /// There is nothing to tell this place.

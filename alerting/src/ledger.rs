@@ -35,7 +35,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 use detect::{Decision, UnixNanos};
 use rusqlite::Transaction;
 
-pub(crate) use self::endpoints::{Due, Endpoint, Settlement, StandIn, Taken, Verdict};
+pub(crate) use self::endpoints::{Due, Endpoint, Room, Settlement, StandIn, Taken, Verdict};
 pub(crate) use self::flapping::is_marked;
 pub(crate) use self::groups::Desk;
 pub(crate) use self::hooks::LEVEL_PATH;

@@ -7,9 +7,16 @@ use detect::{
     LevelChange, Pattern, Severity, UnixNanos,
 };
 
+use crate::ledger::Room;
+
 /// `seconds` after the epoch.
 pub(crate) fn at(seconds: i64) -> UnixNanos {
     UnixNanos(seconds * 1_000_000_000)
+}
+
+/// Room for so many messages of any length.
+pub(crate) fn room(messages: usize) -> Room {
+    Room { messages, bytes: usize::MAX }
 }
 
 /// An open anomaly of service `shop` with the id `a<seq>`, starting at `seq` seconds.

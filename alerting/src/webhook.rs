@@ -147,6 +147,18 @@ impl Message<'_> {
         if self.alerts.iter().any(|(alert, _)| alert.state.is_firing()) { "firing" } else { "resolved" }
     }
 
+    /// The message with its payload; or several in place of one of more than `most` bytes, which tell of the same alerts
+    /// in the same order. What tells of one alert is as long as it is.
+    pub(crate) fn within(self, most: usize) -> Vec<(Self, String)> {
+        let payload = self.to_json();
+        if payload.len() <= most || self.alerts.len() < 2 {
+            return vec![(self, payload)];
+        }
+        drop(payload);
+        let (first, second) = self.alerts.split_at(self.alerts.len() / 2);
+        [first, second].into_iter().flat_map(|alerts| Self { alerts, ..self }.within(most)).collect()
+    }
+
     /// The payload.
     pub(crate) fn to_json(self) -> String {
         let Self { receiver, group_key, group_labels, alerts, origin } = self;
@@ -334,6 +346,34 @@ mod tests {
         assert_eq!(entry["endsAt"], "1970-01-01T00:02:40.250Z");
         assert_eq!(entry["generatorURL"], "http://bw:4320/anomalies/a%2F1");
         assert_eq!(message["commonLabels"]["severity"], "critical");
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_becomes_several_of_the_same_alerts() {
+        let origin = Origin { external_url: "http://bw/".into(), tenant: None };
+        let group_labels = Labels::default();
+        let alerts: Vec<Alert> = (0..100).map(|i| alert(&format!("e{i}")).firing(at(100))).collect();
+        let told: Vec<(&Alert, &[Cause])> = alerts.iter().map(|alert| (alert, &[][..])).collect();
+        let all =
+            Message { receiver: "ops", group_key: "k", group_labels: &group_labels, alerts: &told, origin: &origin };
+        let whole = all.to_json().len();
+        assert_eq!(all.within(whole).len(), 1);
+        for most in [whole - 1, whole / 7, 1] {
+            let parts = all.within(most);
+            let read = |payload: &String| serde_json::from_str::<Value>(payload).expect("is JSON");
+            let (mut episodes, mut longest) = (Vec::new(), 0);
+            for (message, payload) in &parts {
+                let told = read(payload)["alerts"].as_array().expect("is a list").clone();
+                assert_eq!(told.len(), message.alerts.len());
+                if told.len() > 1 {
+                    longest = longest.max(payload.len());
+                }
+                episodes.extend(told.iter().map(|alert| alert["bellwether"]["episode"].clone()));
+            }
+            assert!(longest <= most, "{longest} of {most}");
+            assert_eq!(episodes, (0..100).map(|i| json!(format!("e{i}"))).collect::<Vec<_>>());
+        }
+        assert_eq!(all.within(1).len(), 100, "each by itself");
     }
 
     #[test]

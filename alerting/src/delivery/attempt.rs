@@ -111,6 +111,7 @@ impl Sender {
         let attempt = async {
             match outgoing {
                 Outgoing::Http(request) => self.post(target, request, consent).await,
+                Outgoing::Batches(requests) => self.post_all(target, requests, consent).await,
                 Outgoing::Mail(letter) => match target {
                     Target::Email(email) => mail::send(&self.destinations, email, *letter, timeout).await,
                     _ => Reaction::Refused { status: None, error: "a mail for no mailbox".to_owned() },
@@ -128,6 +129,18 @@ impl Sender {
             after: None,
             kind: Failure::Late,
         })
+    }
+
+    /// One after the other. What is not taken is not the end of those before it, which come again with it.
+    async fn post_all(&self, target: &Target, requests: Vec<HttpRequest>, consent: &Consent) -> Reaction {
+        let mut last = Reaction::Taken { status: None };
+        for request in requests {
+            last = self.post(target, request, consent).await;
+            if !matches!(last, Reaction::Taken { .. }) {
+                break;
+            }
+        }
+        last
     }
 
     async fn post(&self, target: &Target, request: HttpRequest, consent: &Consent) -> Reaction {

@@ -91,12 +91,17 @@ impl Peers {
         }
     }
 
-    /// Asks all at once; who has told it.
+    /// Asks all at once; who has told it: all of it, where it is of more alerts than one question may be.
     async fn ask(&self, question: &Question) -> Option<String> {
-        let body = serde_json::to_string(question).expect("texts and numbers always serialise");
+        let part = |alerts: &[Said]| {
+            let part = Question { alerts: alerts.to_vec(), ..question.without_alerts() };
+            serde_json::to_string(&part).expect("texts and numbers always serialise")
+        };
+        let bodies: Vec<String> = question.alerts.chunks(Question::MOST).map(part).collect();
         let mut asked = JoinSet::new();
         for (index, peer) in self.cluster.others().iter().enumerate().filter(|(index, _)| !self.is_resting(*index)) {
-            asked.spawn(answer(self.request(peer, &body), index, self.cluster.question_timeout()));
+            let requests = bodies.iter().map(|body| self.request(peer, body)).collect();
+            asked.spawn(answer_all(requests, index, self.cluster.question_timeout()));
         }
         while let Some(answered) = asked.join_next().await {
             let Ok((index, answered)) = answered else { continue };
@@ -143,8 +148,22 @@ impl Peers {
     }
 }
 
-/// Whether the peer `index` says that it has told it; why it says nothing.
-async fn answer(request: reqwest::RequestBuilder, index: usize, longest: Duration) -> (usize, Result<bool, String>) {
+/// Whether the peer `index` says to all of the `requests` that it has told it; why it says nothing.
+async fn answer_all(
+    requests: Vec<reqwest::RequestBuilder>,
+    index: usize,
+    longest: Duration,
+) -> (usize, Result<bool, String>) {
+    for request in requests {
+        match answer(request, longest).await {
+            Ok(true) => {}
+            other => return (index, other),
+        }
+    }
+    (index, Ok(true))
+}
+
+async fn answer(request: reqwest::RequestBuilder, longest: Duration) -> Result<bool, String> {
     let asking = async {
         let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
         let (status, bytes) = (response.status(), body(&mut response).await);
@@ -155,5 +174,5 @@ async fn answer(request: reqwest::RequestBuilder, index: usize, longest: Duratio
         Ok(told)
     };
     let answered = tokio::time::timeout(longest, asking).await;
-    (index, answered.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}"))))
+    answered.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}")))
 }

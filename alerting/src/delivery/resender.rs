@@ -20,8 +20,9 @@ use crate::{
 
 /// How long it is told that an alert is over, as Prometheus does.
 const RESOLVED_KEPT: Duration = Duration::from_mins(15);
-/// Messages in one request.
+/// Messages that are read together, and their bytes; one may be longer.
 const TOGETHER: usize = 64;
+const BYTES_TOGETHER: usize = 1 << 20;
 
 /// Repeats until it is stopped.
 pub(super) async fn run(
@@ -53,7 +54,15 @@ async fn once(
     let (asked, now) = (Arc::clone(endpoint), clock::now());
     let standing = outbox.blocking(move |outbox| outbox.standing(&asked, now.minus(RESOLVED_KEPT))).await;
     let payloads = standing.map_err(|error| error.to_string())?;
-    for payloads in payloads.chunks(TOGETHER) {
+    let mut left = &payloads[..];
+    while !left.is_empty() {
+        let mut bytes = 0;
+        let fits = |payload: &&String| {
+            bytes += payload.len();
+            bytes <= BYTES_TOGETHER
+        };
+        let (payloads, others) = left.split_at(left.iter().take(TOGETHER).take_while(fits).count().max(1));
+        left = others;
         let messages: Vec<Message> = payloads.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
         let at = i64::try_from(clock::now().since(UnixNanos::default()).as_secs()).unwrap_or(i64::MAX);
         let outgoing = peer.render(&messages, at);

@@ -1,7 +1,7 @@
 //! The loop that serves one endpoint: an integration of a receiver.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Integration, LedgerError, Outbox, Said, clock,
-    ledger::{Due, Endpoint, Settlement, StandIn, Taken, Verdict},
+    ledger::{Due, Endpoint, Room, Settlement, StandIn, Taken, Verdict},
 };
 
 /// How long to wait after the ledger failed.
@@ -34,6 +34,12 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 const ASKED_TOGETHER: usize = 64;
 /// How often notifications without a receiver are looked for.
 const SWEEP: Duration = Duration::from_hours(1);
+
+/// Bytes of the messages on their way to an endpoint: no other is begun while there are more.
+const MOST_BYTES: usize = 64 << 20;
+
+/// The threads of the messages on their way, and how long those are.
+type InFlight = HashMap<String, usize>;
 
 /// Serves one endpoint: as many notifications at once as it takes, those of one thread one after the other.
 pub(super) struct Worker {
@@ -69,7 +75,7 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let attempt = Arc::new(self.attempt());
         self.begin(&attempt).await;
-        let (mut running, mut in_flight) = (JoinSet::new(), HashSet::new());
+        let (mut running, mut in_flight) = (JoinSet::new(), InFlight::new());
         let mut handed_over = None;
         while !*self.stop.borrow() {
             // Marked as heard before looking, so that what is added while looking rings again.
@@ -122,18 +128,22 @@ impl Worker {
         &mut self,
         attempt: &Arc<Attempt>,
         running: &mut JoinSet<String>,
-        in_flight: &mut HashSet<String>,
+        in_flight: &mut InFlight,
     ) -> Duration {
+        let bytes = MOST_BYTES.saturating_sub(in_flight.values().sum());
+        if bytes == 0 {
+            return self.config.poll;
+        }
         let most = attempt.most_in_flight();
         let room = match locked(&attempt.gate).room(Instant::now(), most, in_flight.len()) {
             // Fetched in portions: one question for each notification would be most of the work.
             Ok(room) if room == 0 || (in_flight.len() > most / 2 && room < most / 4) => return self.config.poll,
-            Ok(room) => room,
+            Ok(messages) => Room { messages, bytes },
             Err(wait) => return wait.min(self.config.poll),
         };
         let (endpoint, busy, longest) = (
             Arc::clone(&self.endpoint),
-            in_flight.iter().cloned().collect::<Vec<_>>(),
+            in_flight.keys().cloned().collect::<Vec<_>>(),
             self.config.longest_retry_after,
         );
         let asked = move |outbox: &Outbox| outbox.take(&endpoint, &busy, room, clock::now(), longest);
@@ -141,7 +151,7 @@ impl Worker {
             Ok(Taken { due, wait }) => {
                 for due in due {
                     locked(&attempt.gate).sends(Instant::now());
-                    in_flight.insert(due.episode.clone());
+                    in_flight.insert(due.episode.clone(), due.payload.len());
                     running.spawn(Arc::clone(attempt).make(due));
                 }
                 wait.unwrap_or(self.config.poll).min(self.config.poll)
@@ -180,7 +190,7 @@ impl Worker {
     }
 
     /// Until the wait is over, an attempt has ended, there is something new, or the worker is stopped.
-    async fn rest(&mut self, wait: Duration, running: &mut JoinSet<String>, in_flight: &mut HashSet<String>) {
+    async fn rest(&mut self, wait: Duration, running: &mut JoinSet<String>, in_flight: &mut InFlight) {
         let wait = if self.stand_in.is_some() { wait.min(HAND_OVER) } else { wait };
         tokio::select! {
             () = sleep(wait) => {}
@@ -205,7 +215,7 @@ impl Worker {
     }
 }
 
-fn forget(ended: Result<String, tokio::task::JoinError>, in_flight: &mut HashSet<String>) {
+fn forget(ended: Result<String, tokio::task::JoinError>, in_flight: &mut InFlight) {
     if let Ok(episode) = ended {
         in_flight.remove(&episode);
     }

@@ -22,6 +22,9 @@ pub struct Alertmanager {
     pub resend: Duration,
 }
 
+/// Alerts in one request, as many as a Prometheus server sends: others take no longer ones, however many alerts a group
+/// has.
+const BATCH: usize = 256;
 /// An alert ends for the peer when it was not heard of for so many intervals.
 const MISSED: i32 = 4;
 
@@ -53,7 +56,10 @@ impl Alertmanager {
         }
         let mut headers = vec![("content-type", "application/json".to_owned())];
         headers.extend(self.authorization.as_ref().map(|value| ("authorization", value.reveal().to_owned())));
-        let body = serde_json::Value::from(alerts).to_string();
-        Outgoing::Http(HttpRequest { url: self.url.clone(), headers, body })
+        let request = |alerts: &[serde_json::Value]| {
+            let body = serde_json::Value::from(alerts).to_string();
+            HttpRequest { url: self.url.clone(), headers: headers.clone(), body }
+        };
+        Outgoing::Batches(alerts.chunks(BATCH).map(request).collect())
     }
 }

@@ -37,8 +37,10 @@ fn rendered(target: &Target, payload: &str) -> Result<Outgoing, String> {
 }
 
 fn render(target: &Target, payload: &str) -> (Vec<(&'static str, String)>, Value, usize) {
-    let Outgoing::Http(request) = rendered(target, payload).expect("is rendered") else {
-        unreachable!("it is sent by HTTP")
+    let request = match rendered(target, payload).expect("is rendered") {
+        Outgoing::Http(request) => request,
+        Outgoing::Batches(mut requests) if requests.len() == 1 => requests.remove(0),
+        other => unreachable!("it is sent by HTTP, at once, and not as {other:?}"),
     };
     let size = request.body.len();
     (request.headers, serde_json::from_str(&request.body).expect("is JSON"), size)
@@ -158,6 +160,20 @@ fn an_alertmanager_gets_alerts_that_end_unless_they_are_told_again() {
         body.as_array().expect("is a list").iter().filter_map(|alert| alert["endsAt"].as_str()).collect();
     assert_eq!(ends, ["2026-01-02T03:04:00Z", "2026-01-02T04:00:00Z"]);
     assert_eq!((&body[0]["labels"]["instance"], body[0].get("bellwether")), (&json!("i0"), None));
+}
+
+#[test]
+fn an_alertmanager_gets_alerts_in_batches_and_none_is_left_out() {
+    let peer = Target::Alertmanager(Alertmanager::peer(&url("http://am:9093")));
+    let Ok(Outgoing::Batches(requests)) = rendered(&peer, &message(600, "slow")) else {
+        unreachable!("it is sent in batches")
+    };
+    let read = |request: &HttpRequest| serde_json::from_str::<Vec<Value>>(&request.body).expect("is a list");
+    let batches: Vec<Vec<Value>> = requests.iter().map(read).collect();
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256, 88]);
+    let instances: Vec<String> =
+        batches.iter().flatten().map(|a| a["labels"]["instance"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(instances, (0..600).map(|i| format!("i{i}")).collect::<Vec<_>>());
 }
 
 #[test]

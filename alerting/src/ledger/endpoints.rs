@@ -66,6 +66,14 @@ pub(crate) struct Due {
     pub(crate) created: UnixNanos,
 }
 
+/// How much more may be on its way to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) messages: usize,
+    /// Of their payloads; the last one may go beyond it.
+    pub(crate) bytes: usize,
+}
+
 /// What is due for an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
@@ -178,14 +186,14 @@ impl Outbox {
         })
     }
 
-    /// What is due for the endpoint at wall time `now`, at most `room` notifications: never one of a thread that is
+    /// What is due for the endpoint at wall time `now`, as far as there is `room`: never one of a thread that is
     /// among `busy` or has an earlier one pending. A wait longer than `longest` means that the clock was set back
     /// meanwhile, and counts as over.
     pub(crate) fn take(
         &self,
         endpoint: &Endpoint,
         busy: &[String],
-        room: usize,
+        room: Room,
         now: UnixNanos,
         longest: Duration,
     ) -> Result<Taken, LedgerError> {
@@ -205,29 +213,28 @@ impl Outbox {
             return Ok(Taken::default());
         }
         let busy = serde_json::Value::from(busy).to_string();
-        let limit = i64::try_from(room.saturating_add(1)).unwrap_or(i64::MAX);
-        let read = |row: &Row<'_>| Ok((due(row)?, UnixNanos(row.get("next_attempt_at")?)));
-        let rows: Vec<(Due, UnixNanos)> = self.store.read(|connection| {
+        let limit = i64::try_from(room.messages.saturating_add(1)).unwrap_or(i64::MAX);
+        self.store.read(|connection| {
+            let (mut taken, mut left) = (Taken::default(), room.bytes);
             let mut statement = connection.prepare_cached(SQL)?;
-            let rows = statement.query_map(params![receiver, integration, busy, limit], read)?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })?;
-        let mut taken = Taken::default();
-        for (due, at) in rows {
-            let wait = at.since(now);
-            let is_due = wait.is_zero() || wait > longest;
-            if is_due && taken.due.len() < room {
+            let mut rows = statement.query(params![receiver, integration, busy, limit])?;
+            while let Some(row) = rows.next()? {
+                // What is not taken for want of room is asked for when there is some.
+                if taken.due.len() == room.messages || left == 0 {
+                    taken.wait = None;
+                    break;
+                }
+                let wait = UnixNanos(row.get("next_attempt_at")?).since(now);
+                if !wait.is_zero() && wait <= longest {
+                    taken.wait = Some(wait);
+                    break;
+                }
+                let due = due(row)?;
+                left = left.saturating_sub(due.payload.len());
                 taken.due.push(due);
-            } else {
-                taken.wait = Some(if is_due { Duration::ZERO } else { wait });
-                break;
             }
-        }
-        // What was not taken for want of room is asked for when there is some.
-        if taken.due.len() == room {
-            taken.wait = None;
-        }
-        Ok(taken)
+            Ok(taken)
+        })
     }
 
     fn is_disabled(&self, endpoint: &Endpoint) -> Result<bool, LedgerError> {
@@ -331,7 +338,9 @@ impl Outbox {
                 AND NOT EXISTS (
                     SELECT 1 FROM outbox AS later
                     WHERE later.receiver = ?1 AND later.integration = ?2 AND later.episode = this.episode
-                        AND later.row > this.row AND later.state = 'delivered')
+                        AND later.row > this.row AND later.state = 'delivered'
+                        -- Not another part of the same.
+                        AND NOT (later.created_at = this.created_at AND later.announced = this.announced))
             ORDER BY row";
         let values = params![endpoint.receiver, endpoint.integration, resolved_since.0];
         self.store.read(|connection| {

@@ -31,8 +31,10 @@ use crate::{
 
 /// When an alert that may not be told now is looked at again, where its group's interval is shorter.
 const RECHECK: Duration = Duration::from_secs(10);
-/// Alerts of one message; more of them are several messages.
-const MOST_ALERTS: usize = 1_000;
+/// Bytes of one message; what is longer becomes several. A flush is one message, as in Alertmanager, which knows no
+/// bound: this one is far from what receivers take, and from what groups come to (10,000 alerts are some 7 MB), and is
+/// there since SQLite holds no row of a gigabyte. Otherwise a group that grew to that could never be told at all.
+const MOST_BYTES: usize = 64 << 20;
 
 /// What a flush looks at.
 pub(crate) struct Desk<'a> {
@@ -464,15 +466,15 @@ impl Desk<'_> {
                 }
                 _ => (format!("group:{}", outbox::hashed([group.node.as_str(), &group.identity])), false),
             };
-            for (part, alerts) in wanted.chunks(MOST_ALERTS).enumerate() {
-                let alerts: Vec<_> = alerts.iter().map(|(alert, causes)| (&**alert, causes.as_slice())).collect();
-                let message = webhook::Message {
-                    receiver: receiver.name(),
-                    group_key: &group_key,
-                    group_labels: &group.labels,
-                    alerts: &alerts,
-                    origin: self.origin,
-                };
+            let alerts: Vec<_> = wanted.iter().map(|(alert, causes)| (&**alert, causes.as_slice())).collect();
+            let message = webhook::Message {
+                receiver: receiver.name(),
+                group_key: &group_key,
+                group_labels: &group.labels,
+                alerts: &alerts,
+                origin: self.origin,
+            };
+            for (part, (message, payload)) in message.within(MOST_BYTES).into_iter().enumerate() {
                 let announced = message.status();
                 let news = news(members, message.alerts, slot);
                 // What is told by itself has the id that it would have without groups; its end follows from its beginning,
@@ -480,7 +482,7 @@ impl Desk<'_> {
                 let endpoint = [receiver.name(), integration.key()];
                 let begun = (announced == "resolved").then(|| outbox::first_of(transaction, endpoint, &thread));
                 let begun = begun.transpose()?.flatten();
-                let what = match alerts[..] {
+                let what = match message.alerts[..] {
                     [(alert, _)] if is_first => [&*begun.unwrap_or_else(|| identity(alert)), announced],
                     _ => [group.node.as_str(), &news],
                 };
@@ -492,7 +494,7 @@ impl Desk<'_> {
                     integration: integration.key(),
                     thread: &thread,
                     announced,
-                    payload: &message.to_json(),
+                    payload: &payload,
                     stands_in_for: None,
                     turn: self.routing.turn(),
                 };

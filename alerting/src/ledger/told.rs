@@ -6,7 +6,7 @@
 //! A question about a notification says under which id it is about to be sent. Who hears that sends the same under
 //! that id, should it come to that.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use chrono::DateTime;
 use detect::UnixNanos;
@@ -72,7 +72,7 @@ pub struct Question {
     /// Wall time at which it was recorded.
     #[serde(with = "nanos")]
     pub created_at: UnixNanos,
-    /// What is new in it: 1 to [`Self::MOST`].
+    /// What is new in it: 1 to [`Self::MOST`]. Of more there are several questions.
     pub alerts: Vec<Said>,
 }
 
@@ -98,6 +98,13 @@ impl Question {
             && is_short(&self.integration)
     }
 
+    /// The same of no alert yet.
+    pub(crate) fn without_alerts(&self) -> Self {
+        let Self { position, created_at, .. } = *self;
+        let [id, receiver, integration] = [&self.id, &self.receiver, &self.integration].map(Clone::clone);
+        Self { position, id, receiver, integration, created_at, alerts: Vec::new() }
+    }
+
     /// What is said last of an alert to an endpoint is kept under this.
     fn key(&self, said: &Said) -> u128 {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
@@ -109,7 +116,7 @@ impl Question {
     }
 }
 
-/// A question about a notification, with all that it says.
+/// A question about a notification, with all that it says. It may be of more alerts than one question may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asking {
     pub(crate) question: Question,
@@ -230,17 +237,17 @@ fn asking(connection: &Connection, endpoint: &Endpoint, due: &Due) -> Result<Opt
     }
     // What is told again was told before: by others too, about then, and has to have been told since.
     let since = before.plus(created_at.since(before) / 2);
+    let told: HashSet<_> = known.iter().map(|k| (k.episode.as_str(), k.announced.as_str())).collect();
     for said in &mut said {
         if said.announced != RESOLVED {
             said.ends_at = end(connection, &said.alert, &said.episode, said.starts_at)?.or(said.ends_at);
             said.after = before_it(connection, endpoint, said)?;
         }
-        let is_again = known.iter().any(|k| k.episode == said.episode && k.announced == said.announced);
+        let is_again = told.contains(&(said.episode.as_str(), said.announced.as_str()));
         said.since = is_again.then_some(since);
     }
-    let is_known = |said: &&Said| {
-        known.iter().any(|k| (&k.episode, &k.announced, k.flapping) == (&said.episode, &said.announced, said.flapping))
-    };
+    let known: HashSet<_> = known.iter().map(|k| (&k.episode, &k.announced, k.flapping)).collect();
+    let is_known = |said: &&Said| known.contains(&(&said.episode, &said.announced, said.flapping));
     let new: Vec<Said> = said.iter().filter(|said| !is_known(said)).cloned().collect();
     let alerts = if new.is_empty() { said.clone() } else { new };
     let question = Question {
@@ -404,7 +411,7 @@ fn read(thread: &str, payload: &str) -> Option<Vec<Said>> {
         })
     };
     let said: Option<Vec<Said>> = message.alerts.into_iter().map(said).collect();
-    said.filter(|said| (1..=Question::MOST).contains(&said.len()))
+    said.filter(|said| !said.is_empty())
 }
 
 fn time(text: &str) -> Option<UnixNanos> {

@@ -95,6 +95,33 @@ async fn a_node_waits_for_those_before_it() {
 }
 
 #[tokio::test]
+async fn a_message_of_thousands_is_asked_about_in_parts_and_was_told_if_all_of_them_were() {
+    let [yes, no] = ["true", "false"].map(|told| says(&format!(r#"{{"told": {told}}}"#)));
+    for (answers, was_told) in [(vec![yes.clone(); 3], true), (vec![yes.clone(), yes, no], false)] {
+        let (mut peer, mut sink) = (Sink::answering(answers).await, Sink::answering([]).await);
+        let config = among(&[&peer.url], 0);
+        let mut service = Service::start(Vec::new(), &config);
+        let receivers = vec![receiver("ops", &sink.url)];
+        let route = crate::Route { group_wait: Duration::ZERO, ..crate::Route::to(Some("ops".into())) };
+        let route = crate::Route { group_by: crate::GroupBy::Labels(Vec::new()), ..route };
+        service.ledger.route(crate::Routing::new(route, Vec::new(), Vec::new()), &receivers).expect("writes");
+        service.deliverer.reconfigure(&receivers, &config).expect("is right");
+        service.receivers = receivers;
+        service.record(&(0..2_500).map(|i| fired(&format!("e{i}"))).collect::<Vec<_>>());
+        for expected in [1_000, 1_000, 500] {
+            let asked = peer.request().await;
+            assert_eq!(asked.body["alerts"].as_array().map(Vec::len), Some(expected));
+        }
+        if !was_told {
+            assert_eq!(sink.request().await.body["alerts"].as_array().map(Vec::len), Some(2_500));
+        }
+        let delivered = service.settled().await;
+        assert_eq!((delivered.len(), delivered[0].told_by.is_some()), (1, was_told));
+        assert!(sink.is_quiet());
+    }
+}
+
+#[tokio::test]
 async fn nobody_stands_in_for_a_receiver_that_a_peer_has_told() {
     let answers = vec![says(r#"{"told": false}"#), says(r#"{"told": true}"#)];
     let (mut peer, mut boss) = (Sink::answering(answers).await, Sink::answering([]).await);

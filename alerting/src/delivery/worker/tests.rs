@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{Ledger, Receiver, testing::at};
+use crate::{
+    Ledger, Receiver,
+    testing::{at, room},
+};
 
 fn due(attempts: u32) -> Due {
     Due { id: "m".into(), episode: "e".into(), payload: "{}".into(), attempts, since: at(0), created: at(0) }
@@ -135,7 +138,7 @@ impl Simulation {
                 continue;
             }
             let longest = self.config.longest_retry_after;
-            let taken = self.outbox.take(&self.endpoint, &[], 1, wall, longest).expect("reads");
+            let taken = self.outbox.take(&self.endpoint, &[], room(1), wall, longest).expect("reads");
             let Some(due) = taken.due.into_iter().next() else {
                 let Some(wait) = taken.wait else { return };
                 self.now += wait.max(Duration::from_millis(1));

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{
     Delivery, DeliveryFilter, Heartbeat, Integration, Page, Target, Webhook, WebhookUrl, clock,
-    testing::{at, fired, resolved},
+    testing::{at, fired, resolved, room},
 };
 
 const LONGEST: Duration = Duration::from_hours(1);
@@ -59,12 +59,16 @@ fn what_is_due_comes_by_time_and_in_order_within_its_thread() {
     fixture.record(&[fired("e1"), resolved("e1"), fired("e2")]);
     let (outbox, deliveries) = (fixture.ledger.outbox(), fixture.deliveries());
     let now = deliveries[0].created_at;
-    let take = |now, busy: &[String]| outbox.take(&endpoint("ops"), busy, 8, now, LONGEST).expect("reads");
+    let take = |now, busy: &[String]| outbox.take(&endpoint("ops"), busy, room(8), now, LONGEST).expect("reads");
     let ids = |taken: &Taken| taken.due.iter().map(|due| due.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&take(now, &[])), [deliveries[0].id.clone(), deliveries[2].id.clone()]);
     assert_eq!(ids(&take(now, &["e1".into()])), [deliveries[2].id.clone()]);
-    assert_eq!(outbox.take(&endpoint("ops"), &[], 1, now, LONGEST).expect("reads").due.len(), 1);
-    assert_eq!(outbox.take(&endpoint("else"), &[], 8, now, LONGEST).expect("reads"), Taken::default());
+    assert_eq!(outbox.take(&endpoint("ops"), &[], room(1), now, LONGEST).expect("reads").due.len(), 1);
+    let narrow = Room { messages: 8, bytes: 1 };
+    assert_eq!(outbox.take(&endpoint("ops"), &[], narrow, now, LONGEST).expect("reads").due.len(), 1, "however long");
+    let none = Room { bytes: 0, ..narrow };
+    assert_eq!(outbox.take(&endpoint("ops"), &[], none, now, LONGEST).expect("reads"), Taken::default());
+    assert_eq!(outbox.take(&endpoint("else"), &[], room(8), now, LONGEST).expect("reads"), Taken::default());
     let later = now.plus(Duration::from_secs(60));
     let ended = [settlement(&deliveries[0].id, retry(later), now), settlement(&deliveries[2].id, gives_up("no"), now)];
     outbox.settle(&ended).expect("writes");
@@ -99,7 +103,7 @@ fn an_endpoint_that_is_gone_is_sent_nothing_until_it_is_another_or_somebody_asks
     let mut fixture = Fixture::new();
     fixture.record(&[fired("e1"), fired("e2")]);
     let (outbox, now) = (fixture.ledger.outbox(), clock::now());
-    let take = || outbox.take(&endpoint("ops"), &[], 8, now.plus(LONGEST), LONGEST).expect("reads").due.len();
+    let take = || outbox.take(&endpoint("ops"), &[], room(8), now.plus(LONGEST), LONGEST).expect("reads").due.len();
     outbox.begin(&endpoint("ops"), "here", now, now).expect("writes");
     let first = fixture.deliveries()[0].id.clone();
     let gone = Settlement { disables: true, ..settlement(&first, gives_up("gone"), now) };
@@ -132,7 +136,7 @@ fn only_what_was_given_up_is_sent_again_and_then_for_as_long_as_something_new() 
     let bell = outbox.bell();
     assert_eq!(operator.replay(&id, days_later).expect("writes"), Replay::Pending);
     assert!(bell.has_changed().expect("the ledger is open"));
-    let due = outbox.take(&endpoint("ops"), &[], 8, days_later, LONGEST).expect("reads").due;
+    let due = outbox.take(&endpoint("ops"), &[], room(8), days_later, LONGEST).expect("reads").due;
     assert_eq!((due[0].id.as_str(), due[0].since), (id.as_str(), days_later));
     assert_eq!(fixture.deliveries()[0].finished_at, None);
 }
@@ -148,7 +152,7 @@ fn a_recovered_endpoint_gets_at_once_what_waited_because_it_failed() {
     outbox.settle(&[settlement(&first, retry(later), now), settlement(&second, asked, now)]).expect("writes");
     let recovered = Settlement { releases: true, ..settlement(&third, delivered(), now) };
     outbox.settle(&[recovered]).expect("writes");
-    let due = outbox.take(&endpoint("ops"), &[], 8, now, LONGEST).expect("reads").due;
+    let due = outbox.take(&endpoint("ops"), &[], room(8), now, LONGEST).expect("reads").due;
     assert_eq!(due.iter().map(|due| due.id.as_str()).collect::<Vec<_>>(), [first]);
 }
 

@@ -10,7 +10,7 @@ use crate::{
         endpoints::tests::settlement,
         tests::{Fixture, receiver},
     },
-    testing::{Later, at, level},
+    testing::{Later, at, level, room},
 };
 
 const LONGEST: Duration = Duration::from_hours(1);
@@ -41,7 +41,7 @@ fn ends(episode: &str, start: i64, end: i64) -> Decision {
 
 /// What is due for `ops`, at the time that is given it.
 fn due(node: &Fixture) -> Option<Due> {
-    node.ledger.outbox().take(&ops(), &[], 10, clock::now(), LONGEST).expect("reads").due.first().cloned()
+    node.ledger.outbox().take(&ops(), &[], room(10), clock::now(), LONGEST).expect("reads").due.first().cloned()
 }
 
 /// The question about what is due next, which is not sent.
