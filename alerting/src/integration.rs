@@ -105,6 +105,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) thread: &'a str,
     /// Alertmanager's message.
     pub(crate) payload: &'a str,
+    /// Bytes of a body that the place may get. What is longer tells of fewer alerts, where it can.
+    pub(crate) most: usize,
     /// Wall time in seconds since 1970.
     pub(crate) at: i64,
     /// Wall time at which it was recorded: the same in every attempt.
@@ -152,6 +154,11 @@ impl Integration {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Whether [`Sending::most`] bounds what it gets. Others bound it themselves.
+    pub(crate) fn is_shortened(&self) -> bool {
+        matches!(self.target, Target::Webhook(_)) && self.own.texts.is_empty()
     }
 
     /// The notification as this place takes it; `faults` gets what is wrong with templates, which are done without.

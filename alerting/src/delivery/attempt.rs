@@ -70,18 +70,19 @@ impl Sender {
         Ok(Self { client: client(&destinations)?, destinations, counters })
     }
 
-    /// Sends the notification once, taking at most `timeout`; `consent` is that of the place, and is asked for before if
-    /// that has to be.
+    /// Sends the notification once, in at most `most` bytes and taking at most `timeout`; `consent` is that of the place,
+    /// and is asked for before if that has to be.
     pub(crate) async fn send(
         &self,
         integration: &Integration,
         due: &Due,
         consent: &Consent,
-        timeout: Duration,
+        (most, timeout): (usize, Duration),
     ) -> Reaction {
         let at = clock::now().since(UnixNanos::default()).as_secs();
         let at = i64::try_from(at).unwrap_or(i64::MAX);
-        let sending = Sending { id: &due.id, thread: &due.episode, payload: &due.payload, at, created: due.created };
+        let sending =
+            Sending { id: &due.id, thread: &due.episode, payload: &due.payload, most, at, created: due.created };
         let mut faults = Vec::new();
         let rendered = integration.render(&sending, &mut faults);
         for fault in faults {

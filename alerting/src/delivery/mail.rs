@@ -115,7 +115,7 @@ mod tests {
         let due = Due { id, episode, payload, attempts: 0, since: now, created: now };
         let sender = Sender::new(destinations, std::sync::Arc::default()).expect("starts");
         let (mailbox, timeout) = (Integration::new("email/0", Target::Email(email)), Duration::from_secs(20));
-        sender.send(&mailbox, &due, &Consent::default(), timeout).await
+        sender.send(&mailbox, &due, &Consent::default(), (usize::MAX, timeout)).await
     }
 
     #[tokio::test]

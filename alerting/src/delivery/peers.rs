@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode, header};
+use reqwest::{Client, RequestBuilder, StatusCode, header};
 use serde::Deserialize;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -101,7 +101,7 @@ impl Peers {
         let mut asked = JoinSet::new();
         for (index, peer) in self.cluster.others().iter().enumerate().filter(|(index, _)| !self.is_resting(*index)) {
             let requests = bodies.iter().map(|body| self.request(peer, body)).collect();
-            asked.spawn(answer_all(requests, index, self.cluster.question_timeout()));
+            asked.spawn(answer(requests, index, self.cluster.question_timeout()));
         }
         while let Some(answered) = asked.join_next().await {
             let Ok((index, answered)) = answered else { continue };
@@ -114,7 +114,7 @@ impl Peers {
         None
     }
 
-    fn request(&self, peer: &Peer, body: &str) -> reqwest::RequestBuilder {
+    fn request(&self, peer: &Peer, body: &str) -> RequestBuilder {
         let request = self.client.post(peer.told.as_url().clone()).body(body.to_owned());
         let request = request.header(header::CONTENT_TYPE, "application/json").header(TENANT_HEADER, &self.tenant);
         match self.cluster.authorization() {
@@ -148,31 +148,22 @@ impl Peers {
     }
 }
 
-/// Whether the peer `index` says to all of the `requests` that it has told it; why it says nothing.
-async fn answer_all(
-    requests: Vec<reqwest::RequestBuilder>,
-    index: usize,
-    longest: Duration,
-) -> (usize, Result<bool, String>) {
-    for request in requests {
-        match answer(request, longest).await {
-            Ok(true) => {}
-            other => return (index, other),
-        }
-    }
-    (index, Ok(true))
-}
-
-async fn answer(request: reqwest::RequestBuilder, longest: Duration) -> Result<bool, String> {
+/// Whether the peer `index` says to all of the `requests` that it has told it; why it says nothing within `longest`.
+async fn answer(requests: Vec<RequestBuilder>, index: usize, longest: Duration) -> (usize, Result<bool, String>) {
     let asking = async {
-        let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
-        let (status, bytes) = (response.status(), body(&mut response).await);
-        if status != StatusCode::OK {
-            return Err(format!("answered {status}"));
+        for request in requests {
+            let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
+            let (status, bytes) = (response.status(), body(&mut response).await);
+            if status != StatusCode::OK {
+                return Err(format!("answered {status}"));
+            }
+            let Answer { told } = serde_json::from_slice(&bytes).map_err(|_| "answered something else".to_owned())?;
+            if !told {
+                return Ok(false);
+            }
         }
-        let Answer { told } = serde_json::from_slice(&bytes).map_err(|_| "answered something else".to_owned())?;
-        Ok(told)
+        Ok(true)
     };
     let answered = tokio::time::timeout(longest, asking).await;
-    answered.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}")))
+    (index, answered.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}"))))
 }

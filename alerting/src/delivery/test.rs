@@ -41,7 +41,7 @@ pub async fn notify_test(
         let episode = format!("test:{}", now.0);
         let due = Due { id, episode, payload: payload.clone(), attempts: 0, since: now, created: now };
         let began = std::time::Instant::now();
-        let reaction = sender.send(integration, &due, &Consent::default(), integration.timeout).await;
+        let reaction = sender.send(integration, &due, &Consent::default(), (usize::MAX, integration.timeout)).await;
         let result = match reaction {
             Reaction::Taken { status } => Ok(status),
             Reaction::Failed { error, .. } | Reaction::Refused { error, .. } | Reaction::Gone { error, .. } => {

@@ -496,6 +496,36 @@ async fn a_file_gets_a_line_for_each_notification() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_for_an_endpoint_is_told_in_part_at_once_and_so_is_the_next() {
+    let mut sink = Sink::answering(vec![status(413, "", "too long"); 2]).await;
+    let mut service = Service::start(Vec::new(), &quick());
+    let receivers = vec![receiver("ops", &sink.url)];
+    let route = crate::Route { group_wait: Duration::ZERO, ..crate::Route::to(Some("ops".into())) };
+    let by = crate::GroupBy::Labels(Vec::new());
+    let route = crate::Route { group_by: by, group_interval: Duration::ZERO, ..route };
+    service.ledger.route(crate::Routing::new(route, Vec::new(), Vec::new()), &receivers).expect("writes");
+    service.deliverer.reconfigure(&receivers, &quick()).expect("is right");
+    service.receivers = receivers;
+    service.record(&(0..400).map(|i| fired(&format!("e{i}"))).collect::<Vec<_>>());
+    let (mut told, mut ids) = (Vec::new(), std::collections::BTreeSet::new());
+    for _ in 0..3 {
+        let request = sink.request().await;
+        let alerts = request.body["alerts"].as_array().map_or(0, Vec::len);
+        assert_eq!(request.body["truncatedAlerts"], 400 - alerts);
+        told.push(alerts);
+        ids.insert(request.header("webhook-id").to_owned());
+    }
+    assert_eq!((told[0], ids.len()), (400, 1));
+    assert!((150..=200).contains(&told[1]) && (75..=100).contains(&told[2]), "{told:?}");
+    let delivered = service.settled().await;
+    assert_eq!((delivered[0].state, delivered[0].attempts), (DeliveryState::Delivered, 1));
+    // What it takes is known.
+    service.record(&(0..400).map(|i| resolved(&format!("e{i}"))).collect::<Vec<_>>());
+    let next = sink.request().await;
+    assert!(next.body["alerts"].as_array().is_some_and(|alerts| alerts.len() <= told[2]), "{}", next.head);
+}
+
+#[tokio::test]
 async fn an_alertmanager_is_told_again_what_goes_on() {
     let mut sink = Sink::answering([]).await;
     let base = WebhookUrl::parse(&sink.url).expect("is a URL");

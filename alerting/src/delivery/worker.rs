@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -38,6 +41,9 @@ const SWEEP: Duration = Duration::from_hours(1);
 /// Bytes of the messages on their way to an endpoint: no other is begun while there are more.
 const MOST_BYTES: usize = 64 << 20;
 
+/// Bytes below which no message is made shorter, though an endpoint says that it takes no such.
+const LEAST_BYTES: usize = 16 << 10;
+
 /// The threads of the messages on their way, and how long those are.
 type InFlight = HashMap<String, usize>;
 
@@ -68,6 +74,8 @@ struct Attempt {
     counters: Arc<Counters>,
     gate: Mutex<Gate>,
     consent: Consent,
+    /// Bytes of a body that it may get: less than what it has refused for its length.
+    most: AtomicUsize,
 }
 
 impl Worker {
@@ -103,6 +111,7 @@ impl Worker {
             counters: Arc::clone(&self.counters),
             gate: Mutex::new(Gate::new(self.config.backoff, self.integration.timeout, rates)),
             consent: Consent::default(),
+            most: AtomicUsize::new(usize::MAX),
         }
     }
 
@@ -246,8 +255,10 @@ impl Attempt {
             }
             Consulted { said, by: None } => said,
         };
-        let (timeout, began) = (locked(&self.gate).timeout(), Instant::now());
-        let reaction = self.sender.send(&self.integration, &due, &self.consent, timeout).await;
+        let (mut began, mut reaction) = self.send(&due).await;
+        while self.has_become_shorter(&reaction, &due) {
+            (began, reaction) = self.send(&due).await;
+        }
         let now = clock::now();
         let releases = self.learn(&reaction, began, due.attempts);
         let disables = matches!(reaction, Reaction::Gone { .. });
@@ -273,6 +284,26 @@ impl Attempt {
         };
         self.settler.settle(settlement).await;
         due.episode
+    }
+
+    /// Sends it once; when that began, and what came of it.
+    async fn send(&self, due: &Due) -> (Instant, Reaction) {
+        let (timeout, began) = (locked(&self.gate).timeout(), Instant::now());
+        let within = (self.most.load(Relaxed), timeout);
+        (began, self.sender.send(&self.integration, due, &self.consent, within).await)
+    }
+
+    /// Whether it was too long for the endpoint (413) and is sent with fewer alerts now, as all others are from then on: to
+    /// be told of some, and how many there are, is more than to be told of nothing for days.
+    fn has_become_shorter(&self, reaction: &Reaction, due: &Due) -> bool {
+        let is_too_long = matches!(reaction, Reaction::Failed { status: Some(413), .. });
+        let most = self.most.load(Relaxed).min(due.payload.len()) / 2;
+        if !is_too_long || !self.integration.is_shortened() || most < LEAST_BYTES {
+            return false;
+        }
+        self.most.store(most, Relaxed);
+        tracing::warn!(endpoint = %self.endpoint, most, "endpoint takes no body of that length (413): it gets shorter ones");
+        true
     }
 
     /// Asks peers, where there are any, whether one of them has told it.

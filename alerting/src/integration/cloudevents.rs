@@ -109,7 +109,7 @@ mod tests {
 
     fn event(payload: &str, at: i64) -> (String, Value) {
         let created = UnixNanos(1_767_322_800_250_000_000);
-        let sending = Sending { id: "msg_1", thread: "g1", payload, at, created };
+        let sending = Sending { id: "msg_1", thread: "g1", payload, most: usize::MAX, at, created };
         let text = around(payload, &sending).expect("is made");
         let event = serde_json::from_str(&text).expect("is JSON");
         (text, event)

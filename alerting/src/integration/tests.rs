@@ -29,7 +29,8 @@ fn message(count: usize, summary: &str) -> String {
 }
 
 fn sending(payload: &str) -> Sending<'_> {
-    Sending { id: "msg_1", thread: "g1", payload, at: 1_767_322_800, created: UnixNanos(1_767_322_800_000_000_000) }
+    let created = UnixNanos(1_767_322_800_000_000_000);
+    Sending { id: "msg_1", thread: "g1", payload, most: usize::MAX, at: 1_767_322_800, created }
 }
 
 fn rendered(target: &Target, payload: &str) -> Result<Outgoing, String> {
@@ -84,6 +85,7 @@ fn a_webhook_is_signed_with_every_key() {
         id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
         thread: "t",
         payload: "{\"test\": 2432232314}",
+        most: usize::MAX,
         at: 1_614_265_330,
         created: UnixNanos::default(),
     };
@@ -149,6 +151,21 @@ fn a_webhook_may_want_only_so_many_alerts() {
     assert_eq!((body["alerts"].as_array().map(Vec::len), &body["truncatedAlerts"]), (Some(2), &json!(3)));
     let (_, body, _) = render(&webhook, &message(2, "slow"));
     assert_eq!((body["alerts"].as_array().map(Vec::len), &body["truncatedAlerts"]), (Some(2), &json!(0)));
+}
+
+#[test]
+fn a_webhook_gets_as_many_alerts_as_fit_and_one_at_least() {
+    let payload = message(100, "slow");
+    let rendered = |most| Webhook::to(url("http://h/")).render(&Sending { most, ..sending(&payload) }, None);
+    for most in [payload.len(), payload.len() / 2, payload.len() / 10, 1] {
+        let body = rendered(most).expect("is rendered").body;
+        let read: Value = serde_json::from_str(&body).expect("is JSON");
+        let (kept, left) = (read["alerts"].as_array().map_or(0, Vec::len), &read["truncatedAlerts"]);
+        assert_eq!(*left, json!(100 - kept), "{most}");
+        assert!(kept == 1 || body.len() <= most, "{} of {most}", body.len());
+        assert!(kept == 1 || body.len() > most * 9 / 10 - 200, "{} of {most}", body.len());
+    }
+    assert_eq!(rendered(payload.len()).expect("is rendered").body, payload);
 }
 
 #[test]

@@ -124,8 +124,8 @@ impl Webhook {
     pub(super) fn render(&self, sending: &Sending<'_>, own: Option<String>) -> Result<HttpRequest, String> {
         let body = match own {
             Some(body) => body,
-            None if self.max_alerts == 0 => sending.payload.to_owned(),
-            None => self.shortened(sending.payload)?,
+            None if self.max_alerts == 0 && sending.payload.len() <= sending.most => sending.payload.to_owned(),
+            None => self.shortened(sending.payload, sending.most)?,
         };
         let (body, media_type) = match self.format {
             WebhookFormat::Alertmanager => (body, "application/json"),
@@ -146,14 +146,24 @@ impl Webhook {
         Ok(HttpRequest { url: self.url.clone(), headers, body })
     }
 
-    fn shortened(&self, payload: &str) -> Result<String, String> {
+    /// The payload with no more alerts than are wanted and than fit into `most` bytes, and with one at least.
+    fn shortened(&self, payload: &str, most: usize) -> Result<String, String> {
         let mut message: serde_json::Value = serde_json::from_str(payload).map_err(|error| error.to_string())?;
         let Some(alerts) = message["alerts"].as_array_mut() else { return Ok(payload.to_owned()) };
-        let more = alerts.len().saturating_sub(self.max_alerts);
+        // Each with a comma.
+        let sizes: Vec<usize> = alerts.iter().map(|alert| alert.to_string().len() + 1).collect();
+        let mut bytes = payload.len().saturating_sub(sizes.iter().sum());
+        let wanted = if self.max_alerts == 0 { alerts.len() } else { self.max_alerts };
+        let fits = |size: &&usize| {
+            bytes += **size;
+            bytes <= most
+        };
+        let kept = sizes.iter().take(wanted).take_while(fits).count().max(1);
+        let more = alerts.len().saturating_sub(kept);
         if more == 0 {
             return Ok(payload.to_owned());
         }
-        alerts.truncate(self.max_alerts);
+        alerts.truncate(kept);
         message["truncatedAlerts"] = (message["truncatedAlerts"].as_u64().unwrap_or(0) + more as u64).into();
         Ok(message.to_string())
     }
