@@ -38,6 +38,8 @@ mod binary;
 mod bodies;
 #[path = "receivers/cloudevents.rs"]
 mod cloudevents;
+#[path = "receivers/consumers.rs"]
+mod consumers;
 #[path = "receivers/heartbeat.rs"]
 mod heartbeat;
 #[path = "receivers/hung.rs"]
