@@ -68,8 +68,8 @@ fn naive(target: Option<f64>, values: &[Option<f64>]) -> Vec<(i64, f64)> {
             None => missed,
         }
     };
-    let ends = (0..values.len()).filter(|i| values[*i].is_some());
-    ends.map(|i| (STEP * (i as i64 + 1), slice(i))).collect()
+    let ends = (0..values.len()).zip(1..).filter(|(i, _)| values[*i].is_some());
+    ends.map(|(i, steps)| (STEP * steps, slice(i))).collect()
 }
 
 fn mean_of_last(slices: &[(i64, f64)], seconds: i64) -> Option<f64> {
