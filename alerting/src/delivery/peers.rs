@@ -148,22 +148,23 @@ impl Peers {
     }
 }
 
-/// Whether the peer `index` says to all of the `requests` that it has told it; why it says nothing within `longest`.
+/// Whether the peer `index` says to all of the `requests` that it has told it, each within `longest`; why it says nothing.
 async fn answer(requests: Vec<RequestBuilder>, index: usize, longest: Duration) -> (usize, Result<bool, String>) {
-    let asking = async {
-        for request in requests {
+    for request in requests {
+        let asking = async {
             let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
             let (status, bytes) = (response.status(), body(&mut response).await);
             if status != StatusCode::OK {
                 return Err(format!("answered {status}"));
             }
             let Answer { told } = serde_json::from_slice(&bytes).map_err(|_| "answered something else".to_owned())?;
-            if !told {
-                return Ok(false);
-            }
+            Ok(told)
+        };
+        let answered = tokio::time::timeout(longest, asking).await;
+        match answered.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}"))) {
+            Ok(true) => {}
+            other => return (index, other),
         }
-        Ok(true)
-    };
-    let answered = tokio::time::timeout(longest, asking).await;
-    (index, answered.unwrap_or_else(|_| Err(format!("no answer within {longest:.1?}"))))
+    }
+    (index, Ok(true))
 }

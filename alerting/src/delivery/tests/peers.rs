@@ -5,10 +5,15 @@ use crate::Cluster;
 
 /// Nodes at these addresses behind this one, which waits for `before` others.
 fn among(others: &[&str], before: usize) -> DeliveryConfig {
+    patient(others, before, Duration::from_secs(1))
+}
+
+/// The same with another time for each of them.
+fn patient(others: &[&str], before: usize, peer_timeout: Duration) -> DeliveryConfig {
     let mut all: Vec<WebhookUrl> =
         others.iter().map(|url| WebhookUrl::parse(url.trim_end_matches("/hook")).expect("is valid")).collect();
     all.insert(before, WebhookUrl::parse("http://this.invalid").expect("is valid"));
-    let cluster = Cluster::new(&all, before, Duration::from_secs(1), Some(crate::Secret::new("Bearer t0ken")));
+    let cluster = Cluster::new(&all, before, peer_timeout, Some(crate::Secret::new("Bearer t0ken")));
     DeliveryConfig { cluster: Some(cluster.expect("is one")), tenant: "acme".into(), ..quick() }
 }
 
@@ -99,7 +104,7 @@ async fn a_message_of_thousands_is_asked_about_in_parts_and_was_told_if_all_of_t
     let [yes, no] = ["true", "false"].map(|told| says(&format!(r#"{{"told": {told}}}"#)));
     for (answers, was_told) in [(vec![yes.clone(); 3], true), (vec![yes.clone(), yes, no], false)] {
         let (mut peer, mut sink) = (Sink::answering(answers).await, Sink::answering([]).await);
-        let config = among(&[&peer.url], 0);
+        let config = patient(&[&peer.url], 0, Duration::from_mins(1));
         let mut service = Service::start(Vec::new(), &config);
         let receivers = vec![receiver("ops", &sink.url)];
         let route = crate::Route { group_wait: Duration::ZERO, ..crate::Route::to(Some("ops".into())) };
