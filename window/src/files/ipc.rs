@@ -46,8 +46,21 @@ pub(super) struct Encoded {
 
 impl Encoded {
     fn of(batch: &RecordBatch, newest: UnixNanos) -> Result<Self, ArrowError> {
+        Self::compressed(batch, newest, Some(CompressionType::ZSTD))
+    }
+
+    /// Numbers in the shorter of both ways.
+    fn of_numbers(chunk: &NumberChunk) -> Result<Self, ArrowError> {
+        let newest = chunk.span.1;
+        let columns = Self::of(&numbers::encode(chunk), newest)?;
+        let Some(packed) = numbers::pack(chunk) else { return Ok(columns) };
+        let packed = Self { rows: chunk.len(), ..Self::compressed(&packed, newest, None)? };
+        Ok(if packed.bytes.len() < columns.bytes.len() { packed } else { columns })
+    }
+
+    fn compressed(batch: &RecordBatch, newest: UnixNanos, by: Option<CompressionType>) -> Result<Self, ArrowError> {
         let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
-        let options = options.try_with_compression(Some(CompressionType::ZSTD))?;
+        let options = options.try_with_compression(by)?;
         let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
         writer.write(batch)?;
         Ok(Self { bytes: writer.into_inner()?, rows: batch.num_rows(), newest })
@@ -65,22 +78,22 @@ pub(super) fn encode(
     part: PartSize,
     put: &mut impl FnMut(Encoded) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut put = |batch: &RecordBatch, newest| put(Encoded::of(batch, newest).map_err(io::Error::other)?);
+    let mut put_batch = |batch: &RecordBatch, newest| put(Encoded::of(batch, newest).map_err(io::Error::other)?);
     let mut histograms = |exponential: bool| {
         let parts: Vec<Arc<HistogramChunk>> =
             all.histograms.iter().filter(|c| c.is_exponential() == exponential).cloned().collect();
-        HistogramChunk::merge(&parts).iter().try_for_each(|c| put(c.batch(), c.span.1))
+        HistogramChunk::merge(&parts).iter().try_for_each(|c| put_batch(c.batch(), c.span.1))
     };
     match table {
-        Table::Numbers => numbers_of(&all.numbers, part.rows, &mut put),
+        Table::Numbers => numbers_of(&all.numbers, part.rows, put),
         Table::Histograms => histograms(false),
         Table::ExpHistograms => histograms(true),
-        Table::Spans => spans(&all.spans, part.bytes, &mut put),
-        Table::Logs => logs(&all.logs, part.bytes, &mut put),
+        Table::Spans => spans(&all.spans, part.bytes, &mut put_batch),
+        Table::Logs => logs(&all.logs, part.bytes, &mut put_batch),
         Table::Exemplars => {
             let rows: Vec<Exemplar> = all.exemplars.iter().flat_map(|rows| rows.iter().copied()).collect();
             let newest = rows.iter().map(|row| row.time).max();
-            newest.map_or(Ok(()), |newest| put(&exemplars(&rows), newest))
+            newest.map_or(Ok(()), |newest| put_batch(&exemplars(&rows), newest))
         }
     }
 }
@@ -89,7 +102,7 @@ pub(super) fn encode(
 fn numbers_of(
     chunks: &[Arc<NumberChunk>],
     part_rows: usize,
-    put: &mut impl FnMut(&RecordBatch, UnixNanos) -> io::Result<()>,
+    put: &mut impl FnMut(Encoded) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut rest = chunks;
     while let Some(first) = rest.first() {
@@ -103,7 +116,7 @@ fn numbers_of(
         rest = others;
         let merged = if count == 1 { None } else { NumberChunk::merge(part) };
         let chunk = merged.as_ref().unwrap_or(first);
-        put(&numbers::encode(chunk), chunk.span.1)?;
+        put(Encoded::of_numbers(chunk).map_err(io::Error::other)?)?;
     }
     Ok(())
 }

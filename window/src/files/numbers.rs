@@ -6,9 +6,11 @@
 //! did in the series before. So a row is written as three integers (the step to its series, the
 //! error of a guess at its time, and its value in one of the [`Mode`]s), each split over columns by
 //! the weight of its bytes. Bytes of one weight are alike and compress well, and a column that is all
-//! zero is not written. Every value comes back bit by bit, or else is written as it is.
+//! zero is not written. Every value comes back bit by bit, or else is written as it is. Of few rows the
+//! same integers are packed into one column, see `packed`.
 
 mod decimal;
+mod packed;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,6 +28,7 @@ const MODE: &str = "mode";
 const SERIES: &str = "series";
 const TIME: &str = "time";
 const VALUE: &str = "value";
+const PACKED: &str = "packed";
 
 /// Signed integers near zero become unsigned ones near zero.
 fn zigzag(n: i64) -> u64 {
@@ -36,29 +39,27 @@ fn unzigzag(n: u64) -> i64 {
     (n >> 1).cast_signed() ^ -((n & 1).cast_signed())
 }
 
+/// Rows as the integers that are written, each list with one for each row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Integers {
+    /// Time of the first row, and the step to the second.
+    base: i64,
+    step: i64,
+    modes: Vec<u8>,
+    /// Number of the series less that of the row before.
+    series: Vec<u64>,
+    /// Errors of the guesses, zigzag.
+    times: Vec<u64>,
+    values: Vec<u64>,
+}
+
 /// The rows as the columns that are written.
 pub(super) fn encode(chunk: &NumberChunk) -> RecordBatch {
-    let (series, times, values) = chunk.columns();
-    let mut steps = Vec::with_capacity(series.len());
-    let mut last = 0;
-    for id in series {
-        steps.push(u64::from(id - last));
-        last = *id;
-    }
-    let base = times.first().copied().unwrap_or(0);
-    let step = times.get(1).map_or(0, |t| t.wrapping_sub(base));
-    let mut guess = Guess::new(base, step);
-    let errors: Vec<u64> = (0..times.len())
-        .map(|row| {
-            let guessed = guess.next(row > 0 && steps[row] == 0, times);
-            zigzag(times[row].wrapping_sub(guessed))
-        })
-        .collect();
-    let Values { modes, numbers } = Values::of(series, values);
+    let Integers { base, step, modes, series, times, values } = Integers::of(chunk);
     let mut columns: Vec<(String, ArrayRef)> = vec![(MODE.to_owned(), bytes(modes))];
-    split(SERIES, &steps, &mut columns);
-    split(TIME, &errors, &mut columns);
-    split(VALUE, &numbers, &mut columns);
+    split(SERIES, &series, &mut columns);
+    split(TIME, &times, &mut columns);
+    split(VALUE, &values, &mut columns);
     let metadata = HashMap::from([(BASE.to_owned(), base.to_string()), (STEP.to_owned(), step.to_string())]);
     let fields: Vec<Field> = columns.iter().map(|(name, _)| Field::new(name, DataType::UInt8, false)).collect();
     let schema = Schema::new(fields).with_metadata(metadata);
@@ -66,26 +67,72 @@ pub(super) fn encode(chunk: &NumberChunk) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), arrays).expect("every column has a byte for each row")
 }
 
-/// The chunk that `batch` was made of; `None` when it was not made by [`encode`].
+/// The rows as one column, whose length is not theirs, for files that would be mostly what each column takes by itself.
+/// `None` where there are too many rows.
+pub(super) fn pack(chunk: &NumberChunk) -> Option<RecordBatch> {
+    let packed = packed::pack(&Integers::of(chunk))?;
+    let schema = Schema::new(vec![Field::new(PACKED, DataType::UInt8, false)]);
+    Some(RecordBatch::try_new(Arc::new(schema), vec![bytes(packed)]).expect("there is one column"))
+}
+
+/// The chunk that `batch` was made of; `None` when it was made neither by [`encode`] nor by [`pack`].
 pub(super) fn decode(batch: &RecordBatch) -> Option<NumberChunk> {
+    if let Some(packed) = batch.column_by_name(PACKED) {
+        let packed: &UInt8Array = packed.as_any().downcast_ref()?;
+        return packed::unpack(packed.values())?.chunk();
+    }
     let number = |key| -> Option<i64> { batch.schema().metadata().get(key)?.parse().ok() };
-    let steps = joined(SERIES, batch)?;
-    let errors = joined(TIME, batch)?;
-    let mut series: Vec<u32> = Vec::with_capacity(steps.len());
-    let mut last = 0_u32;
-    for step in &steps {
-        last = last.checked_add(u32::try_from(*step).ok()?)?;
-        series.push(last);
-    }
-    let mut guess = Guess::new(number(BASE)?, number(STEP)?);
-    let mut times: Vec<i64> = Vec::with_capacity(steps.len());
-    for (row, error) in errors.iter().enumerate() {
-        let guessed = guess.next(row > 0 && steps[row] == 0, &times);
-        times.push(guessed.wrapping_add(unzigzag(*error)));
-    }
     let modes: &UInt8Array = batch.column_by_name(MODE)?.as_any().downcast_ref()?;
-    let values = Values { modes: modes.values().to_vec(), numbers: joined(VALUE, batch)? }.floats(&series)?;
-    NumberChunk::from_columns(series, times, values)
+    let integers = Integers {
+        base: number(BASE)?,
+        step: number(STEP)?,
+        modes: modes.values().to_vec(),
+        series: joined(SERIES, batch)?,
+        times: joined(TIME, batch)?,
+        values: joined(VALUE, batch)?,
+    };
+    integers.chunk()
+}
+
+impl Integers {
+    fn of(chunk: &NumberChunk) -> Self {
+        let (series, times, values) = chunk.columns();
+        let mut steps = Vec::with_capacity(series.len());
+        let mut last = 0;
+        for id in series {
+            steps.push(u64::from(id - last));
+            last = *id;
+        }
+        let base = times.first().copied().unwrap_or(0);
+        let step = times.get(1).map_or(0, |t| t.wrapping_sub(base));
+        let mut guess = Guess::new(base, step);
+        let errors: Vec<u64> = (0..times.len())
+            .map(|row| {
+                let guessed = guess.next(row > 0 && steps[row] == 0, times);
+                zigzag(times[row].wrapping_sub(guessed))
+            })
+            .collect();
+        let Values { modes, numbers } = Values::of(series, values);
+        Self { base, step, modes, series: steps, times: errors, values: numbers }
+    }
+
+    /// The rows again; `None` when there is no chunk of which these are the integers.
+    fn chunk(self) -> Option<NumberChunk> {
+        let mut series: Vec<u32> = Vec::with_capacity(self.series.len());
+        let mut last = 0_u32;
+        for step in &self.series {
+            last = last.checked_add(u32::try_from(*step).ok()?)?;
+            series.push(last);
+        }
+        let mut guess = Guess::new(self.base, self.step);
+        let mut times: Vec<i64> = Vec::with_capacity(self.times.len());
+        for (row, (error, step)) in self.times.iter().zip(&self.series).enumerate() {
+            let guessed = guess.next(row > 0 && *step == 0, &times);
+            times.push(guessed.wrapping_add(unzigzag(*error)));
+        }
+        let values = Values { modes: self.modes, numbers: self.values }.floats(&series)?;
+        NumberChunk::from_columns(series, times, values)
+    }
 }
 
 /// Guesses the next time: one step after the one before, as long as the step at the same place of
@@ -165,9 +212,11 @@ mod tests {
 
     fn check(points: Vec<Point>) {
         let chunk = NumberChunk::seal(points).expect("has rows");
-        let again = decode(&encode(&chunk)).expect("was encoded");
         let rows = |c: &NumberChunk| c.iter().map(|p| (p.series, p.time, p.value.to_bits())).collect::<Vec<_>>();
-        assert_eq!(rows(&again), rows(&chunk));
+        for batch in [encode(&chunk), pack(&chunk).expect("has few rows")] {
+            let again = decode(&batch).expect("was encoded");
+            assert_eq!(rows(&again), rows(&chunk));
+        }
     }
 
     fn value() -> impl Strategy<Value = f64> {
@@ -197,6 +246,13 @@ mod tests {
             rows in prop::collection::vec((0..4_u32, prop_oneof![0..50_i64, any::<i64>()], value()), 1..80),
         ) {
             check(rows.into_iter().map(|(s, t, value)| Point { series: SeriesId(s * 7), time: UnixNanos(t), value }).collect());
+        }
+
+        #[test]
+        fn packed_bytes_that_nobody_packed_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let column: Vec<(String, ArrayRef)> = vec![(PACKED.to_owned(), super::bytes(bytes))];
+            let batch = RecordBatch::try_from_iter(column).expect("is one column");
+            let _ = decode(&batch);
         }
     }
 

@@ -194,6 +194,26 @@ fn a_flipped_bit_or_a_cut_in_any_region_of_any_file_is_found() {
     assert_eq!(open(&dir, number).2, []);
 }
 
+/// Two hours of one series at ten seconds, to three digits.
+#[test]
+fn few_rows_take_few_bytes() {
+    let dir = TempDir::new().expect("has room");
+    let (mut files, _, _) = open(&dir, 0);
+    let mut window = Window::new(Config::default());
+    window.keep_unsaved();
+    for s in 0..720_i64 {
+        let noise = (s + 1).cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+        let value = f64::from(u32::try_from(noise).expect("is small")) / 1_000.0;
+        window.push_point(Point { series: SeriesId(7), time: at(s * 10), value });
+    }
+    window.seal();
+    let tables = window.take_unsaved();
+    let number = files.write(&tables).expect("there is room");
+    files.commit(number, UnixNanos::MIN).expect("is there");
+    assert!(files.bytes() < 3 * 720, "{} bytes", files.bytes());
+    assert_eq!(rows(&open(&dir, number).1), rows(&tables));
+}
+
 #[test]
 fn a_damaged_file_can_be_set_aside() {
     let dir = TempDir::new().expect("has room");
