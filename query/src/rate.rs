@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use window::{Sample, UnixNanos};
+use window::{Climb, Sample, UnixNanos};
 
 /// What the change of a window is extrapolated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +26,32 @@ pub(crate) fn extrapolated(
     range: Duration,
 ) -> Option<f64> {
     let [first, .., last] = samples else { return None };
-    let is_counter = change != Change::Delta;
     let mut result = last.value - first.value;
-    if is_counter {
+    if change != Change::Delta {
         // After a reset the counter starts from zero: what it had before is part of the increase.
         let falls = samples.windows(2).filter(|w| w[1].value < w[0].value);
         falls.for_each(|w| result += w[0].value);
     }
+    let ends = Climb { first: *first, last: *last, count: samples.len() };
+    Some(extended(change, ends, result, (start, end), range))
+}
+
+/// The same of samples that never fall, by their ends.
+pub(crate) fn of_climb(change: Change, ends: Climb, bounds: (UnixNanos, UnixNanos), range: Duration) -> Option<f64> {
+    (ends.count > 1).then(|| extended(change, ends, ends.last.value - ends.first.value, bounds, range))
+}
+
+/// The change `result` between the ends of samples, as that of the whole window.
+fn extended(
+    change: Change,
+    Climb { first, last, count }: Climb,
+    result: f64,
+    (start, end): (UnixNanos, UnixNanos),
+    range: Duration,
+) -> f64 {
+    let is_counter = change != Change::Delta;
     let sampled = seconds(first.time, last.time);
-    let average_gap = sampled / intervals(samples);
+    let average_gap = sampled / intervals(count);
     let threshold = average_gap * 1.1;
     let mut to_start = seconds(start, first.time);
     if to_start >= threshold {
@@ -54,7 +71,7 @@ pub(crate) fn extrapolated(
     if change == Change::Rate {
         factor /= range.as_secs_f64();
     }
-    Some(result * factor)
+    result * factor
 }
 
 /// The change between the last two samples; per second, with resets, for a counter. `None` for
@@ -76,6 +93,6 @@ fn seconds(from: UnixNanos, to: UnixNanos) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a window holds fewer than 2^53 samples")]
-fn intervals(samples: &[Sample]) -> f64 {
-    (samples.len() - 1) as f64
+fn intervals(samples: usize) -> f64 {
+    (samples - 1) as f64
 }

@@ -12,6 +12,7 @@ use crate::{
     functions,
     past::{PastSelection, Seam},
     plan::{Selector, WindowFunction},
+    rate::{self, Change},
     value::Metric,
 };
 
@@ -339,11 +340,28 @@ impl Meant {
         let (bounds, range) = (read.bounds, read.selector.range.unwrap_or_default());
         let mut between = read.snapshot.between(bounds.0, bounds.1);
         let (mut values, mut samples, mut visits) = (vec![None; self.len()], Vec::new(), 0);
-        for (id, place) in &self.by_number {
+        let change = match function {
+            WindowFunction::Rate => Some(Change::Rate),
+            WindowFunction::Increase => Some(Change::Increase),
+            _ => None,
+        };
+        let climbs = match change {
+            Some(_) => between.climbs(&self.by_number.iter().map(|(id, _)| *id)),
+            None => Vec::new(),
+        };
+        for (i, (id, place)) in self.by_number.iter().enumerate() {
+            let value = &mut values[*place as usize];
+            // Of a counter that was not reset only the ends count.
+            if let (Some(change), Some(Some(ends))) = (change, climbs.get(i)) {
+                read.spend(ends.count)?;
+                visits += ends.count as u64 + 1;
+                *value = rate::of_climb(change, *ends, bounds, range);
+                continue;
+            }
             samples.clear();
             read.samples(&mut between, *id, &mut samples)?;
             visits += samples.len() as u64 + u64::from(!samples.is_empty());
-            values[*place as usize] = functions::over_window(function, &samples, bounds, range);
+            *value = functions::over_window(function, &samples, bounds, range);
         }
         let named = self.by_name.iter().zip(values);
         let values = named.filter_map(|(who, value)| Some(Element { who: *who, value: value? })).collect();
@@ -457,7 +475,12 @@ impl Read<'_> {
             read.retain(|s| !is_stale(s.value));
             out.append(&mut read);
         }
-        *self.budget = self.budget.checked_sub(out.len() - begin).ok_or_else(|| self.too_many())?;
+        self.spend(out.len() - begin)
+    }
+
+    /// Takes samples that were read off those that may be.
+    fn spend(&mut self, samples: usize) -> Result<(), QueryError> {
+        *self.budget = self.budget.checked_sub(samples).ok_or_else(|| self.too_many())?;
         Ok(())
     }
 

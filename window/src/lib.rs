@@ -36,7 +36,7 @@ pub use ledger::Budget;
 pub use log::{
     Damage, Log, LogCheck, LogConfig, LogError, Position, Record, Recovery, Replay, Torn, check_log, is_log, repair_log,
 };
-pub use numbers::{BYTES_PER_POINT, NumberChunk};
+pub use numbers::{BYTES_PER_POINT, Climb, NumberChunk};
 pub use rows::{Exemplar, LogRow, Point, STALE_NAN_BITS, Sample, SpanKind, SpanRow, SpanStatus, is_stale};
 pub use series::{
     AMBIGUOUS_LABEL, Membership, Registry, RegistryView, Series, SeriesId, SeriesKey, SeriesKind, SeriesLimit,

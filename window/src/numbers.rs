@@ -7,7 +7,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::{
     Point, Sample, SeriesId, UnixNanos, columns,
-    runs::{Bounds, Cursor, Runs},
+    runs::{Bounds, Cursor, Rising, Runs},
 };
 
 /// Bytes that one point takes in a chunk: series, time and value.
@@ -31,6 +31,7 @@ pub struct NumberChunk {
     times: TimestampNanosecondArray,
     values: Float64Array,
     runs: Runs,
+    rising: Rising,
     /// Event time of the oldest and the newest row.
     pub span: (UnixNanos, UnixNanos),
 }
@@ -79,7 +80,8 @@ impl NumberChunk {
         let times = times.with_timezone("UTC");
         let arrays: Vec<ArrayRef> = vec![Arc::new(series.clone()), Arc::new(times.clone()), Arc::new(values.clone())];
         let batch = RecordBatch::try_new(schema(), arrays).expect("the columns are built by the schema");
-        Self { batch, series, times, values, runs, span }
+        let rising = Rising::of(&runs, values.values());
+        Self { batch, series, times, values, runs, rising, span }
     }
 
     /// Seals columns that are sorted by (series, time), each pair once; `None` when they are not, or
@@ -120,7 +122,7 @@ impl NumberChunk {
     /// Bytes held, with the offsets.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.len() * BYTES_PER_POINT + self.runs.bytes()
+        self.len() * BYTES_PER_POINT + self.runs.bytes() + self.rising.bytes()
     }
 
     /// All rows.
@@ -144,11 +146,33 @@ impl NumberChunk {
         out.extend(rows.map(|(time, value)| Sample { time: UnixNanos(*time), value: *value }));
     }
 
+    /// The oldest and the newest sample of `series` within `bounds`, and how many there are; whether none of them is less
+    /// than the one before it, or NaN. `None` where there are none.
+    pub(crate) fn ends(&self, series: SeriesId, bounds: Bounds, cursor: &mut Cursor) -> Option<(Climb, bool)> {
+        let rows = self.runs.between(self.times.values(), series, bounds, cursor);
+        let (times, values) = (self.times.values(), self.values.values());
+        let sample = |row: usize| Sample { time: UnixNanos(times[row]), value: values[row] };
+        let last = rows.end.checked_sub(1).filter(|last| *last >= rows.start)?;
+        let climb = Climb { first: sample(rows.start), last: sample(last), count: rows.len() };
+        Some((climb, self.rising.at(*cursor)))
+    }
+
     /// The newest sample of `series` within `bounds`.
     pub(crate) fn last_sample(&self, series: SeriesId, bounds: Bounds, cursor: &mut Cursor) -> Option<Sample> {
         let row = self.runs.between(self.times.values(), series, bounds, cursor).next_back()?;
         Some(Sample { time: UnixNanos(self.times.value(row)), value: self.values.value(row) })
     }
+}
+
+/// Both ends of samples that never fall.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Climb {
+    /// The oldest.
+    pub first: Sample,
+    /// The newest; the same where there is one only.
+    pub last: Sample,
+    /// How many there are, both included.
+    pub count: usize,
 }
 
 /// `points` by series; those of one series keep their order.

@@ -4,6 +4,36 @@ use std::{ops::Range, time::Duration};
 
 use crate::{SeriesId, UnixNanos};
 
+/// Runs in which no value is less than the one before it, and none is NaN: a bit for each, in their order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rising(Vec<u64>);
+
+impl Rising {
+    /// Which of `runs` rise, of these `values`.
+    pub(crate) fn of(runs: &Runs, values: &[f64]) -> Self {
+        let mut bits = vec![0; runs.0.len().div_ceil(64)];
+        let ends = runs.0.iter().skip(1).map(|(_, row)| *row as usize).chain([values.len()]);
+        let mut begin = 0;
+        for (place, end) in ends.enumerate() {
+            let run = &values[begin..end];
+            let rises = run.windows(2).all(|pair| pair[0] <= pair[1]) && !run.iter().any(|value| value.is_nan());
+            bits[place / 64] |= u64::from(rises) << (place % 64);
+            begin = end;
+        }
+        Self(bits)
+    }
+
+    /// Whether the run at `cursor` rises.
+    pub(crate) fn at(&self, cursor: Cursor) -> bool {
+        cursor.0.is_some_and(|place| self.0.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1))
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len() * size_of::<u64>()
+    }
+}
+
 /// First row of each series, by series; the next entry (or the end) is one past its last row.
 #[derive(Clone, Debug)]
 pub(crate) struct Runs(Vec<(SeriesId, u32)>);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     Exemplar, HistogramChunk, HistogramView, LogChunk, NumberChunk, Past, RegistryView, Sample, Series, SeriesId,
     SpanChunk, SpanView, UnixNanos,
+    numbers::Climb,
     runs::{Bounds, Cursor},
     store::MAX_EXEMPLARS,
 };
@@ -101,6 +102,15 @@ pub struct Between<'s> {
     chunks: Vec<(&'s NumberChunk, (Bounds, Cursor))>,
 }
 
+/// What [`Between::climbs`] has found of a series so far.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Nothing,
+    Climb(Climb),
+    /// Something that falls, or is not in order.
+    Other,
+}
+
 impl Between<'_> {
     /// About how many samples so many series have together; never more than there are rows.
     #[must_use]
@@ -123,6 +133,31 @@ impl Between<'_> {
         }
     }
 
+    /// Both ends of the samples of each of `series`, which are in the order of their numbers, where none of its samples is
+    /// less than the one before it, or NaN: of a counter that was not reset nothing else is asked. `None` where there are
+    /// no samples, or one has to look at each. Reads one chunk after the other, so that memory is read in order.
+    pub fn climbs(&self, series: &(impl ExactSizeIterator<Item = SeriesId> + Clone)) -> Vec<Option<Climb>> {
+        let mut all = vec![Found::Nothing; series.len()];
+        for (chunk, (bounds, _)) in &self.chunks {
+            let mut cursor = Cursor::default();
+            for (found, series) in all.iter_mut().zip(series.clone()) {
+                let Some((next, rises)) = chunk.ends(series, *bounds, &mut cursor) else { continue };
+                *found = match *found {
+                    _ if !rises => Found::Other,
+                    Found::Nothing => Found::Climb(next),
+                    Found::Climb(Climb { first, last, count })
+                        if last.time < next.first.time && last.value <= next.first.value =>
+                    {
+                        Found::Climb(Climb { first, last: next.last, count: count + next.count })
+                    }
+                    Found::Climb(_) | Found::Other => Found::Other,
+                };
+            }
+        }
+        let climb = |found| if let Found::Climb(climb) = found { Some(climb) } else { None };
+        all.into_iter().map(climb).collect()
+    }
+
     /// The newest sample of `series`, a staleness marker included.
     #[must_use]
     pub fn last_sample(&mut self, series: SeriesId) -> Option<Sample> {
@@ -139,5 +174,81 @@ impl Between<'_> {
             }
         }
         newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Point, STALE_NAN_BITS, SeriesKey, SeriesKind, Window};
+
+    /// A random number below `end`, the same for the same `seed`.
+    fn random(seed: (u64, u64, u64), end: u64) -> u64 {
+        let bytes = [seed.0, seed.1, seed.2].map(u64::to_le_bytes).concat();
+        xxhash_rust::xxh3::xxh3_64(&bytes) % end
+    }
+
+    fn add(window: &mut Window, number: u64) -> SeriesId {
+        let key = SeriesKey(u128::from(number));
+        let describe = || Series {
+            key,
+            name: "m".into(),
+            source_name: "m".into(),
+            unit: "".into(),
+            kind: SeriesKind::Gauge,
+            labels: crate::Labels::default(),
+            service: "".into(),
+        };
+        window.registry_mut().find_or_add(key, describe).expect("far below the limit")
+    }
+
+    /// The ends of samples, by looking at each.
+    fn plain(samples: &[Sample]) -> Option<Climb> {
+        let rises = samples.windows(2).all(|pair| pair[0].value <= pair[1].value);
+        let is_number = samples.iter().all(|sample| !sample.value.is_nan());
+        let (first, last) = (*samples.first()?, *samples.last()?);
+        (rises && is_number).then_some(Climb { first, last, count: samples.len() })
+    }
+
+    #[test]
+    fn climbs_are_those_of_samples_that_never_fall() {
+        let (mut found, mut refused) = (0, 0);
+        for seed in 0..60 {
+            let mut window = Window::new(Config::default());
+            let all: Vec<SeriesId> = (0..6).map(|number| add(&mut window, number)).collect();
+            for step in 0..40 {
+                for (i, series) in (0..).zip(&all) {
+                    let dice = random((seed, step, i), 100);
+                    // Some are left out, some are late, and some fall or are no numbers; the more, the higher the number.
+                    let time = if dice < 4 * i { step.saturating_sub(3) } else { step };
+                    let value = match dice {
+                        95.. => continue,
+                        94 if i > 2 => f64::from_bits(STALE_NAN_BITS),
+                        92..94 if i > 1 => 0.0,
+                        _ => (step / 2) as f64,
+                    };
+                    window.push_point(Point { series: *series, time: UnixNanos(time.cast_signed() * 10), value });
+                }
+                if random((seed, step, 99), 3) == 0 {
+                    window.seal();
+                }
+            }
+            let snapshot = window.seal();
+            for (after, until) in [(-1, 1_000), (55, 305), (60, 300), (200, 210), (300, 200)] {
+                let (after, until) = (UnixNanos(after), UnixNanos(until));
+                let climbs = snapshot.between(after, until).climbs(&all.iter().copied());
+                let mut samples = Vec::new();
+                for (series, climb) in all.iter().zip(climbs) {
+                    snapshot.samples_into(*series, after, until, &mut samples);
+                    let want = plain(&samples);
+                    // Of chunks that overlap in time it may not know.
+                    assert!(climb.is_none() || climb == want, "seed {seed}: {climb:?}, expected {want:?}");
+                    assert!(climb.is_some() || want.is_none() || *series != all[0], "seed {seed}: nothing late in it");
+                    found += usize::from(climb.is_some());
+                    refused += usize::from(climb.is_none() && !samples.is_empty());
+                }
+            }
+        }
+        assert!(found > 300 && refused > 100, "{found} found, {refused} not");
     }
 }
