@@ -34,14 +34,17 @@ pub fn is_openslo(text: &str) -> bool {
 /// # Errors
 /// Every fault of every file.
 pub fn read(files: &[(String, String)]) -> Result<Vec<Objective>, Vec<Fault>> {
-    let mut indicators = BTreeMap::new();
+    let mut known = Known::default();
     let mut all = Vec::new();
     for (file, text) in files {
         let mut faults = Faults::of(file);
         let documents = Document::all(text, &mut faults);
         for document in &documents {
             if let Some((name, indicator)) = indicator_document(document, &mut faults) {
-                indicators.insert(name, indicator);
+                known.indicators.insert(name, indicator);
+            }
+            for title in titles(document) {
+                *known.titles.entry(title).or_default() += 1;
             }
         }
         all.extend(faults.into_result(()).err().into_iter().flatten());
@@ -52,13 +55,47 @@ pub fn read(files: &[(String, String)]) -> Result<Vec<Objective>, Vec<Fault>> {
         let documents = Document::all(text, &mut Faults::of(file));
         let mut faults = Faults::of(file);
         for document in &documents {
-            objectives.extend(objective_document(document, &indicators, &mut faults));
+            objectives.extend(objective_document(document, &known, &mut faults));
         }
         all.extend(faults.into_result(()).err().into_iter().flatten());
     }
     all.sort();
     all.dedup();
     if all.is_empty() { Ok(objectives) } else { Err(all) }
+}
+
+/// What is known of all files before objectives are read.
+#[derive(Default)]
+struct Known {
+    indicators: BTreeMap<String, Indicator>,
+    /// How many objectives have each title.
+    titles: BTreeMap<String, usize>,
+}
+
+impl Known {
+    /// What an objective is called: its title, behind the name of its SLO where others have the same title.
+    fn name(&self, slo: &str, title: Option<String>) -> String {
+        match title {
+            Some(title) if self.titles.get(&title).is_none_or(|count| *count < 2) => title,
+            Some(title) => format!("{slo}: {title}"),
+            None => slo.to_owned(),
+        }
+    }
+}
+
+/// The titles of the objectives in a document. What is wrong with it is said when it is read.
+fn titles(document: &Document<'_>) -> Vec<String> {
+    let mut faults = Faults::of("");
+    let Some((_, _, mut top)) = head(document, &mut faults) else { return Vec::new() };
+    let spec = top.get("spec");
+    let mut spec = spec.as_ref().and_then(|spec| spec.mapping(&mut faults));
+    let objectives = spec.as_mut().and_then(|spec| spec.get("objectives"));
+    let objectives = objectives.map(|value| value.list(&mut faults)).unwrap_or_default();
+    let title = |value: &Value<'_, '_>| {
+        let mut faults = Faults::of("");
+        value.mapping(&mut faults)?.get("displayName")?.text(&mut faults)
+    };
+    objectives.iter().filter_map(title).collect()
 }
 
 /// The parts that all kinds have: kind, name, and the rest.
@@ -96,24 +133,15 @@ fn indicator_document(document: &Document<'_>, faults: &mut Faults) -> Option<(S
     Some((name, indicator(spec, faults)?))
 }
 
-fn objective_document(
-    document: &Document<'_>,
-    indicators: &BTreeMap<String, Indicator>,
-    faults: &mut Faults,
-) -> Vec<Objective> {
+fn objective_document(document: &Document<'_>, known: &Known, faults: &mut Faults) -> Vec<Objective> {
     // What is wrong with the head has been said.
     match head(document, &mut Faults::of("")) {
-        Some((kind, name, top)) if kind == "SLO" => slo(&name, top, indicators, faults).unwrap_or_default(),
+        Some((kind, name, top)) if kind == "SLO" => slo(&name, top, known, faults).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
 
-fn slo(
-    name: &str,
-    mut top: Mapping<'_, '_>,
-    indicators: &BTreeMap<String, Indicator>,
-    faults: &mut Faults,
-) -> Option<Vec<Objective>> {
+fn slo(name: &str, mut top: Mapping<'_, '_>, known: &Known, faults: &mut Faults) -> Option<Vec<Objective>> {
     let mut spec = top.required("spec", faults)?.mapping(faults)?;
     spec.get("description");
     let service = spec.required("service", faults)?.text(faults)?;
@@ -128,7 +156,7 @@ fn slo(
             indicator(spec, faults)
         }
         (None, Some(named)) => {
-            let found = indicators.get(&named.text(faults)?);
+            let found = known.indicators.get(&named.text(faults)?);
             if found.is_none() {
                 named.expected("the name of an SLI in one of the files", faults);
             }
@@ -151,7 +179,7 @@ fn slo(
     let indicator = indicator?;
     let read = objectives.iter().enumerate().filter_map(|(i, value)| {
         let name = if objectives.len() == 1 { name.to_owned() } else { format!("{name}/{}", i + 1) };
-        let mut objective = objective(&name, value, &indicator, method, faults)?;
+        let mut objective = objective(&name, value, (&indicator, method), known, faults)?;
         objective.service = Some(service.as_str().into());
         objective.is_published = true;
         Some(objective)
@@ -183,8 +211,8 @@ fn time_window(spec: &mut Mapping<'_, '_>, faults: &mut Faults) {
 fn objective(
     name: &str,
     value: &Value<'_, '_>,
-    indicator: &Indicator,
-    method: Method,
+    (indicator, method): (&Indicator, Method),
+    known: &Known,
     faults: &mut Faults,
 ) -> Option<Objective> {
     let mut m = value.mapping(faults)?;
@@ -202,7 +230,7 @@ fn objective(
     m.finish(faults);
     let budget = 1.0 - share(target, percent, line, faults)?;
     let budgeting = budgeting?;
-    let name = title.unwrap_or_else(|| name.to_owned());
+    let name = known.name(name, title);
     let made = match indicator {
         Indicator::Ratio(source) | Indicator::Share(source) => {
             check_comparison(op, limit, faults);

@@ -265,3 +265,27 @@ fn a_strict_operator_leaves_the_threshold_itself_out() {
     assert_eq!(missed("gte"), ([true, false, false], "a is 2; target: at least 2".to_owned()));
     assert_eq!(missed("gt"), ([true, true, false], "a is 2; target: above 2".to_owned()));
 }
+
+#[test]
+fn titles_that_several_objectives_have_stand_behind_the_names_of_their_slos() {
+    let slo = |name: &str, titles: &[&str]| {
+        let source = "{metricSource: {spec: {query: x}}}";
+        let one = |title: &&str| format!("{{target: 0.9{title}}}");
+        let objectives: Vec<String> = titles.iter().map(one).collect();
+        format!(
+            "---\napiVersion: openslo/v1\nkind: SLO\nmetadata: {{name: {name}}}\n\
+             spec: {{service: s, budgetingMethod: Occurrences, \
+             indicator: {{spec: {{ratioMetric: {{bad: {source}, total: {source}}}}}}}, objectives: [{}]}}\n",
+            objectives.join(", ")
+        )
+    };
+    let (good, best) = (", displayName: Good", ", displayName: Best");
+    // In different files, and of one SLO.
+    let files = [
+        ("a.yaml".to_owned(), slo("a", &[good]) + &slo("b", &[best])),
+        ("b.yaml".to_owned(), slo("c", &[good, good, ""])),
+    ];
+    let read = read(&files).expect("are valid");
+    let names: Vec<&str> = read.iter().map(|objective| &*objective.name).collect();
+    assert_eq!(names, ["a: Good", "Best", "c/1: Good", "c/2: Good", "c/3"]);
+}
