@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Says whose notification it is.
-pub(super) const TENANT_HEADER: &str = "x-scope-orgid";
+const TENANT_HEADER: &str = "x-scope-orgid";
 
 /// The other nodes.
 #[derive(Debug)]
@@ -51,6 +51,20 @@ struct Answer {
     told: bool,
 }
 
+/// A client for other nodes, which are inside, as a rule, and are named one by one.
+pub(super) fn client_of_peers() -> Result<Client, DeliveryError> {
+    client(&Arc::new(Destinations { allow_private: true, ..Destinations::default() }))
+}
+
+/// The request with what a node shows to others, and whose data it is about.
+pub(super) fn asked_by(cluster: &Cluster, tenant: &str, request: RequestBuilder) -> RequestBuilder {
+    let request = request.header(TENANT_HEADER, tenant);
+    match cluster.authorization() {
+        Some(secret) => request.header(header::AUTHORIZATION, secret.reveal()),
+        None => request,
+    }
+}
+
 impl Peers {
     /// Those of `config`, if there are any.
     pub(super) fn of(
@@ -59,11 +73,9 @@ impl Peers {
         counters: &Arc<Counters>,
     ) -> Result<Option<Arc<Self>>, DeliveryError> {
         let Some(cluster) = config.cluster.clone() else { return Ok(None) };
-        // Other nodes are inside, as a rule, and are named one by one.
-        let anywhere = Destinations { allow_private: true, ..Destinations::default() };
         let peers = Self {
             outbox: outbox.clone(),
-            client: client(&Arc::new(anywhere))?,
+            client: client_of_peers()?,
             resting: Mutex::new(vec![None; cluster.others().len()]),
             cluster,
             tenant: config.tenant.clone(),
@@ -116,11 +128,7 @@ impl Peers {
 
     fn request(&self, peer: &Peer, body: &str) -> RequestBuilder {
         let request = self.client.post(peer.told.as_url().clone()).body(body.to_owned());
-        let request = request.header(header::CONTENT_TYPE, "application/json").header(TENANT_HEADER, &self.tenant);
-        match self.cluster.authorization() {
-            Some(secret) => request.header(header::AUTHORIZATION, secret.reveal()),
-            None => request,
-        }
+        asked_by(&self.cluster, &self.tenant, request.header(header::CONTENT_TYPE, "application/json"))
     }
 
     fn is_resting(&self, index: usize) -> bool {

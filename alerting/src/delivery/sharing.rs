@@ -8,16 +8,16 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode, header};
+use reqwest::{Client, StatusCode};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
 use super::{
-    Counters, DeliveryConfig, Destinations,
-    attempt::{chain, client},
-    peers::TENANT_HEADER,
+    Counters, DeliveryConfig,
+    attempt::chain,
+    peers::{asked_by, client_of_peers},
 };
 use crate::{Cluster, DeliveryError, Outbox, SharedPage, SharedPin, cluster::Peer, ledger::Merged};
 
@@ -44,8 +44,7 @@ impl Sharing {
         pins: &mpsc::UnboundedSender<SharedPin>,
     ) -> Result<Option<Self>, DeliveryError> {
         let Some(cluster) = &config.cluster else { return Ok(None) };
-        let anywhere = Destinations { allow_private: true, ..Destinations::default() };
-        let client = client(&Arc::new(anywhere))?;
+        let client = client_of_peers()?;
         let (tried, heard) = watch::channel(0);
         let mut tasks = JoinSet::new();
         for peer in cluster.others() {
@@ -107,7 +106,7 @@ impl Asking {
                     if std::mem::take(&mut fails) {
                         tracing::info!(peer = self.peer.name, "silences of a peer are heard again");
                     }
-                    // One that goes on without an end is asked no faster.
+                    // One that says the same again is asked no faster.
                     if heard.has_more && (heard.instance != instance || heard.next > after) {
                         wait = Duration::ZERO;
                     }
@@ -149,10 +148,7 @@ impl Asking {
     async fn ask(&self, instance: &str, after: u64) -> Result<SharedPage, String> {
         let mut url = self.peer.said.as_url().clone();
         url.query_pairs_mut().append_pair("instance", instance).append_pair("after", &after.to_string());
-        let mut request = self.client.get(url).header(TENANT_HEADER, &self.tenant);
-        if let Some(secret) = self.cluster.authorization() {
-            request = request.header(header::AUTHORIZATION, secret.reveal());
-        }
+        let request = asked_by(&self.cluster, &self.tenant, self.client.get(url));
         let mut response = request.send().await.map_err(|error| chain(&error.without_url()))?;
         if response.status() != StatusCode::OK {
             return Err(format!("answered {}", response.status()));

@@ -4,7 +4,7 @@ use detect::UnixNanos;
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Operator, Reader};
+use super::{Operator, Reader, silences::is_time};
 use crate::{LedgerError, clock};
 
 /// Bytes of an author, and of a comment.
@@ -60,7 +60,7 @@ impl Operator {
         let is_known = self.store.write(|transaction| {
             Ok(transaction.execute(sql, params![episode, author, comment, clock::now().0])? > 0)
         })?;
-        self.note_acknowledgements(is_known);
+        self.note_others(is_known);
         Ok(is_known)
     }
 
@@ -74,7 +74,7 @@ impl Operator {
             "UPDATE acknowledgements SET withdrawn = 1, at = max(?2, at + 1) WHERE episode = ?1 AND withdrawn = 0";
         let was_there =
             self.store.write(|transaction| Ok(transaction.execute(sql, params![episode, clock::now().0])? > 0))?;
-        self.note_acknowledgements(was_there);
+        self.note_others(was_there);
         Ok(was_there)
     }
 
@@ -89,13 +89,13 @@ impl Operator {
             WHERE fingerprint = ?1 AND state != 'resolved' AND body ->> '$.activeAt' <= ?4
             ON CONFLICT (episode) DO UPDATE SET author = excluded.author, comment = excluded.comment,
                 at = excluded.at, withdrawn = excluded.withdrawn WHERE excluded.at > at";
-        let sound = heard.iter().filter(|heard| {
-            let Acknowledgement { author, comment, .. } = &heard.acknowledgement;
-            (1..=MOST_AUTHOR).contains(&author.len()) && comment.len() <= MOST_COMMENT
-        });
         if heard.is_empty() {
             return Ok(0);
         }
+        let sound = heard.iter().filter(|heard| {
+            let Acknowledgement { author, comment, at } = &heard.acknowledgement;
+            (1..=MOST_AUTHOR).contains(&author.len()) && comment.len() <= MOST_COMMENT && is_time(*at)
+        });
         let changed = self.store.write(|transaction| {
             let mut statement = transaction.prepare_cached(sql)?;
             let mut changed = 0;
@@ -105,14 +105,8 @@ impl Operator {
             }
             Ok(changed)
         })?;
-        self.note_acknowledgements(changed > 0);
+        self.note_others(changed > 0);
         Ok(changed)
-    }
-
-    fn note_acknowledgements(&self, have_changed: bool) {
-        if have_changed {
-            self.store.silences_mut().note_others();
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     Reader,
     body::{from_json, to_json},
     levels::scope,
+    silences::is_time,
     store::Store,
 };
 use crate::{LedgerError, clock};
@@ -69,7 +70,7 @@ impl Operator {
             transaction.execute(sql, params![scope, pin.service, pin.created_at.0, pin.pin.expires_at.0, body])?;
             Ok(())
         })?;
-        self.store.silences_mut().note_others();
+        self.note_others(true);
         Ok(())
     }
 
@@ -84,9 +85,7 @@ impl Operator {
         let cleared = self
             .store
             .write(|transaction| Ok(transaction.execute(sql, params![scope(service), clock::now().0])? > 0))?;
-        if cleared {
-            self.store.silences_mut().note_others();
-        }
+        self.note_others(cleared);
         Ok(cleared)
     }
 
@@ -103,7 +102,7 @@ impl Operator {
         }
         let mut newer = Vec::new();
         self.store.write(|transaction| {
-            for shared in heard.into_iter().filter(|shared| check(&shared.pin).is_ok()) {
+            for shared in heard.into_iter().filter(|s| check(&s.pin).is_ok() && is_time(s.pin.created_at)) {
                 let ServicePin { service, created_at, pin } = &shared.pin;
                 let (scope, body) = (scope(service.as_deref()), to_json(pin));
                 let row = params![scope, service, created_at.0, pin.expires_at.0, body, shared.withdrawn];
@@ -113,9 +112,7 @@ impl Operator {
             }
             Ok(())
         })?;
-        if !newer.is_empty() {
-            self.store.silences_mut().note_others();
-        }
+        self.note_others(!newer.is_empty());
         Ok(newer)
     }
 }

@@ -6,6 +6,7 @@
 mod shared;
 
 pub(crate) use shared::Merged;
+pub(super) use shared::is_time;
 pub use shared::{SharedPage, SharedSilence};
 
 use std::{
@@ -110,8 +111,8 @@ pub(super) struct Silences {
     /// Those with a label that has to have one value, by its name and that.
     by_label: HashMap<String, HashMap<String, Vec<Arc<Entry>>>>,
     others: Vec<Arc<Entry>>,
-    /// Ids by the numbers of the changes that brought them, the last ones of each.
-    by_change: BTreeMap<u64, String>,
+    /// By the number of the last change of each.
+    by_change: BTreeMap<u64, Arc<Entry>>,
     changes: u64,
     /// The number of the last change of anything else that people say: acknowledgements and pins.
     others_changed: u64,
@@ -151,7 +152,7 @@ impl Silences {
         self.remove(&silence.id);
         self.changes += 1;
         let entry = Arc::new(Entry { silence, matchers, change: self.changes });
-        self.by_change.insert(entry.change, entry.silence.id.clone());
+        self.by_change.insert(entry.change, Arc::clone(&entry));
         self.by_id.insert(entry.silence.id.clone(), Arc::clone(&entry));
         match index_of(&entry.matchers) {
             Some((name, value)) => self.by_label.entry(name).or_default().entry(value).or_default().push(entry),

@@ -78,13 +78,12 @@ impl Reader {
             pins: Vec::new(),
         };
         let mut bytes = 0;
-        for (change, id) in silences.by_change.range(after.saturating_add(1)..) {
+        for (change, entry) in silences.by_change.range(after.saturating_add(1)..) {
             if bytes >= PAGE_BYTES {
                 page.has_more = true;
                 break;
             }
             page.next = *change;
-            let Some(entry) = silences.by_id.get(id) else { continue };
             let Silence { id, spec, updated_at } = entry.silence.clone();
             bytes += size_of(&spec);
             page.silences.push(SharedSilence { id, updated_at, spec });
@@ -106,7 +105,19 @@ fn size_of(spec: &SilenceSpec) -> usize {
     200 + matchers + spec.created_by.len() + spec.comment.len()
 }
 
+/// Whether a peer can mean this time: as with silences, none for which no later one could be written.
+pub(in super::super) fn is_time(time: UnixNanos) -> bool {
+    (0..9_000_000_000_000_000_000).contains(&time.0)
+}
+
 impl Operator {
+    /// Notes that acknowledgements or pins have changed, if they have.
+    pub(in super::super) fn note_others(&self, have_changed: bool) {
+        if have_changed {
+            self.store.silences_mut().note_others();
+        }
+    }
+
     /// Takes from another node what is newer there: silences, acknowledgements of alerts that are known here, and pins.
     ///
     /// # Errors

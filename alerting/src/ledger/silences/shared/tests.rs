@@ -210,3 +210,21 @@ fn a_pin_holds_on_both_and_is_taken_back_on_both() {
     assert!(merged.pins.len() == 1 && merged.pins[0].withdrawn);
     assert_eq!((levels(&a), levels(&b), levels(&b.restarted())), (Vec::new(), Vec::new(), Vec::new()));
 }
+
+/// Behind the end of time no later word could be written, and nobody could take it back.
+#[test]
+fn times_after_which_there_is_none_are_left_out() {
+    let (mut a, mut b) = (Node::new(), Node::new());
+    b.fires("e1");
+    let last = UnixNanos(i64::MAX);
+    let said = Acknowledgement { author: "ann".into(), comment: String::new(), at: last };
+    let fingerprint = "00000000000000aa".to_owned();
+    let acknowledgement = SharedAcknowledgement { fingerprint, acknowledgement: said, withdrawn: false };
+    let pin = SharedPin { pin: ServicePin { created_at: last, ..pin(Level::ReadOnly, NOON) }, withdrawn: false };
+    let nothing = a.ledger.reader().what_people_say("", 0).expect("reads");
+    let page = SharedPage { acknowledgements: vec![acknowledgement], pins: vec![pin], ..nothing };
+    let nothing = Merged { silences: 0, acknowledgements: 0, pins: Vec::new() };
+    assert_eq!(b.ledger.operator().merge(page).expect("writes"), nothing);
+    assert!(b.ledger.operator().acknowledge("e1", "bob", "").expect("writes"));
+    assert_eq!(a.hear(&b), 0);
+}
