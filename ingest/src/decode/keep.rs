@@ -30,6 +30,8 @@ pub(super) struct Kept {
     pub(super) dropped: u32,
     /// Those among them whose name was taken.
     pub(super) repeated: u32,
+    /// Whether they are all kept, and as they were sent.
+    pub(super) is_as_sent: bool,
 }
 
 /// What walking the attributes told.
@@ -58,6 +60,33 @@ impl Keeper {
         limits: &Limits,
         out: &mut Vec<u8>,
     ) -> Result<Result<Kept, String>, Malformed> {
+        let start = out.len();
+        let kept = self.keep(what, sent, number, limits, out)?;
+        if let Ok(Kept { is_as_sent: true, .. }) = kept {
+            out.extend_from_slice(sent.raw());
+            self.tag(number, &mut out[start..]);
+        }
+        Ok(kept)
+    }
+
+    /// The same without a copy where none is needed: if what is kept is as it was sent, `out` is left alone, and a copy
+    /// of [`Repeated::raw`] has to be given to [`Keeper::tag`].
+    ///
+    /// # Errors
+    /// When one of them is no attribute.
+    pub(super) fn keep(
+        &mut self,
+        what: &str,
+        sent: &Repeated<'_>,
+        number: u8,
+        limits: &Limits,
+        out: &mut Vec<u8>,
+    ) -> Result<Result<Kept, String>, Malformed> {
+        let as_sent = Kept { is_as_sent: true, ..Kept::default() };
+        let raw = sent.raw();
+        if raw.len() <= limits.attribute_bytes_per_item && self.is_plain(sent, limits) {
+            return Ok(Ok(as_sent));
+        }
         let walked = self.walk(what, sent, limits)?;
         if walked.count > limits.attributes_per_item {
             return Ok(Err(values::too_many(what, walked.count, limits)));
@@ -65,17 +94,40 @@ impl Keeper {
         if let Some(fault) = walked.long {
             return Ok(Err(fault));
         }
-        let raw = sent.raw();
         if walked.repeated > 0 || walked.length != raw.len() || raw.len() > limits.attribute_bytes_per_item {
             return Ok(Ok(self.copy_some(sent, number, limits, out)));
         }
-        let start = out.len();
-        out.extend_from_slice(raw);
-        let copied = &mut out[start..];
+        Ok(Ok(as_sent))
+    }
+
+    /// Makes the attributes that were kept last as they were sent field `number` of a message, in a copy of them.
+    #[inline]
+    pub(super) fn tag(&self, number: u8, copy: &mut [u8]) {
         for seen in &self.seen {
-            copied[seen.tag] = number << 3 | 2;
+            copy[seen.tag] = number << 3 | 2;
         }
-        Ok(Ok(Kept::default()))
+    }
+
+    /// Whether every attribute is a plain one, within the limits and of a name of its own, as nearly all are; they are
+    /// noted then.
+    #[inline]
+    fn is_plain(&mut self, sent: &Repeated<'_>, limits: &Limits) -> bool {
+        self.seen.clear();
+        let raw = sent.raw();
+        let mut bloom = [0_u64; 4];
+        sent.read_plain(|key, tag| {
+            if self.seen.len() == limits.attributes_per_item || key.len() > limits.attribute_name_bytes {
+                return false;
+            }
+            let digest = digest(key);
+            let (word, bit) = (&mut bloom[(digest >> 6 & 3) as usize], 1 << (digest & 63));
+            if *word & bit != 0 && self.is_taken(raw, key, digest) {
+                return false;
+            }
+            *word |= bit;
+            self.see(raw, key, digest, tag);
+            true
+        })
     }
 
     /// Reads every attribute, and notes the names of those that may be kept.

@@ -22,6 +22,8 @@ use crate::Batch;
 const MAX_SEVERITY: u8 = 24;
 /// A record with a time and nothing else takes this many bytes in a request.
 const LEAST_BYTES: usize = 11;
+/// Field of a `KeyValueList` as which attributes are kept.
+const ATTRIBUTE: u8 = 1;
 
 /// Reads a logs request that has `items` records.
 pub(super) fn rows(request: &[u8], items: u64, context: Context<'_>) -> Result<Batch, Malformed> {
@@ -41,7 +43,7 @@ struct Reader<'d> {
     origin: Origin,
     keeper: Keeper,
     batch: Batch,
-    /// What the record at hand has.
+    /// The attributes of the record at hand, if they are not kept as they were sent.
     attributes: Vec<u8>,
 }
 
@@ -60,7 +62,8 @@ impl OriginVisitor for Reader<'_> {
 impl Visitor for Reader<'_> {
     fn record(&mut self, record: &LogRecord<'_>) -> Result<(), Malformed> {
         self.attributes.clear();
-        let kept = self.keeper.copy("log record", &record.attributes, 1, self.context.limits, &mut self.attributes)?;
+        let limits = self.context.limits;
+        let kept = self.keeper.keep("log record", &record.attributes, ATTRIBUTE, limits, &mut self.attributes)?;
         if let Err(fault) = self.row(record, kept) {
             self.batch.rejected.add(1, || fault);
         }
@@ -91,10 +94,13 @@ impl Reader<'_> {
             trace_id: id(record.trace_id).unwrap_or_default(),
             span_id: id(record.span_id).unwrap_or_default(),
             flags: record.flags,
-            attributes: &self.attributes,
+            attributes: if kept.is_as_sent { record.attributes.raw() } else { &self.attributes },
             dropped_attributes: record.dropped_attributes.saturating_add(kept.dropped),
         };
         self.batch.logs.push(&row).map_err(|full| full.to_string())?;
+        if kept.is_as_sent {
+            self.keeper.tag(ATTRIBUTE, self.batch.logs.last_attributes_mut());
+        }
         self.batch.repeated_attributes += u64::from(kept.repeated);
         Ok(())
     }

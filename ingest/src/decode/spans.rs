@@ -14,13 +14,15 @@ use window::{SpanKind, SpanRow, SpanStatus, UnixNanos};
 use super::{
     Context, Limits,
     ids::id,
-    keep::{Keeper, varint_length},
+    keep::{Keeper, Kept, varint_length},
     origin::{Origin, put_count, put_text},
 };
 use crate::Batch;
 
 /// A span with ids and times, and without anything else, takes this many bytes in a request.
 const LEAST_BYTES: usize = 39;
+/// Field of a `KeyValueList` as which attributes are kept.
+const ATTRIBUTE: u8 = 1;
 
 /// Reads a traces request that has `items` spans.
 pub(super) fn rows(request: &[u8], items: u64, context: Context<'_>) -> Result<Batch, Malformed> {
@@ -45,7 +47,7 @@ struct Reader<'d> {
     origin: Origin,
     keeper: Keeper,
     batch: Batch,
-    /// What the span at hand is kept as.
+    /// What the span at hand is kept as, its attributes only if that is not as they were sent.
     attributes: Vec<u8>,
     rest: Vec<u8>,
 }
@@ -66,22 +68,22 @@ impl Visitor for Reader<'_> {
     #[inline]
     fn span(&mut self, span: &Span<'_>) -> Result<(), Malformed> {
         self.attributes.clear();
-        let kept = self.keeper.copy("span", &span.attributes, 1, self.context.limits, &mut self.attributes)?;
+        let limits = self.context.limits;
+        let kept = self.keeper.keep("span", &span.attributes, ATTRIBUTE, limits, &mut self.attributes)?;
         self.rest.clear();
         let dropped = kept.as_ref().map_or(0, |kept| kept.dropped);
-        put_rest(span, dropped, self.context.limits, &mut self.rest)?;
-        match self.row(span, kept.map(|kept| kept.repeated)) {
-            Ok(repeated) => self.batch.repeated_attributes += u64::from(repeated),
-            Err(fault) => self.batch.rejected.add(1, || fault),
+        put_rest(span, dropped, limits, &mut self.rest)?;
+        if let Err(fault) = self.row(span, kept) {
+            self.batch.rejected.add(1, || fault);
         }
         Ok(())
     }
 }
 
 impl Reader<'_> {
-    /// Keeps the span, unless it is refused with a reason. `repeated` is what became of its attributes.
+    /// Keeps the span, unless it is refused with a reason. `kept` is what became of its attributes.
     #[inline]
-    fn row(&mut self, span: &Span<'_>, repeated: Result<u32, String>) -> Result<u32, String> {
+    fn row(&mut self, span: &Span<'_>, kept: Result<Kept, String>) -> Result<(), String> {
         if let Some(fault) = self.origin.fault() {
             return Err(fault.to_owned());
         }
@@ -95,18 +97,27 @@ impl Reader<'_> {
             status: SpanStatus::from_wire(span.status_code),
             parent_span_id: id(span.parent_span_id).unwrap_or_default(),
             flags: span.flags,
-            attributes: &self.attributes,
+            attributes: &[],
             rest: &self.rest,
         };
-        let repeated = repeated?;
-        self.batch.spans.push(&row).map_err(|full| full.to_string())?;
-        Ok(repeated)
+        let kept = kept?;
+        let attributes = if kept.is_as_sent { span.attributes.raw() } else { &self.attributes };
+        self.batch.spans.push(&SpanRow { attributes, ..row }).map_err(|full| full.to_string())?;
+        if kept.is_as_sent {
+            self.keeper.tag(ATTRIBUTE, self.batch.spans.last_attributes_mut());
+        }
+        self.batch.repeated_attributes += u64::from(kept.repeated);
+        Ok(())
     }
 }
 
 /// Appends what few spans have, as a `Span` with these fields only; `dropped` attributes were not
 /// kept, and of events and links those are that fit into [`Limits::attribute_bytes_per_item`].
 fn put_rest(span: &Span<'_>, dropped: u32, limits: &Limits, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let is_bare = span.events.is_empty() && span.links.is_empty() && span.dropped == [0; 3] && dropped == 0;
+    if is_bare && span.trace_state.bytes().is_empty() && span.status_message.bytes().is_empty() {
+        return Ok(());
+    }
     let [attributes, events, links] = span.dropped;
     let limit = limits.attribute_bytes_per_item;
     put_text(3, cut(span.trace_state.as_str(), limit), out);

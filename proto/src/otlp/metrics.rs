@@ -140,7 +140,10 @@ fn read_point<'a>(
 ) -> Result<(), Malformed> {
     match kind {
         Kind::Gauge | Kind::Sum => {
-            points.push(NumberPoint::read(bytes)?);
+            points.push(NumberPoint::default());
+            if let Some(point) = points.last_mut() {
+                point.fill(bytes)?;
+            }
             if points.len() == NUMBERS_AT_ONCE { show(visitor, points) } else { Ok(()) }
         }
         Kind::Histogram => visitor.histogram(HistogramPoint::read(bytes)?),

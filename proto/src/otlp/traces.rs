@@ -87,13 +87,18 @@ pub struct Link<'a> {
 /// [`Malformed`] when it is none. The visitor may have been told a part of it by then.
 pub fn read(request: &[u8], visitor: &mut impl Visitor) -> Result<(), Malformed> {
     let names = Names { request: "ExportTraceServiceRequest", resource: "ResourceSpans", scope: "ScopeSpans" };
-    walk(&names, request, visitor, |visitor, bytes| visitor.span(&Span::read(bytes)?))
+    walk(&names, request, visitor, |visitor, bytes| {
+        let mut span = Span::default();
+        span.fill(bytes)?;
+        visitor.span(&span)
+    })
 }
 
 impl<'a> Span<'a> {
+    /// Reads a message into a span that is empty, where it is: to be moved costs it more than a field.
     #[inline]
-    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut span = Self::default();
+    fn fill(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {
+        let span = self;
         let mut fields = Fields::new("Span", bytes);
         let [mut attributes, mut events, mut links] = [Run::default(); 3];
         while let Some(field) = fields.next()? {
@@ -121,7 +126,7 @@ impl<'a> Span<'a> {
         span.attributes = Repeated::new(attributes.of(9, &fields));
         span.events = Repeated::new(events.of(11, &fields));
         span.links = Repeated::new(links.of(13, &fields));
-        Ok(span)
+        Ok(())
     }
 
     fn status(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {

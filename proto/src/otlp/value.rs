@@ -225,6 +225,76 @@ impl<'a> Repeated<'a> {
     pub fn iter(&self) -> Messages<'_> {
         Messages { rest: &self.raw }
     }
+
+    /// Reads [`KeyValue`]s in one go, if all are written as encoders write them: a name, then an ASCII text or a plain
+    /// number. `each` is told the name and where in [`Repeated::raw`] the message's tag stands, and whether to go on.
+    ///
+    /// `false` when one of them is anything else, which may be malformed, or when `each` said so: what `each` was told
+    /// is void then. Where it is `true`, tags and lengths of the messages are as short as they can be.
+    #[inline(always)]
+    pub fn read_plain(&self, mut each: impl FnMut(&[u8], usize) -> bool) -> bool {
+        let raw = self.raw();
+        let Some(tag) = raw.first().copied() else { return true };
+        if tag & 0x87 != 2 {
+            return false;
+        }
+        // Bytes from 128 on that lengths and numbers account for. Texts are ASCII when there are no others, which one
+        // look at all of it tells more cheaply than one at each text.
+        let (mut rest, mut high) = (raw, 0);
+        while let Some((message, others)) = delimited(tag, rest) {
+            let Some((key, value)) = delimited(0x0a, message) else { return false };
+            let Some((value, [])) = delimited(0x12, value) else { return false };
+            let Some(high_in_value) = high_in_plain(value) else { return false };
+            high += [message, key, value].map(|part| usize::from(part.len() >= 0x80)).iter().sum::<usize>();
+            high += high_in_value;
+            if !each(key, raw.len() - rest.len()) {
+                return false;
+            }
+            rest = others;
+        }
+        rest.is_empty() && high == high_in(raw)
+    }
+}
+
+/// How many bytes from 128 on stand in an `AnyValue` if its text is ASCII; `None` when it is neither text nor a plain
+/// number, or is not written as shortly as it can be.
+#[inline(always)]
+fn high_in_plain(value: &[u8]) -> Option<usize> {
+    match value {
+        [0x0a, ..] => match delimited(0x0a, value)? {
+            (text, []) => Some(usize::from(text.len() >= 0x80)),
+            _ => None,
+        },
+        [0x18, low] | [0x10, low @ 0..=1] if *low < 0x80 => Some(0),
+        [0x18, low, high] if *low >= 0x80 && *high < 0x80 => Some(1),
+        [0x18, continued @ .., last] => {
+            // Ten bytes hold 70 bits, of which a number has 64.
+            let greatest = if continued.len() < 9 { 0x7f } else { 1 };
+            let is_number = continued.len() <= 9 && *last <= greatest && continued.iter().all(|byte| *byte >= 0x80);
+            is_number.then_some(continued.len())
+        }
+        [0x21, double @ ..] if double.len() == 8 => Some(high_in(double)),
+        _ => None,
+    }
+}
+
+/// How many of `bytes` are 128 or more.
+#[inline]
+fn high_in(bytes: &[u8]) -> usize {
+    const LANES: usize = 16;
+    let (blocks, rest) = bytes.as_chunks::<LANES>();
+    let mut count = rest.iter().map(|byte| usize::from(byte >> 7)).sum();
+    // As many as the count of a lane can hold.
+    for blocks in blocks.chunks(u8::MAX.into()) {
+        let mut lanes = [0_u8; LANES];
+        for block in blocks {
+            for (lane, byte) in lanes.iter_mut().zip(block) {
+                *lane += byte >> 7;
+            }
+        }
+        count += lanes.iter().map(|lane| usize::from(*lane)).sum::<usize>();
+    }
+    count
 }
 
 /// The messages of [`Repeated`]. A type with a name, because a closure here is called and not inlined, which
@@ -310,6 +380,73 @@ mod tests {
                 assert_eq!(KeyValue::read(&odd[..broken.0]), KeyValue::read_nested(&odd[..broken.0], MAX_NESTING));
             }
         }
+    }
+
+    /// Attributes with these values, as they stand in a list, and what reading them in one go tells of them.
+    fn in_one_go(raw: &[u8]) -> Option<Vec<(Vec<u8>, usize)>> {
+        let mut told = Vec::new();
+        let is_plain = Repeated::new(Cow::Borrowed(raw)).read_plain(|key, tag| {
+            told.push((key.to_vec(), tag));
+            true
+        });
+        is_plain.then_some(told)
+    }
+
+    fn list(values: &[Sent]) -> Vec<u8> {
+        let keys = ["k", "http.request.method"].into_iter().chain([128, 200].map(|n| &*"x".repeat(n).leak()));
+        let values = keys.cycle().zip(values).map(|(key, value)| pair(key, value.clone())).collect();
+        wire::KeyValueList { values }.encode_to_vec()
+    }
+
+    fn plain_values() -> Vec<Sent> {
+        let texts = [1, 2, 100, 127, 128, 129, 300].map(|n| Sent::StringValue("x".repeat(n)));
+        let numbers = [0, 1, 127, 128, 16_383, 16_384, 1 << 40, i64::MAX, -1, i64::MIN].map(Sent::IntValue);
+        let others =
+            [Sent::BoolValue(true), Sent::BoolValue(false), Sent::DoubleValue(-0.5), Sent::DoubleValue(f64::NAN)];
+        texts.into_iter().chain(numbers).chain(others).collect()
+    }
+
+    #[test]
+    fn plain_attributes_are_read_in_one_go() {
+        for raw in [list(&plain_values()), Vec::new()] {
+            let messages = Repeated::new(Cow::Borrowed(&raw));
+            let places = messages.iter().map(|m| m.as_ptr().addr() - raw.as_ptr().addr());
+            let starts = places.zip(messages.iter()).map(|(at, m)| at - 1 - (1 + usize::from(m.len() >= 0x80)));
+            let keys = messages.iter().map(|m| KeyValue::read(m).expect("is well formed").key.bytes().to_vec());
+            assert_eq!(in_one_go(&raw).expect("all are plain"), keys.zip(starts).collect::<Vec<_>>());
+        }
+        let others = [
+            Sent::StringValue("\u{e4}".into()),
+            Sent::StringValue("x".repeat(1 << 14)),
+            Sent::BytesValue(vec![1]),
+            Sent::ArrayValue(wire::ArrayValue::default()),
+            Sent::StringValueStrindex(1),
+        ];
+        for other in others {
+            assert_eq!(in_one_go(&list(&[Sent::IntValue(1), other.clone()])), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_in_one_go_is_what_is_read_one_by_one() {
+        let raw = list(&plain_values());
+        let mut plain = 0;
+        let odd = (0..raw.len()).flat_map(|i| [0, 1, 2, 0x0a, 0x7f, 0x80, 0x81, 0xff].map(|b| (i, b)));
+        for (place, byte) in odd {
+            let mut odd = raw.clone();
+            odd[place] = byte;
+            for raw in [&odd[..], &odd[..place]] {
+                let Some(told) = in_one_go(raw) else { continue };
+                plain += 1;
+                let (mut again, mut keys) = (Vec::new(), Vec::new());
+                for message in Repeated::new(Cow::Borrowed(raw)).iter() {
+                    keys.push((KeyValue::read(message).expect("is well formed").key.bytes().to_vec(), again.len()));
+                    crate::wire::put_bytes(u32::from(raw[0] >> 3), message, &mut again);
+                }
+                assert!((told, raw) == (keys, &again[..]), "byte {place} is {byte}");
+            }
+        }
+        assert!(plain > 1_000, "{plain}");
     }
 
     #[test]

@@ -65,6 +65,12 @@ impl BytesColumn {
         self.offsets.push(i32::try_from(self.values.len()).expect("the owner keeps a column below 2 GiB"));
     }
 
+    /// The value that was pushed last; empty when there is none.
+    pub(crate) fn last_mut(&mut self) -> &mut [u8] {
+        let start = self.len().checked_sub(1).map_or(0, |last| index(self.offsets[last]));
+        &mut self.values[start..]
+    }
+
     pub(crate) fn append(&mut self, other: &Self) {
         let base = i32::try_from(self.values.len()).expect("the owner keeps a column below 2 GiB");
         let added = if self.offsets.is_empty() { &other.offsets[..] } else { other.offsets.get(1..).unwrap_or(&[]) };

@@ -112,6 +112,11 @@ impl LogColumns {
         Ok(())
     }
 
+    /// The attributes of the record that was pushed last, to be written over; empty when there is none.
+    pub fn last_attributes_mut(&mut self) -> &mut [u8] {
+        self.attributes.last_mut()
+    }
+
     /// Bytes of variable length.
     pub(crate) fn content(&self) -> usize {
         let texts = self.severity_texts.values.content() + self.event_names.values.content() + self.bodies.content();

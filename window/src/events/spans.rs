@@ -117,6 +117,11 @@ impl SpanColumns {
         Ok(())
     }
 
+    /// The attributes of the span that was pushed last, to be written over; empty when there is none.
+    pub fn last_attributes_mut(&mut self) -> &mut [u8] {
+        self.attributes.last_mut()
+    }
+
     /// Bytes of variable length.
     pub(crate) fn content(&self) -> usize {
         self.attributes.content() + self.rest.content() + self.names.values.content() + self.origins.content()

@@ -61,7 +61,8 @@ proptest! {
             }
         }
         let dropped = u32::try_from(sent.len() - model.len()).unwrap_or(u32::MAX);
-        prop_assert_eq!(copied(sent.clone(), &limits), Ok((model, Kept { dropped, repeated })));
+        let is_as_sent = dropped == 0;
+        prop_assert_eq!(copied(sent.clone(), &limits), Ok((model, Kept { dropped, repeated, is_as_sent })));
     }
 }
 

@@ -138,9 +138,10 @@ pub struct Exemplar<'a> {
 }
 
 impl<'a> NumberPoint<'a> {
+    /// Reads a message into a point that is empty, where it is: to be moved would cost it as much as to be read.
     #[inline]
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut point = Self::default();
+    pub(super) fn fill(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {
+        let point = self;
         let mut fields = Fields::new("NumberDataPoint", bytes);
         let [mut attributes, mut exemplars] = [Run::default(); 2];
         while let Some(field) = fields.next()? {
@@ -158,7 +159,7 @@ impl<'a> NumberPoint<'a> {
         }
         point.stamp.attributes = Repeated::new(attributes.of(7, &fields));
         point.exemplars = Repeated::new(exemplars.of(5, &fields));
-        Ok(point)
+        Ok(())
     }
 }
 
