@@ -107,7 +107,7 @@ mod tests {
             time: window::UnixNanos(*time),
             value: *value,
         });
-        window::NumberChunk::seal(points.collect()).expect("has rows").batch().clone()
+        window::NumberChunk::seal(&points.collect::<Vec<_>>()).expect("has rows").batch().clone()
     }
 
     fn read(chunks: &[RecordBatch], span: Span) -> Vec<(u32, i64, f64)> {

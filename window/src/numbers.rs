@@ -41,15 +41,47 @@ impl NumberChunk {
     ///
     /// Of several points with the same series and time the first one stays.
     #[must_use]
-    pub fn seal(points: Vec<Point>) -> Option<Self> {
-        let mut sorted = by_series(points);
-        for run in sorted.chunk_by_mut(|a, b| a.series == b.series) {
-            if !run.is_sorted_by_key(|p| p.time) {
-                run.sort_by_key(|p| p.time);
+    pub fn seal(points: &[Point]) -> Option<Self> {
+        Self::counted(points).or_else(|| {
+            let mut sorted = points.to_vec();
+            sorted.sort_by_key(|p| (p.series, p.time));
+            sorted.dedup_by_key(|p| (p.series, p.time));
+            Self::from_sorted(&sorted)
+        })
+    }
+
+    /// Seals `points` whose times rise within each series, as they nearly always do, without comparing them: numbers of
+    /// series are dense, so that counting tells where each row belongs. `None` for all others, and for few points of
+    /// greater numbers than are worth counting.
+    fn counted(points: &[Point]) -> Option<Self> {
+        /// How many times as many numbers as points are worth counting.
+        const SPARSE: usize = 16;
+        let greatest = points.iter().map(|p| p.series.0).max()?;
+        if greatest as usize / SPARSE > points.len() {
+            return None;
+        }
+        let mut places = vec![0_u32; greatest as usize + 1];
+        for p in points {
+            places[p.series.index()] += 1;
+        }
+        let (mut runs, mut series, mut begin) = (Runs::default(), Vec::with_capacity(points.len()), 0);
+        for (number, place) in (0..=greatest).zip(&mut places) {
+            let count = std::mem::replace(place, begin);
+            if count > 0 {
+                runs.push(SeriesId(number), begin);
+                begin += count;
+                series.resize(begin as usize, number);
             }
         }
-        sorted.dedup_by_key(|p| (p.series, p.time));
-        Self::from_sorted(&sorted)
+        let (mut times, mut values) = (vec![0; points.len()], vec![0.0; points.len()]);
+        for p in points {
+            let place = &mut places[p.series.index()];
+            times[*place as usize] = p.time.0;
+            values[*place as usize] = p.value;
+            *place += 1;
+        }
+        let span = runs.rising_span(&times)?;
+        Some(Self::new(series.into(), times.into(), values.into(), runs, span))
     }
 
     /// One chunk with the rows of all `parts`; where they overlap, the earlier part's row stays.
@@ -59,7 +91,7 @@ impl NumberChunk {
         for part in parts {
             points.extend(part.iter());
         }
-        Self::seal(points)
+        Self::seal(&points)
     }
 
     fn from_sorted(points: &[Point]) -> Option<Self> {
@@ -175,36 +207,6 @@ pub struct Climb {
     pub count: usize,
 }
 
-/// `points` by series; those of one series keep their order.
-///
-/// Numbers of series are dense, so counting them is cheaper than comparing.
-fn by_series(mut points: Vec<Point>) -> Vec<Point> {
-    /// Counting is worth while as long as there are not many more numbers than points.
-    const SPARSE: usize = 16;
-    let Some(greatest) = points.iter().map(|p| p.series.index()).max() else { return points };
-    if points.is_sorted_by_key(|p| p.series) {
-        return points;
-    }
-    if greatest / SPARSE > points.len() {
-        points.sort_by_key(|p| p.series);
-        return points;
-    }
-    let mut places = vec![0_usize; greatest + 2];
-    for p in &points {
-        places[p.series.index() + 1] += 1;
-    }
-    for series in 1..places.len() {
-        places[series] += places[series - 1];
-    }
-    let mut sorted = points.clone();
-    for p in &points {
-        let place = &mut places[p.series.index()];
-        sorted[*place] = *p;
-        *place += 1;
-    }
-    sorted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn sealing_sorts_and_keeps_the_first_of_equal_times() {
-        let c = NumberChunk::seal(vec![p(2, 5, 1.0), p(1, 9, 2.0), p(1, 3, 3.0), p(1, 3, 4.0)]).expect("has rows");
+        let c = NumberChunk::seal(&[p(2, 5, 1.0), p(1, 9, 2.0), p(1, 3, 3.0), p(1, 3, 4.0)]).expect("has rows");
         assert_eq!(c.len(), 3);
         assert_eq!(samples(&c, 1, 0, 100), [(3, 3.0), (9, 2.0)]);
         assert_eq!(samples(&c, 2, 0, 100), [(5, 1.0)]);
@@ -231,14 +233,14 @@ mod tests {
 
     #[test]
     fn a_range_is_open_at_its_start_and_closed_at_its_end() {
-        let c = NumberChunk::seal((1..=5).map(|t| p(1, t, 0.5)).collect()).expect("has rows");
+        let c = NumberChunk::seal(&(1..=5).map(|t| p(1, t, 0.5)).collect::<Vec<_>>()).expect("has rows");
         assert_eq!(samples(&c, 1, 2, 4), [(3, 0.5), (4, 0.5)]);
     }
 
     #[test]
     fn merging_keeps_every_row_once() {
-        let a = Arc::new(NumberChunk::seal(vec![p(1, 1, 1.0), p(1, 2, 2.0)]).expect("has rows"));
-        let b = Arc::new(NumberChunk::seal(vec![p(1, 2, 9.0), p(2, 1, 3.0)]).expect("has rows"));
+        let a = Arc::new(NumberChunk::seal(&[p(1, 1, 1.0), p(1, 2, 2.0)]).expect("has rows"));
+        let b = Arc::new(NumberChunk::seal(&[p(1, 2, 9.0), p(2, 1, 3.0)]).expect("has rows"));
         let c = NumberChunk::merge(&[a, b]).expect("has rows");
         assert_eq!(samples(&c, 1, 0, 9), [(1, 1.0), (2, 2.0)]);
         assert_eq!(samples(&c, 2, 0, 9), [(1, 3.0)]);
@@ -253,18 +255,25 @@ mod tests {
         };
         for series in [1, 10, 1_000, 1_000_000] {
             let some = |v: u64| u32::try_from(v).expect("is small");
-            let points: Vec<Point> =
-                (0..500).map(|i| p(some(next(series)), i64::from(some(next(50))), f64::from(i))).collect();
-            let mut expected = points.clone();
-            expected.sort_by_key(|p| (p.series, p.time));
-            expected.dedup_by_key(|p| (p.series, p.time));
-            let chunk = NumberChunk::seal(points).expect("has rows");
-            assert_eq!(chunk.iter().collect::<Vec<_>>(), expected);
+            for rises in [false, true] {
+                let mut time = |i: u32| if rises { i64::from(i) - 250 } else { i64::from(some(next(50))) };
+                let times: Vec<i64> = (0..500).map(&mut time).collect();
+                let point = |(i, time): (u32, &i64)| p(some(next(series)), *time, f64::from(i));
+                let points: Vec<Point> = (0..).zip(&times).map(point).collect();
+                let mut expected = points.clone();
+                expected.sort_by_key(|p| (p.series, p.time));
+                expected.dedup_by_key(|p| (p.series, p.time));
+                let chunk = NumberChunk::seal(&points).expect("has rows");
+                assert_eq!(chunk.iter().collect::<Vec<_>>(), expected);
+                let (runs, span) = Runs::of(expected.iter().map(|p| (p.series, p.time))).expect("has rows");
+                assert_eq!((&chunk.runs, chunk.span), (&runs, span));
+                assert!(NumberChunk::counted(&points).is_some() == (rises && series < 1_000_000), "{series} {rises}");
+            }
         }
     }
 
     #[test]
     fn nothing_seals_to_nothing() {
-        assert!(NumberChunk::seal(Vec::new()).is_none());
+        assert!(NumberChunk::seal(&[]).is_none());
     }
 }

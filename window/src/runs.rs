@@ -35,7 +35,7 @@ impl Rising {
 }
 
 /// First row of each series, by series; the next entry (or the end) is one past its last row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs(Vec<(SeriesId, u32)>);
 
 /// Bounds of time: `after < time <= until`. `None` where all rows of a chunk are within, so that none has to be looked at.
@@ -70,6 +70,28 @@ impl Runs {
         }
         runs.shrink_to_fit();
         Some((Self(runs), span?))
+    }
+
+    /// Begins the run of `series`, which is greater than all before, at `row`.
+    pub(crate) fn push(&mut self, series: SeriesId, row: u32) {
+        self.0.push((series, row));
+    }
+
+    /// The oldest and the newest of the `times` of all rows, if within each run every one is later than the one before it;
+    /// `None` where that is not so, and without rows.
+    pub(crate) fn rising_span(&self, times: &[i64]) -> Option<(UnixNanos, UnixNanos)> {
+        let ends = self.0.iter().skip(1).map(|(_, row)| *row as usize).chain([times.len()]);
+        let mut span: Option<(i64, i64)> = None;
+        for ((_, begin), end) in self.0.iter().zip(ends) {
+            let run = &times[*begin as usize..end];
+            let (oldest, newest) = (*run.first()?, *run.last()?);
+            if !run.windows(2).all(|pair| pair[0] < pair[1]) {
+                return None;
+            }
+            let (first, last) = span.unwrap_or((oldest, newest));
+            span = Some((first.min(oldest), last.max(newest)));
+        }
+        span.map(|(oldest, newest)| (UnixNanos(oldest), UnixNanos(newest)))
     }
 
     /// Bytes held.

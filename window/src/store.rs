@@ -242,7 +242,7 @@ impl Window {
     }
 
     fn hand_over(&mut self, numbers: Option<&Arc<NumberChunk>>) {
-        let too_late = NumberChunk::seal(std::mem::take(&mut self.too_late)).map(Arc::new);
+        let too_late = NumberChunk::seal(&std::mem::take(&mut self.too_late)).map(Arc::new);
         let historian = self.historian.as_ref().filter(|_| self.hands_over);
         let (Some(historian), Some(watermark)) = (historian, self.watermark) else { return };
         for chunk in numbers.into_iter().chain(&too_late) {
@@ -399,8 +399,10 @@ impl Window {
     /// Turns the head into chunks, merges small neighbours, and lets go of what is too old or too
     /// much. Returns what readers may see from now on.
     pub fn seal(&mut self) -> Snapshot {
-        let points = std::mem::take(&mut self.points);
-        let numbers = NumberChunk::seal(points).map(Arc::new);
+        let numbers = NumberChunk::seal(&self.points).map(Arc::new);
+        // The next head will be about like this one.
+        self.points.shrink_to(2 * self.points.len());
+        self.points.clear();
         let histograms = self.histograms.seal();
         if let Some(unsaved) = &mut self.unsaved {
             unsaved.numbers.extend(numbers.clone());

@@ -211,7 +211,7 @@ mod tests {
     use crate::{Point, STALE_NAN_BITS, SeriesId, UnixNanos};
 
     fn check(points: Vec<Point>) {
-        let chunk = NumberChunk::seal(points).expect("has rows");
+        let chunk = NumberChunk::seal(&points).expect("has rows");
         let rows = |c: &NumberChunk| c.iter().map(|p| (p.series, p.time, p.value.to_bits())).collect::<Vec<_>>();
         for batch in [encode(&chunk), pack(&chunk).expect("has few rows")] {
             let again = decode(&batch).expect("was encoded");
@@ -263,14 +263,14 @@ mod tests {
             time: UnixNanos(i64::from(i % 1_000) * 10_000_000_000 + i64::from(i % 7)),
             value: f64::from(1_000 + i * 37 % 101) / 100.0,
         });
-        let batch = encode(&NumberChunk::seal(points.collect()).expect("has rows"));
+        let batch = encode(&NumberChunk::seal(&points.collect::<Vec<_>>()).expect("has rows"));
         let names: Vec<String> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
         assert!(names.len() <= 7, "{names:?}");
     }
 
     #[test]
     fn foreign_columns_are_not_numbers() {
-        let chunk = NumberChunk::seal(vec![Point { series: SeriesId(1), time: UnixNanos(2), value: 3.0 }]);
+        let chunk = NumberChunk::seal(&[Point { series: SeriesId(1), time: UnixNanos(2), value: 3.0 }]);
         let chunk = chunk.expect("has rows");
         assert!(decode(chunk.batch()).is_none());
         let batch = encode(&chunk);

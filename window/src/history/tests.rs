@@ -417,7 +417,7 @@ fn a_rollup_takes_few_bytes_on_disk() {
 fn a_full_queue_makes_nobody_wait_for_long() {
     let queue = Queue::default();
     let points = (0..1_000_000).map(|i| Point { series: SeriesId(0), time: UnixNanos(i), value: 0.0 });
-    let chunk = Arc::new(NumberChunk::seal(points.collect()).expect("has rows"));
+    let chunk = Arc::new(NumberChunk::seal(&points.collect::<Vec<_>>()).expect("has rows"));
     let began = std::time::Instant::now();
     for _ in 0..20 {
         queue.offer(Arc::clone(&chunk), RegistryView::default(), UnixNanos(0));
