@@ -11,7 +11,11 @@ use std::{
 pub(super) trait Disk: Debug + Send {
     /// Creates a file for writing that must not exist yet.
     fn create(&mut self, path: &Path) -> io::Result<File>;
-    /// Writes some bytes at the end, at least one; says how many.
+    /// Gives a file another name.
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name and opens it, to be written over from its beginning.
+    fn reuse(&mut self, from: &Path, to: &Path) -> io::Result<File>;
+    /// Writes some bytes behind those that were written last, at least one; says how many.
     fn write(&mut self, path: &Path, file: &mut File, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Makes the file's contents and length durable.
     fn sync(&mut self, path: &Path, file: &File) -> io::Result<()>;
@@ -19,7 +23,7 @@ pub(super) trait Disk: Debug + Send {
     fn cut(&mut self, path: &Path, file: &File, len: u64) -> io::Result<()>;
     /// Deletes the file.
     fn remove(&mut self, path: &Path) -> io::Result<()>;
-    /// Makes creations and deletions in the directory durable.
+    /// Makes creations, deletions and new names in the directory durable.
     fn sync_dir(&mut self, dir: &Path) -> io::Result<()>;
 }
 
@@ -35,6 +39,15 @@ impl Disk for RealDisk {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(path)
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn reuse(&mut self, from: &Path, to: &Path) -> io::Result<File> {
+        std::fs::rename(from, to)?;
+        OpenOptions::new().write(true).open(to)
     }
 
     fn write(&mut self, _: &Path, file: &mut File, parts: &[IoSlice<'_>]) -> io::Result<usize> {

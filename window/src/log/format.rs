@@ -1,11 +1,15 @@
-//! The bytes of version 1, see `README.md` beside this file.
+//! The bytes of versions 1 and 2, see `README.md` beside this file.
 
 use std::hash::{BuildHasher, Hasher};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
-/// The version that is written, and the newest that is read.
-pub(super) const VERSION: u32 = 1;
+/// The newest version that is read.
+pub(super) const VERSION: u32 = 2;
+/// The version of a segment in a file of its own.
+const IN_NEW_FILE: u32 = 1;
+/// The version of a segment in a file that was another one's: its rests may follow the last record.
+const IN_REUSED_FILE: u32 = 2;
 /// Bytes of a segment's header; the first record begins behind it.
 pub(super) const SEGMENT_HEADER: usize = 2 * COPY;
 /// Bytes of a record's header.
@@ -33,6 +37,8 @@ pub(super) struct SegmentHeader {
     pub(super) before_last: u64,
     /// Seed of the sums of this segment's records.
     pub(super) salt: u64,
+    /// Whether the file was another segment's, so that bytes behind the last record may mean nothing.
+    pub(super) is_reused: bool,
 }
 
 /// Why a segment's header cannot be used.
@@ -40,7 +46,9 @@ pub(super) struct SegmentHeader {
 pub(super) enum HeaderFault {
     /// Written by a version that came later.
     Newer(u32),
-    /// Neither copy is sound, or it is another segment's.
+    /// It is another segment's, which nobody needs any more.
+    Stale,
+    /// Neither copy is sound.
     Damaged,
 }
 
@@ -48,7 +56,7 @@ impl SegmentHeader {
     pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER] {
         let mut copy = Vec::with_capacity(COPY);
         copy.extend(MAGIC);
-        copy.extend(VERSION.to_le_bytes());
+        copy.extend(if self.is_reused { IN_REUSED_FILE } else { IN_NEW_FILE }.to_le_bytes());
         copy.extend(lower_half(xxh3_64(&copy)).to_le_bytes());
         for field in [self.number, self.first, self.before, self.before_end, self.before_last, self.salt] {
             copy.extend(field.to_le_bytes());
@@ -63,18 +71,20 @@ impl SegmentHeader {
     /// Reads the header of the segment that is called `number` from the beginning of its file.
     pub(super) fn decode(bytes: &[u8], number: u64) -> Result<Self, HeaderFault> {
         let copies = || bytes.chunks_exact(COPY).take(2);
-        if let Some(header) = copies().find_map(Self::decode_copy).filter(|h| h.number == number) {
+        if let Some(header) = copies().filter_map(Self::decode_copy).find(|h| h.number == number) {
             return Ok(header);
         }
         match copies().find_map(version_of) {
             Some(version) if version > VERSION => Err(HeaderFault::Newer(version)),
+            _ if copies().any(|copy| Self::decode_copy(copy).is_some()) => Err(HeaderFault::Stale),
             _ => Err(HeaderFault::Damaged),
         }
     }
 
     fn decode_copy(copy: &[u8]) -> Option<Self> {
         let sum = xxh3_64(copy.get(..COPY - 8)?);
-        if version_of(copy)? != VERSION || u64_at(copy, COPY - 8)? != sum {
+        let version = version_of(copy)?;
+        if !(IN_NEW_FILE..=IN_REUSED_FILE).contains(&version) || u64_at(copy, COPY - 8)? != sum {
             return None;
         }
         Some(Self {
@@ -84,6 +94,7 @@ impl SegmentHeader {
             before_end: u64_at(copy, 40)?,
             before_last: u64_at(copy, 48)?,
             salt: u64_at(copy, 56)?,
+            is_reused: version == IN_REUSED_FILE,
         })
     }
 }

@@ -172,6 +172,7 @@ fn bridge(dir: &Path, sound: &[Segment], removed: &[(u64, PathBuf)]) -> io::Resu
                 before_end: before.map_or(0, |b| b.end),
                 before_last: last,
                 salt: new_salt(),
+                is_reused: false,
             };
             replace(&path, &header, |out| out.write_all(&gaps(last + 1, later.before_last, header.salt)))?;
         }

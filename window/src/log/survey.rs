@@ -2,15 +2,19 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use super::{
     LogError,
-    format::{HeaderFault, SEGMENT_HEADER, SegmentHeader, VERSION},
+    format::{HeaderFault, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, VERSION},
     read::{Bounds, SegmentReader, Step},
 };
+
+/// The extensions of files that are segments, and of those that were.
+const SEGMENT: &str = "log";
+const SPARE: &str = "spare";
 
 /// A segment that counts.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub(super) struct Survey {
     pub(super) torn: Vec<Torn>,
     /// The greatest number that a file has.
     pub(super) greatest: u64,
+    /// Files that were segments and may become some again.
+    pub(super) spares: Vec<PathBuf>,
 }
 
 /// A file with bytes that are no whole record at its end.
@@ -56,16 +62,24 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.log"))
 }
 
+/// The file that the segment with this number becomes when nobody needs it any more, until it is another segment.
+pub(super) fn spare_path(dir: &Path, number: u64) -> PathBuf {
+    segment_path(dir, number).with_extension(SPARE)
+}
+
 /// Whether `dir` holds segments of a log.
 #[must_use]
 pub fn is_log(dir: &Path) -> bool {
-    numbers_in(dir).is_ok_and(|numbers| !numbers.is_empty())
+    numbers_in(dir, SEGMENT).is_ok_and(|numbers| !numbers.is_empty())
 }
 
 /// Looks through `dir`.
 pub(super) fn survey(dir: &Path) -> Result<Survey, LogError> {
-    let numbers = numbers_in(dir).map_err(|source| LogError::io("list", dir, source))?;
-    let mut survey = Survey { greatest: numbers.last().copied().unwrap_or(0), ..Survey::default() };
+    let list = |extension| numbers_in(dir, extension).map_err(|source| LogError::io("list", dir, source));
+    let (numbers, spares) = (list(SEGMENT)?, list(SPARE)?);
+    let greatest = numbers.iter().chain(&spares).copied().max().unwrap_or(0);
+    let spares = spares.into_iter().map(|number| spare_path(dir, number)).collect();
+    let mut survey = Survey { greatest, spares, ..Survey::default() };
     let mut later: Option<SegmentHeader> = None;
     for number in numbers.into_iter().rev() {
         let path = segment_path(dir, number);
@@ -108,7 +122,10 @@ impl Survey {
                 let found =
                     last_record(&path, &header, bounds).map_err(|source| LogError::io("read", &path, source))?;
                 if later.is_none() && found.0 < len {
-                    self.torn.push(Torn { file: path.clone(), kept: found.0, bytes: len - found.0 });
+                    let being_written = if header.is_reused { None } else { Some(len - found.0) };
+                    let being_written = being_written.or_else(|| torn_record(&path, &header, found.0, len));
+                    let torn = being_written.map(|bytes| Torn { file: path.clone(), kept: found.0, bytes });
+                    self.torn.extend(torn);
                 }
                 found
             }
@@ -118,11 +135,11 @@ impl Survey {
     }
 }
 
-fn numbers_in(dir: &Path) -> io::Result<Vec<u64>> {
+fn numbers_in(dir: &Path, extension: &str) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let number = name.to_str().and_then(|n| n.strip_suffix(".log")).filter(|n| n.len() == 20);
+        let number = name.to_str().and_then(|n| n.strip_suffix(extension)?.strip_suffix('.')).filter(|n| n.len() == 20);
         numbers.extend(number.and_then(|n| n.parse::<u64>().ok()).filter(|n| *n > 0));
     }
     numbers.sort_unstable();
@@ -147,14 +164,15 @@ fn look(path: &Path, number: u64) -> Result<Look, LogError> {
         Ok((bytes, len))
     };
     let (bytes, len) = read().map_err(|source| LogError::io("read", path, source))?;
-    let header = match SegmentHeader::decode(&bytes, number) {
-        Ok(header) => Some(header),
-        Err(HeaderFault::Damaged) => None,
+    let is_empty = bytes.len() < SEGMENT_HEADER || bytes.iter().all(|b| *b == 0);
+    let (header, is_unfinished) = match SegmentHeader::decode(&bytes, number) {
+        Ok(header) => (Some(header), is_empty),
+        Err(HeaderFault::Stale) => (None, true),
+        Err(HeaderFault::Damaged) => (None, is_empty),
         Err(HeaderFault::Newer(version)) => {
             return Err(LogError::NewerVersion { file: path.to_owned(), version, known: VERSION });
         }
     };
-    let is_unfinished = bytes.len() < SEGMENT_HEADER || bytes.iter().all(|b| *b == 0);
     Ok(Look { header, len, is_unfinished })
 }
 
@@ -163,4 +181,14 @@ fn last_record(path: &Path, header: &SegmentHeader, bounds: Bounds) -> io::Resul
     let mut reader = SegmentReader::open(path, header, bounds)?;
     while !matches!(reader.step()?, Step::End) {}
     Ok((reader.sound_end(), reader.last()))
+}
+
+/// How many bytes there are of a record that was being written at `start`; `None` where there is not even its header.
+fn torn_record(path: &Path, header: &SegmentHeader, start: u64, len: u64) -> Option<u64> {
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut bytes = [0; RECORD_HEADER];
+    file.read_exact(&mut bytes).ok()?;
+    let record = RecordHeader::decode(&bytes, header.salt)?;
+    Some((RECORD_HEADER as u64 + u64::from(record.len)).min(len - start))
 }

@@ -86,22 +86,80 @@ fn whole_segments_are_cut_and_the_newest_keeps_the_numbers() {
     }
     // A segment is left when it has its 200 bytes: with one record here.
     assert_eq!(files(&dir).len(), 4);
-    log.cut(Position(2)).expect("files can be deleted");
-    assert_eq!(files(&dir).len(), 2);
+    log.cut(Position(2)).expect("files can be renamed");
+    let [first, second] = ["00000000000000000001.spare", "00000000000000000002.spare"];
+    let [third, fourth] = ["00000000000000000003.log", "00000000000000000004.log"];
+    assert_eq!(files(&dir), [first, second, third, fourth]);
     log.cut(Position(4)).expect("files can be deleted");
-    assert_eq!(files(&dir), ["00000000000000000004.log"]);
-    let bytes = fs::metadata(dir.path().join("00000000000000000004.log")).expect("it is there").len();
+    assert_eq!(files(&dir), [first, fourth], "as many are spare as were let go last");
+    let bytes = fs::metadata(dir.path().join(fourth)).expect("it is there").len();
     assert_eq!(log.bytes(), bytes);
     drop(log);
     let mut log = open(&dir, 200);
     log.cut(Position(4)).expect("files can be deleted");
-    assert_eq!(files(&dir), ["00000000000000000004.log"]);
+    assert_eq!(files(&dir), [fourth]);
     assert_eq!(log.append(&[b"x"]).expect("room"), Position(5));
     log.sync().expect("the disk works");
-    log.cut(Position(4)).expect("files can be deleted");
-    assert_eq!(files(&dir), ["00000000000000000005.log"]);
+    log.cut(Position(4)).expect("files can be renamed");
+    assert_eq!(files(&dir), ["00000000000000000004.spare", "00000000000000000005.log"]);
     drop(log);
     assert_eq!(texts(open(&dir, 200).replay(Position(4))), [(5, "x".into())]);
+}
+
+#[test]
+fn a_spare_file_is_written_over_and_what_it_held_is_gone() {
+    let dir = new_dir();
+    let mut log = open(&dir, 1_000);
+    for i in 1..=21 {
+        log.append(&[format!("{i:0100}").as_bytes()]).expect("room");
+        log.sync().expect("the disk works");
+    }
+    // Seven records a segment.
+    log.cut(Position(14)).expect("files can be renamed");
+    let spare = fs::metadata(dir.path().join("00000000000000000002.spare")).expect("is spare").len();
+    log.append(&[b"22"]).expect("room");
+    log.sync().expect("the disk works");
+    log.append(&[b"23"]).expect("room");
+    log.sync().expect("the disk works");
+    assert_eq!(
+        files(&dir),
+        ["00000000000000000001.spare", "00000000000000000003.log", "00000000000000000004.log"],
+        "the spare one is another segment now"
+    );
+    let file = dir.path().join("00000000000000000004.log");
+    assert_eq!(fs::metadata(&file).expect("is there").len(), spare, "it is not made shorter");
+    let newest = |log: &Log| texts(log.replay(Position(20)));
+    let wanted = [(21, format!("{:0100}", 21)), (22, "22".into()), (23, "23".into())];
+    assert_eq!(newest(&log), wanted);
+    drop(log);
+    let found = check_log(dir.path()).expect("nobody else has it");
+    assert_eq!((found.records, found.torn, found.damage), (9, vec![], vec![]), "rests are neither torn nor damage");
+    // A record that was being written is torn, and nothing behind it counts.
+    let mut bytes = fs::read(&file).expect("is there");
+    let last = bytes.windows(2).position(|two| two == b"23").expect("was written");
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).expect("writable");
+    let (log, recovery) = Log::open(dir.path(), LogConfig::default()).expect("the directory is ours");
+    let kept = (last - RECORD_HEADER) as u64;
+    assert_eq!(recovery.torn, [Torn { file: file.clone(), kept, bytes: RECORD_HEADER as u64 + 2 }]);
+    assert_eq!((fs::metadata(&file).expect("is there").len(), newest(&log)), (kept, wanted[..2].to_vec()));
+}
+
+#[test]
+fn a_file_that_was_to_be_a_segment_and_still_is_another_one_is_removed() {
+    let dir = new_dir();
+    let mut log = open(&dir, 200);
+    for _ in 0..3 {
+        log.append(&[&[b'x'; 100]]).expect("room");
+        log.sync().expect("the disk works");
+    }
+    log.cut(Position(1)).expect("files can be renamed");
+    drop(log);
+    let file = dir.path().join("00000000000000000004.log");
+    fs::rename(dir.path().join("00000000000000000001.spare"), &file).expect("is there");
+    let (log, recovery) = Log::open(dir.path(), LogConfig::default()).expect("the directory is ours");
+    assert_eq!(recovery.torn.iter().map(|torn| torn.kept).collect::<Vec<_>>(), [0]);
+    assert_eq!((log.last(), texts(log.replay(Position(1))).len(), file.exists()), (Position(3), 2, false));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) enum Fault {
     Sync,
     Cut,
     Remove,
+    Rename,
+    Reuse,
     SyncDir,
 }
 
@@ -34,17 +36,29 @@ pub(super) struct State {
     files: BTreeMap<PathBuf, Tracked>,
     /// Deletions that a power cut may undo.
     removed: Vec<(PathBuf, Vec<u8>)>,
+    /// New names, each with the one before, that a power cut may undo.
+    renamed: Vec<(PathBuf, PathBuf)>,
 }
 
 #[derive(Debug, Default)]
 struct Tracked {
     synced: u64,
+    /// How many bytes were written from the beginning on; `None` for a file that was there.
+    written: Option<u64>,
+    /// What was there before it was written over: of what was not synced, a power cut may bring it back.
+    old: Vec<u8>,
     /// Whether the directory knows it for certain.
     is_linked: bool,
     /// Bytes whose cutting a power cut may undo.
     cut_off: Vec<u8>,
     /// A write or sync has failed: nobody may write or sync it again.
     is_dead: bool,
+}
+
+impl Tracked {
+    fn wrote(&mut self, bytes: usize) {
+        self.written = self.written.map(|written| written + bytes as u64);
+    }
 }
 
 impl FaultyDisk {
@@ -61,7 +75,7 @@ impl FaultyDisk {
         let mut state = self.state();
         state.armed.clear();
         state.is_full = false;
-        state.files.values_mut().for_each(|f| f.is_dead = false);
+        state.files.values_mut().for_each(|f| (f.is_dead, f.written) = (false, None));
     }
 
     /// The power fails: of what was not synced, `random` decides what is kept.
@@ -73,9 +87,11 @@ impl FaultyDisk {
                 fs::write(&path, contents).expect("writable");
             }
         }
+        let mut renamed = std::mem::take(&mut state.renamed);
         for (path, tracked) in std::mem::take(&mut state.files) {
             let Ok(mut bytes) = fs::read(&path) else { continue };
-            if !tracked.is_linked && random(2) == 0 {
+            let is_renamed = renamed.iter().any(|(_, to)| *to == path);
+            if !tracked.is_linked && !is_renamed && random(2) == 0 {
                 fs::remove_file(&path).expect("it was read");
                 continue;
             }
@@ -83,18 +99,27 @@ impl FaultyDisk {
                 bytes.extend(tracked.cut_off);
             }
             let synced = usize::try_from(tracked.synced).expect("small");
-            forget(&mut bytes, synced, &mut random);
+            forget(&mut bytes, synced, &tracked.old, &mut random);
             fs::write(&path, bytes).expect("writable");
+        }
+        while let Some((from, to)) = renamed.pop() {
+            if to.exists() && random(2) == 0 {
+                fs::rename(to, from).expect("it was renamed");
+            }
         }
     }
 }
 
 /// Damages `bytes` behind the first `synced` as a power cut may.
-fn forget(bytes: &mut Vec<u8>, synced: usize, random: &mut impl FnMut(u64) -> u64) {
+fn forget(bytes: &mut Vec<u8>, synced: usize, old: &[u8], random: &mut impl FnMut(u64) -> u64) {
     let mut somewhere = |from: usize, to: usize| from + usize::try_from(random((to - from) as u64 + 1)).expect("small");
     let from = somewhere(synced, bytes.len());
     let to = somewhere(from, bytes.len());
-    match somewhere(0, 3) {
+    match somewhere(0, 4) {
+        4 => {
+            let to = to.min(old.len()).max(from);
+            bytes[from..to].copy_from_slice(old.get(from..to).unwrap_or_default());
+        }
         0 => bytes.truncate(from),
         1 => bytes[from..to].fill(0),
         2 => bytes[from..to].iter_mut().for_each(|b| *b ^= 0x5a),
@@ -132,7 +157,31 @@ impl Disk for FaultyDisk {
         let mut state = self.state();
         state.fail_if(Fault::Create)?;
         let file = RealDisk.create(path)?;
-        state.files.insert(path.to_owned(), Tracked::default());
+        state.files.insert(path.to_owned(), Tracked { written: Some(0), ..Tracked::default() });
+        Ok(file)
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.fail_if(Fault::Rename)?;
+        RealDisk.rename(from, to)?;
+        let tracked = state.files.remove(from);
+        state.files.extend(tracked.map(|tracked| (to.to_owned(), tracked)));
+        state.renamed.push((from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn reuse(&mut self, from: &Path, to: &Path) -> io::Result<File> {
+        let mut state = self.state();
+        state.fail_if(Fault::Reuse)?;
+        let is_settled = state.renamed.iter().all(|(_, name)| name != from);
+        assert!(is_settled, "{} is written over while it may have its old name", from.display());
+        let old = fs::read(from)?;
+        let file = RealDisk.reuse(from, to)?;
+        state.files.remove(from);
+        let tracked = Tracked { written: Some(0), old, ..Tracked::default() };
+        state.files.insert(to.to_owned(), tracked);
+        state.renamed.push((from.to_owned(), to.to_owned()));
         Ok(file)
     }
 
@@ -141,10 +190,13 @@ impl Disk for FaultyDisk {
         state.living(path);
         let fails = state.take(Fault::Write);
         if !fails && !state.is_full && !state.take(Fault::ShortWrite) {
-            return RealDisk.write(path, file, parts);
+            let written = RealDisk.write(path, file, parts)?;
+            state.tracked(path).wrote(written);
+            return Ok(written);
         }
         let joined: Vec<u8> = parts.iter().flat_map(|p| p.iter().copied()).collect();
         let written = RealDisk.write(path, file, &[IoSlice::new(&joined[..joined.len().div_ceil(2)])])?;
+        state.tracked(path).wrote(written);
         if fails || state.is_full {
             state.living(path).is_dead = true;
             return Err(io::ErrorKind::StorageFull.into());
@@ -160,7 +212,7 @@ impl Disk for FaultyDisk {
             tracked.is_dead = true;
             return Err(io::Error::other("input/output error"));
         }
-        tracked.synced = file.metadata()?.len();
+        tracked.synced = tracked.written.unwrap_or(file.metadata()?.len());
         tracked.cut_off.clear();
         Ok(())
     }
@@ -176,6 +228,7 @@ impl Disk for FaultyDisk {
         let tracked = state.tracked(path);
         tracked.cut_off = bytes[at..].to_vec();
         tracked.synced = tracked.synced.min(len);
+        tracked.written = tracked.written.map(|written| written.min(len));
         RealDisk.cut(path, file, len)
     }
 
@@ -193,6 +246,7 @@ impl Disk for FaultyDisk {
         state.fail_if(Fault::SyncDir)?;
         state.files.values_mut().for_each(|f| f.is_linked = true);
         state.removed.clear();
+        state.renamed.clear();
         Ok(())
     }
 }

@@ -33,13 +33,13 @@ fn a_newer_version_is_an_error_that_names_file_and_version() {
     let file = dir.path().join("00000000000000000003.log");
     let mut bytes = fs::read(&file).expect("it was written");
     for copy in [0, SEGMENT_HEADER / 2] {
-        bytes[copy + 8] = 2;
+        bytes[copy + 8] = 3;
         let check = xxhash_rust::xxh3::xxh3_64(&bytes[copy..copy + 12]);
         bytes[copy + 12..copy + 16].copy_from_slice(&check.to_le_bytes()[..4]);
     }
     fs::write(&file, bytes).expect("writable");
     let error = Log::open(dir.path(), LogConfig::default()).expect_err("it is not known");
-    assert_eq!(error.to_string(), format!("{} has format version 2; expected at most 1", file.display()));
+    assert_eq!(error.to_string(), format!("{} has format version 3; expected at most 2", file.display()));
 }
 
 /// `GOLDEN=DIR cargo test -p bellwether-window golden -- --ignored` writes such files to `DIR`.

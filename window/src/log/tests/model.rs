@@ -30,8 +30,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    use Fault::{Create, Cut, Remove, ShortWrite, Sync, SyncDir, Write};
-    let fault = prop::sample::select(vec![Create, Write, ShortWrite, Sync, Cut, Remove, SyncDir]);
+    use Fault::{Create, Cut, Remove, Rename, Reuse, ShortWrite, Sync, SyncDir, Write};
+    let fault = prop::sample::select(vec![Create, Write, ShortWrite, Sync, Cut, Remove, Rename, Reuse, SyncDir]);
     let step = prop_oneof![
         8 => prop_oneof![9 => 0_usize..300, 1 => BUFFER - 100..BUFFER + 100].prop_map(Step::Append),
         5 => Just(Step::Sync),
@@ -40,7 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(Step::Full),
         1 => Just(Step::Kill),
         2 => any::<u64>().prop_map(Step::PowerCut),
-        1 => (0_u64..=100).prop_map(Step::Cut),
+        2 => (0_u64..=100).prop_map(Step::Cut),
         1 => (0_u64..5).prop_map(Step::SkipBy),
     ];
     prop::collection::vec(step, 1..60)
