@@ -475,7 +475,7 @@ impl Window {
             self.cut();
         }
         let held = self.evict_by_bytes();
-        self.blocks.allow(self.ledger.allowed(self.config.max_bytes).saturating_sub(held));
+        self.blocks.allow(self.ledger.allowed(self.config.max_bytes).saturating_sub(held), self.spans.len());
         if let Some(unsaved) = &mut self.unsaved {
             unsaved.forget_until(self.floor);
         }

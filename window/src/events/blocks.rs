@@ -33,11 +33,15 @@ pub(crate) struct Blocks {
 struct Idle {
     blocks: Vec<(Instant, Vec<u8>)>,
     most: usize,
+    /// Blocks that are parts of chunks.
+    sealed: usize,
+    /// The most blocks of late that somebody read who is not the window, and since when that is so.
+    lent: (Instant, usize),
 }
 
 impl Default for Idle {
     fn default() -> Self {
-        Self { blocks: Vec::new(), most: IDLE }
+        Self { blocks: Vec::new(), most: IDLE, sealed: 0, lent: (Instant::now(), 0) }
     }
 }
 
@@ -56,10 +60,16 @@ impl Blocks {
     }
 
     /// Lets blocks of `room` bytes together wait, which chunks do not take: a busy window lets go of many chunks at
-    /// once, when a step of time is over, and fills as many blocks right after it. Others are given back.
-    pub(crate) fn allow(&self, room: usize) {
+    /// once, when a step of time is over, and fills as many blocks right after it. Beside them as many may wait as others
+    /// than the window, which has `kept` of them at the most, have read of late: a checkpoint reads all, gives them back
+    /// at once, and the next one needs as many again. Others are given back.
+    pub(crate) fn allow(&self, room: usize, kept: usize) {
         let mut idle = self.idle();
-        idle.most = (room / BLOCK_BYTES).max(IDLE);
+        let lent = idle.sealed.saturating_sub(kept);
+        if lent >= idle.lent.1 || idle.lent.0.elapsed() > LONGEST {
+            idle.lent = (Instant::now(), lent);
+        }
+        idle.most = (room / BLOCK_BYTES).max(IDLE) + idle.lent.1;
         let (count, spare) = (idle.blocks.len(), idle.blocks.len().saturating_sub(IDLE));
         let old = idle.blocks.iter().take(spare).take_while(|(since, _)| since.elapsed() > LONGEST).count();
         let surplus = count.saturating_sub(idle.most).max(old);
@@ -91,6 +101,7 @@ impl Blocks {
             self.give_back(values);
             return Buffer::from_vec(copied);
         }
+        self.idle().sealed += 1;
         Buffer::from(Bytes::from_owner(Sealed { values, blocks: self.clone() }))
     }
 }
@@ -103,6 +114,7 @@ impl AsRef<[u8]> for Sealed {
 
 impl Drop for Sealed {
     fn drop(&mut self) {
+        self.blocks.idle().sealed -= 1;
         self.blocks.give_back(std::mem::take(&mut self.values));
     }
 }
@@ -149,25 +161,48 @@ mod tests {
         let give = |taken: Vec<Vec<u8>>| taken.into_iter().for_each(|block| blocks.give_back(block));
         give(take(4));
         assert_eq!(idle(&blocks), IDLE);
-        blocks.allow(3 * BLOCK_BYTES + 5);
+        blocks.allow(3 * BLOCK_BYTES + 5, 0);
         give(take(4));
         assert_eq!(idle(&blocks), 3);
-        blocks.allow(0);
+        blocks.allow(0, 0);
         assert_eq!(idle(&blocks), IDLE);
+    }
+
+    #[test]
+    fn what_a_checkpoint_has_read_waits_for_the_next_one() {
+        let blocks = Blocks::default();
+        let seal = || {
+            let mut block = blocks.take();
+            block.resize(HEAD_BYTES, 7);
+            blocks.seal(block)
+        };
+        let mut read: Vec<Buffer> = (0..5).map(|_| seal()).collect();
+        // Of the five the window still has one.
+        blocks.allow(0, 1);
+        let kept = read.pop();
+        drop(read);
+        blocks.allow(0, 1);
+        assert_eq!(idle(&blocks), 4, "as many as were lent");
+        let again: Vec<Buffer> = (0..4).map(|_| seal()).collect();
+        assert_eq!(idle(&blocks), 0);
+        drop((again, kept));
+        blocks.idle().lent.0 = Instant::now().checked_sub(2 * LONGEST).expect("the machine has run for longer");
+        blocks.allow(0, 0);
+        assert_eq!(idle(&blocks), IDLE, "nothing has been lent for long");
     }
 
     #[test]
     fn a_block_that_nobody_needs_does_not_wait_for_ever() {
         let blocks = Blocks::default();
-        blocks.allow(usize::MAX);
+        blocks.allow(usize::MAX, 0);
         let taken: Vec<_> = (0..5).map(|_| blocks.take()).collect();
         taken.into_iter().for_each(|block| blocks.give_back(block));
-        blocks.allow(usize::MAX);
+        blocks.allow(usize::MAX, 0);
         assert_eq!(idle(&blocks), 5);
         for (since, _) in &mut blocks.idle().blocks {
             *since = since.checked_sub(2 * LONGEST).expect("the machine has run for longer");
         }
-        blocks.allow(usize::MAX);
+        blocks.allow(usize::MAX, 0);
         assert_eq!(idle(&blocks), IDLE);
     }
 }
