@@ -6,8 +6,16 @@ use crate::{
 };
 
 /// A call that the writer makes, and how many kills are tried where not all are.
-const CALLS: [(&str, usize); 7] =
-    [("writev", 14), ("fdatasync", 12), ("fsync", 8), ("ftruncate", 3), ("?unlink", 4), ("openat", 8), ("write", 8)];
+const CALLS: [(&str, usize); 8] = [
+    ("writev", 14),
+    ("fdatasync", 12),
+    ("fsync", 8),
+    ("ftruncate", 3),
+    ("?unlink", 4),
+    ("?rename", 6),
+    ("openat", 8),
+    ("write", 8),
+];
 /// More kills than any call is made.
 const MANY: usize = 400;
 

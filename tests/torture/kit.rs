@@ -98,10 +98,18 @@ pub(crate) fn prepared() -> TempDir {
 /// Runs the writer on the log in `dir` with these faults injected, and says whether it was killed.
 pub(crate) fn write_under(dir: &TempDir, faults: &[String]) -> bool {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync,ftruncate,write,writev,openat,?unlink"]);
+    strace.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fsync,fdatasync,ftruncate,write,writev,openat,?unlink,?rename",
+    ]);
     // Only what touches these counts: the test binary and its loader open files too.
     let log = dir.path().join("log");
-    let segments = (1..=MOST_SEGMENTS).map(|number| log.join(format!("{number:020}.log")));
+    let file = |number: u64| ["log", "spare"].map(|extension| log.join(format!("{number:020}.{extension}")));
+    let segments = (1..=MOST_SEGMENTS).flat_map(file);
     for path in segments.chain([log.clone(), dir.path().join("notes")]) {
         strace.arg("-P").arg(path);
     }
