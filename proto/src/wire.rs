@@ -60,6 +60,12 @@ impl<'a> Fields<'a> {
         Self { message, bytes, at: 0, began: 0 }
     }
 
+    /// The fields from byte `at` on, where one begins.
+    #[inline]
+    pub(crate) fn from(self, at: usize) -> Self {
+        Self { at, ..self }
+    }
+
     /// Where the field that was read last stands in the message, with its tag.
     #[must_use]
     pub fn range(&self) -> Range<usize> {
@@ -203,6 +209,45 @@ impl<'a> Fields<'a> {
         }
         Ok(())
     }
+}
+
+/// The contents of a field that begins with `tag`, below 16 KiB, and what follows it.
+#[inline(always)]
+pub(crate) fn delimited(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [first, length, rest @ ..] if *first == tag && *length < 0x80 => rest.split_at_checked(usize::from(*length)),
+        [first, low, high, rest @ ..] if *first == tag && *high < 0x80 => {
+            rest.split_at_checked(usize::from(*low & 0x7f) | usize::from(*high) << 7)
+        }
+        _ => None,
+    }
+}
+
+/// The same for a field of `N` bytes, below 128.
+#[inline(always)]
+pub(crate) fn exactly<const N: usize>(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [first, length, rest @ ..] if *first == tag && usize::from(*length) == N => rest.split_at_checked(N),
+        _ => None,
+    }
+}
+
+/// The bits of a 64-bit field that begins with `tag`, and what follows it.
+#[inline(always)]
+pub(crate) fn fixed64(tag: u8, bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    let (number, rest) = rest.split_first_chunk()?;
+    (*first == tag).then(|| (u64::from_le_bytes(*number), rest))
+}
+
+/// Whether `bytes` are fields that begin with `tag` only, each below 16 KiB.
+#[inline]
+pub(crate) fn is_run(tag: u8, bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((_, others)) = delimited(tag, rest) {
+        rest = others;
+    }
+    rest.is_empty()
 }
 
 /// Text that is known to be UTF-8, kept as bytes so that it need not be looked at again.

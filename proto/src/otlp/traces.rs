@@ -5,7 +5,10 @@ use super::{
     origin::OriginVisitor,
     value::{KeyValue, Repeated},
 };
-use crate::wire::{Fields, Malformed, Run, Text};
+use crate::wire::{Fields, Malformed, Run, Text, delimited, exactly, fixed64};
+
+/// The tag of a span's kind.
+const KIND: u8 = 6 << 3;
 
 /// Takes the contents of a traces request in its order.
 pub trait Visitor: OriginVisitor {
@@ -98,8 +101,15 @@ impl<'a> Span<'a> {
     /// Reads a message into a span that is empty, where it is: to be moved costs it more than a field.
     #[inline]
     fn fill(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {
+        let begun = self.begin(bytes);
+        self.go_on(bytes, begun)
+    }
+
+    /// Reads the fields from byte `begun` on, in any order.
+    #[inline]
+    fn go_on(&mut self, bytes: &'a [u8], begun: usize) -> Result<(), Malformed> {
         let span = self;
-        let mut fields = Fields::new("Span", bytes);
+        let mut fields = Fields::new("Span", bytes).from(begun);
         let [mut attributes, mut events, mut links] = [Run::default(); 3];
         while let Some(field) = fields.next()? {
             let value = field.value;
@@ -127,6 +137,37 @@ impl<'a> Span<'a> {
         span.events = Repeated::new(events.of(11, &fields));
         span.links = Repeated::new(links.of(13, &fields));
         Ok(())
+    }
+
+    /// Reads the fields up to the times as encoders write them: in order of their numbers, those that there are. How many
+    /// bytes that were; what comes then may be any field, also one that was read already.
+    #[inline]
+    fn begin(&mut self, bytes: &'a [u8]) -> usize {
+        let mut rest = bytes;
+        if let Some((id, others)) = exactly::<16>(1 << 3 | 2, rest) {
+            (self.trace_id, rest) = (id, others);
+        }
+        if let Some((id, others)) = exactly::<8>(2 << 3 | 2, rest) {
+            (self.span_id, rest) = (id, others);
+        }
+        if let Some((id, others)) = exactly::<8>(4 << 3 | 2, rest) {
+            (self.parent_span_id, rest) = (id, others);
+        }
+        if let Some((name, others)) = delimited(5 << 3 | 2, rest)
+            && let Some(name) = Text::new(name)
+        {
+            (self.name, rest) = (name, others);
+        }
+        if let [KIND, kind @ ..0x80, others @ ..] = rest {
+            (self.kind, rest) = ((*kind).into(), others);
+        }
+        if let Some((nanos, others)) = fixed64(7 << 3 | 1, rest) {
+            (self.start, rest) = (nanos, others);
+        }
+        if let Some((nanos, others)) = fixed64(8 << 3 | 1, rest) {
+            (self.end, rest) = (nanos, others);
+        }
+        bytes.len() - rest.len()
     }
 
     fn status(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {
@@ -193,5 +234,53 @@ impl<'a> Link<'a> {
         }
         link.attributes = Repeated::new(attributes.of(4, &fields));
         Ok(link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::trace::v1 as wire;
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_span_in_order_is_read_as_one_in_any_order() {
+        let full = wire::Span {
+            trace_id: vec![1; 16],
+            span_id: vec![2; 8],
+            parent_span_id: vec![3; 8],
+            name: "GET /quotes/{id} \u{e4}".into(),
+            kind: 2,
+            start_time_unix_nano: 1_700_000_000_000_000_000,
+            end_time_unix_nano: 1_700_000_000_000_000_007,
+            status: Some(wire::Status { code: 2, message: "late".into() }),
+            flags: 257,
+            ..wire::Span::default()
+        };
+        let spans = [
+            wire::Span { trace_state: "a=b".into(), ..full.clone() },
+            wire::Span { parent_span_id: vec![], name: "n".repeat(200), ..full.clone() },
+            wire::Span { kind: 0, trace_id: vec![1; 15], ..full.clone() },
+            wire::Span { name: String::new(), start_time_unix_nano: 0, ..full.clone() },
+            full,
+            wire::Span::default(),
+        ];
+        let same = |bytes: &[u8]| {
+            let (mut in_order, mut in_any_order) = (Span::default(), Span::default());
+            let results = [in_order.fill(bytes), in_any_order.go_on(bytes, 0)];
+            assert_eq!(results[0], results[1], "{bytes:?}");
+            assert!(results[0].is_err() || in_order == in_any_order, "{bytes:?}");
+        };
+        for bytes in spans.iter().map(wire::Span::encode_to_vec) {
+            same(&bytes);
+            same(&[&bytes[..], &bytes].concat());
+            for (place, byte) in (0..bytes.len()).flat_map(|i| [0, 8, 0x0a, 0x39, 0x80, 0xff].map(|b| (i, b))) {
+                let mut odd = bytes.clone();
+                odd[place] = byte;
+                same(&odd);
+                same(&odd[..place]);
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::wire::{Field, Fields, Malformed, Text, Value};
+use crate::wire::{Field, Fields, Malformed, Text, Value, delimited};
 
 /// Arrays and maps within one another beyond which a value is refused; prost stops at about 45.
 pub const MAX_NESTING: usize = 32;
@@ -95,18 +95,6 @@ impl<'a> KeyValue<'a> {
             }
         }
         Ok(Self { key, value, raw })
-    }
-}
-
-/// The contents of a field that begins with `tag`, below 16 KiB, and what follows it.
-#[inline(always)]
-fn delimited(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    match bytes {
-        [first, length, rest @ ..] if *first == tag && *length < 0x80 => rest.split_at_checked(usize::from(*length)),
-        [first, low, high, rest @ ..] if *first == tag && *high < 0x80 => {
-            rest.split_at_checked(usize::from(*low & 0x7f) | usize::from(*high) << 7)
-        }
-        _ => None,
     }
 }
 
