@@ -210,8 +210,8 @@ mod tests {
     use super::*;
     use crate::{Point, STALE_NAN_BITS, SeriesId, UnixNanos};
 
-    fn check(points: Vec<Point>) {
-        let chunk = NumberChunk::seal(&points).expect("has rows");
+    fn check(points: &[Point]) {
+        let chunk = NumberChunk::seal(points).expect("has rows");
         let rows = |c: &NumberChunk| c.iter().map(|p| (p.series, p.time, p.value.to_bits())).collect::<Vec<_>>();
         for batch in [encode(&chunk), pack(&chunk).expect("has few rows")] {
             let again = decode(&batch).expect("was encoded");
@@ -245,7 +245,8 @@ mod tests {
         fn every_value_and_time_comes_back_bit_by_bit(
             rows in prop::collection::vec((0..4_u32, prop_oneof![0..50_i64, any::<i64>()], value()), 1..80),
         ) {
-            check(rows.into_iter().map(|(s, t, value)| Point { series: SeriesId(s * 7), time: UnixNanos(t), value }).collect());
+            let point = |(s, t, value)| Point { series: SeriesId(s * 7), time: UnixNanos(t), value };
+            check(&rows.into_iter().map(point).collect::<Vec<_>>());
         }
 
         #[test]
