@@ -150,7 +150,9 @@ pub fn protobuf(signal: Signal, bytes: &[u8]) {
     assert_eq!(ours.items, items(&request) as u64, "items of {request:?}");
     let again = read(signal, Encoding::Protobuf, &request.protobuf());
     let again = again.unwrap_or_else(|e| panic!("what prost writes anew is refused: {e}\n{request:?}"));
-    assert_eq!(rows(&ours), rows(&again), "rows of {request:?}");
+    // prost leaves a zero out whatever its sign, where the schema does not say `optional`.
+    let without_sign = |decoded| rows(decoded).replace("-0.0\"", "0.0\"").replace("-0.0,", "0.0,");
+    assert_eq!(without_sign(&ours), without_sign(&again), "rows of {request:?}");
 }
 
 /// Whether something in it refers to a dictionary, which only profiles carry and JSON does not write.
