@@ -42,23 +42,33 @@ impl NumberChunk {
     /// Of several points with the same series and time the first one stays.
     #[must_use]
     pub fn seal(points: &[Point]) -> Option<Self> {
-        Self::counted(points).or_else(|| {
-            let mut sorted = points.to_vec();
-            sorted.sort_by_key(|p| (p.series, p.time));
-            sorted.dedup_by_key(|p| (p.series, p.time));
-            Self::from_sorted(&sorted)
-        })
+        Self::counted(points).map_or_else(
+            |mut by_series| {
+                for run in by_series.chunk_by_mut(|a, b| a.series == b.series) {
+                    if !run.is_sorted_by_key(|p| p.time) {
+                        run.sort_by_key(|p| p.time);
+                    }
+                }
+                by_series.dedup_by_key(|p| (p.series, p.time));
+                Self::from_sorted(&by_series)
+            },
+            Some,
+        )
     }
 
     /// Seals `points` whose times rise within each series, as they nearly always do, without comparing them: numbers of
-    /// series are dense, so that counting tells where each row belongs. `None` for all others, and for few points of
-    /// greater numbers than are worth counting.
-    fn counted(points: &[Point]) -> Option<Self> {
+    /// series are dense, so that counting tells where each row belongs.
+    ///
+    /// # Errors
+    /// All others, by series; those of one series keep their order. A few points of great numbers are not counted.
+    fn counted(points: &[Point]) -> Result<Self, Vec<Point>> {
         /// How many times as many numbers as points are worth counting.
         const SPARSE: usize = 16;
-        let greatest = points.iter().map(|p| p.series.0).max()?;
+        let greatest = points.iter().map(|p| p.series.0).max().unwrap_or(0);
         if greatest as usize / SPARSE > points.len() {
-            return None;
+            let mut by_series = points.to_vec();
+            by_series.sort_by_key(|p| p.series);
+            return Err(by_series);
         }
         let mut places = vec![0_u32; greatest as usize + 1];
         for p in points {
@@ -80,8 +90,11 @@ impl NumberChunk {
             values[*place as usize] = p.value;
             *place += 1;
         }
-        let span = runs.rising_span(&times)?;
-        Some(Self::new(series.into(), times.into(), values.into(), runs, span))
+        let Some(span) = runs.rising_span(&times) else {
+            let point = |row| Point { series: SeriesId(series[row]), time: UnixNanos(times[row]), value: values[row] };
+            return Err((0..points.len()).map(point).collect());
+        };
+        Ok(Self::new(series.into(), times.into(), values.into(), runs, span))
     }
 
     /// One chunk with the rows of all `parts`; where they overlap, the earlier part's row stays.
@@ -267,7 +280,7 @@ mod tests {
                 assert_eq!(chunk.iter().collect::<Vec<_>>(), expected);
                 let (runs, span) = Runs::of(expected.iter().map(|p| (p.series, p.time))).expect("has rows");
                 assert_eq!((&chunk.runs, chunk.span), (&runs, span));
-                assert!(NumberChunk::counted(&points).is_some() == (rises && series < 1_000_000), "{series} {rises}");
+                assert!(NumberChunk::counted(&points).is_ok() == (rises && series < 1_000_000), "{series} {rises}");
             }
         }
     }

@@ -12,13 +12,9 @@ impl Rising {
     /// Which of `runs` rise, of these `values`.
     pub(crate) fn of(runs: &Runs, values: &[f64]) -> Self {
         let mut bits = vec![0; runs.0.len().div_ceil(64)];
-        let ends = runs.0.iter().skip(1).map(|(_, row)| *row as usize).chain([values.len()]);
-        let mut begin = 0;
-        for (place, end) in ends.enumerate() {
-            let run = &values[begin..end];
+        for (place, run) in runs.of_column(values).enumerate() {
             let rises = run.windows(2).all(|pair| pair[0] <= pair[1]) && !run.iter().any(|value| value.is_nan());
             bits[place / 64] |= u64::from(rises) << (place % 64);
-            begin = end;
         }
         Self(bits)
     }
@@ -77,13 +73,17 @@ impl Runs {
         self.0.push((series, row));
     }
 
+    /// The rows of each run, of a column of all rows.
+    fn of_column<'c, T>(&self, column: &'c [T]) -> impl Iterator<Item = &'c [T]> {
+        let ends = self.0.iter().skip(1).map(|(_, row)| *row as usize).chain([column.len()]);
+        self.0.iter().zip(ends).map(|((_, begin), end)| &column[*begin as usize..end])
+    }
+
     /// The oldest and the newest of the `times` of all rows, if within each run every one is later than the one before it;
     /// `None` where that is not so, and without rows.
     pub(crate) fn rising_span(&self, times: &[i64]) -> Option<(UnixNanos, UnixNanos)> {
-        let ends = self.0.iter().skip(1).map(|(_, row)| *row as usize).chain([times.len()]);
         let mut span: Option<(i64, i64)> = None;
-        for ((_, begin), end) in self.0.iter().zip(ends) {
-            let run = &times[*begin as usize..end];
+        for run in self.of_column(times) {
             let (oldest, newest) = (*run.first()?, *run.last()?);
             if !run.windows(2).all(|pair| pair[0] < pair[1]) {
                 return None;

@@ -11,6 +11,8 @@ use super::{Limits, values};
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     seen: Vec<Seen>,
+    /// Bits of the digests that were seen, so that hardly any name has to be looked for.
+    bloom: [u64; 4],
 }
 
 /// An attribute of the item that is being read. Places are in bytes from the first attribute's tag.
@@ -112,31 +114,20 @@ impl Keeper {
     /// noted then.
     #[inline]
     fn is_plain(&mut self, sent: &Repeated<'_>, limits: &Limits) -> bool {
-        self.seen.clear();
+        self.begin();
         let raw = sent.raw();
-        let mut bloom = [0_u64; 4];
         sent.read_plain(|key, tag| {
-            if self.seen.len() == limits.attributes_per_item || key.len() > limits.attribute_name_bytes {
-                return false;
-            }
-            let digest = digest(key);
-            let (word, bit) = (&mut bloom[(digest >> 6 & 3) as usize], 1 << (digest & 63));
-            if *word & bit != 0 && self.is_taken(raw, key, digest) {
-                return false;
-            }
-            *word |= bit;
-            self.see(raw, key, digest, tag);
-            true
+            let is_within = self.seen.len() < limits.attributes_per_item && key.len() <= limits.attribute_name_bytes;
+            is_within && self.see(raw, key, tag)
         })
     }
 
     /// Reads every attribute, and notes the names of those that may be kept.
     #[inline]
     fn walk(&mut self, what: &str, sent: &Repeated<'_>, limits: &Limits) -> Result<Walked, Malformed> {
-        self.seen.clear();
+        self.begin();
         let raw = sent.raw();
         let mut walked = Walked::default();
-        let mut bloom = [0_u64; 4];
         for message in sent.iter() {
             let name = KeyValue::read(message)?.key;
             walked.count += 1;
@@ -147,24 +138,34 @@ impl Keeper {
             if key.len() > limits.attribute_name_bytes && walked.long.is_none() {
                 walked.long = Some(values::long_name(what, name.as_str(), limits));
             }
-            let digest = digest(key);
-            let (word, bit) = (&mut bloom[(digest >> 6 & 3) as usize], 1 << (digest & 63));
-            if *word & bit != 0 && self.is_taken(raw, key, digest) {
+            if !self.see(raw, key, walked.length) {
                 walked.repeated += 1;
                 continue;
             }
-            *word |= bit;
-            self.see(raw, key, digest, walked.length);
             walked.length += 1 + varint_length(message.len()) + message.len();
         }
         Ok(walked)
     }
 
-    /// Notes a name that stands in `raw`, of an attribute whose tag stands at `tag`.
+    /// Forgets the names of the item before.
     #[inline]
-    fn see(&mut self, raw: &[u8], key: &[u8], digest: u32, tag: usize) {
+    fn begin(&mut self) {
+        self.seen.clear();
+        self.bloom = [0; 4];
+    }
+
+    /// Notes a name that stands in `raw`, of an attribute whose tag stands at `tag`; whether it was not taken yet.
+    #[inline]
+    fn see(&mut self, raw: &[u8], key: &[u8], tag: usize) -> bool {
+        let digest = digest(key);
+        let (word, bit) = ((digest >> 6 & 3) as usize, 1 << (digest & 63));
+        if self.bloom[word] & bit != 0 && self.is_taken(raw, key, digest) {
+            return false;
+        }
+        self.bloom[word] |= bit;
         let start = key.as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
         self.seen.push(Seen { digest, tag, name: (start, start.wrapping_add(key.len())) });
+        true
     }
 
     fn is_taken(&self, raw: &[u8], key: &[u8], digest: u32) -> bool {
@@ -176,16 +177,13 @@ impl Keeper {
     /// The long way: one by one.
     #[cold]
     fn copy_some(&mut self, sent: &Repeated<'_>, number: u8, limits: &Limits, out: &mut Vec<u8>) -> Kept {
-        self.seen.clear();
+        self.begin();
         let (raw, start, mut kept) = (sent.raw(), out.len(), Kept::default());
         for attribute in sent.iter().filter_map(|message| KeyValue::read(message).ok()) {
-            let key = attribute.key.bytes();
-            let digest = digest(key);
-            if self.is_taken(raw, key, digest) {
+            if !self.see(raw, attribute.key.bytes(), 0) {
                 kept.repeated += 1;
                 continue;
             }
-            self.see(raw, key, digest, 0);
             let length = 1 + varint_length(attribute.raw.len()) + attribute.raw.len();
             if out.len() - start + length > limits.attribute_bytes_per_item {
                 kept.dropped += 1;

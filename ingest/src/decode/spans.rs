@@ -97,12 +97,14 @@ impl Reader<'_> {
             status: SpanStatus::from_wire(span.status_code),
             parent_span_id: id(span.parent_span_id).unwrap_or_default(),
             flags: span.flags,
-            attributes: &[],
+            attributes: match kept {
+                Ok(Kept { is_as_sent: true, .. }) => span.attributes.raw(),
+                _ => &self.attributes,
+            },
             rest: &self.rest,
         };
         let kept = kept?;
-        let attributes = if kept.is_as_sent { span.attributes.raw() } else { &self.attributes };
-        self.batch.spans.push(&SpanRow { attributes, ..row }).map_err(|full| full.to_string())?;
+        self.batch.spans.push(&row).map_err(|full| full.to_string())?;
         if kept.is_as_sent {
             self.keeper.tag(ATTRIBUTE, self.batch.spans.last_attributes_mut());
         }
