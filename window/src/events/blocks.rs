@@ -22,8 +22,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// A block of which more than this is left over when it is sealed is copied out of.
 const LEFT_OVER: usize = BLOCK_BYTES / 8;
 
-/// The blocks of one table. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+/// The blocks of one table.
+#[derive(Debug, Default)]
 pub(crate) struct Blocks {
     idle: Arc<Mutex<Idle>>,
 }
@@ -33,15 +33,13 @@ pub(crate) struct Blocks {
 struct Idle {
     blocks: Vec<(Instant, Vec<u8>)>,
     most: usize,
-    /// Blocks that are parts of chunks.
-    sealed: usize,
     /// The most blocks of late that somebody read who is not the window, and since when that is so.
     lent: (Instant, usize),
 }
 
 impl Default for Idle {
     fn default() -> Self {
-        Self { blocks: Vec::new(), most: IDLE, sealed: 0, lent: (Instant::now(), 0) }
+        Self { blocks: Vec::new(), most: IDLE, lent: (Instant::now(), 0) }
     }
 }
 
@@ -64,8 +62,9 @@ impl Blocks {
     /// than the window, which has `kept` of them at the most, have read of late: a checkpoint reads all, gives them back
     /// at once, and the next one needs as many again. Others are given back.
     pub(crate) fn allow(&self, room: usize, kept: usize) {
+        // Each sealed block shares this one.
+        let lent = Arc::strong_count(&self.idle).saturating_sub(1 + kept);
         let mut idle = self.idle();
-        let lent = idle.sealed.saturating_sub(kept);
         if lent >= idle.lent.1 || idle.lent.0.elapsed() > LONGEST {
             idle.lent = (Instant::now(), lent);
         }
@@ -101,8 +100,7 @@ impl Blocks {
             self.give_back(values);
             return Buffer::from_vec(copied);
         }
-        self.idle().sealed += 1;
-        Buffer::from(Bytes::from_owner(Sealed { values, blocks: self.clone() }))
+        Buffer::from(Bytes::from_owner(Sealed { values, blocks: Self { idle: Arc::clone(&self.idle) } }))
     }
 }
 
@@ -114,7 +112,6 @@ impl AsRef<[u8]> for Sealed {
 
 impl Drop for Sealed {
     fn drop(&mut self) {
-        self.blocks.idle().sealed -= 1;
         self.blocks.give_back(std::mem::take(&mut self.values));
     }
 }

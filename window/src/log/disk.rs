@@ -46,7 +46,7 @@ impl Disk for RealDisk {
     }
 
     fn reuse(&mut self, from: &Path, to: &Path) -> io::Result<File> {
-        std::fs::rename(from, to)?;
+        self.rename(from, to)?;
         OpenOptions::new().write(true).open(to)
     }
 

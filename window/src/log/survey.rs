@@ -122,8 +122,8 @@ impl Survey {
                 let found =
                     last_record(&path, &header, bounds).map_err(|source| LogError::io("read", &path, source))?;
                 if later.is_none() && found.0 < len {
-                    let being_written = if header.is_reused { None } else { Some(len - found.0) };
-                    let being_written = being_written.or_else(|| torn_record(&path, &header, found.0, len));
+                    let being_written =
+                        if header.is_reused { torn_record(&path, &header, found.0, len) } else { Some(len - found.0) };
                     let torn = being_written.map(|bytes| Torn { file: path.clone(), kept: found.0, bytes });
                     self.torn.extend(torn);
                 }
