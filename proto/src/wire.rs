@@ -499,8 +499,16 @@ pub fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// `bytes` with each of them changed to each of `others`, and cut before each.
+    pub(crate) fn damaged<'a>(bytes: &'a [u8], others: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
+        (0..bytes.len()).flat_map(move |place| {
+            let change = move |other: &u8| [&bytes[..place], &[*other], &bytes[place + 1..]].concat();
+            others.iter().map(change).chain([bytes[..place].to_vec()])
+        })
+    }
 
     fn all(bytes: &[u8]) -> Result<Vec<(u32, Value<'_>)>, &'static str> {
         let mut fields = Fields::new("M", bytes);
