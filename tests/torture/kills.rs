@@ -5,8 +5,8 @@ use crate::{
     kit::{has_strace, judge, prepared, write_under},
 };
 
-/// A call that the writer makes, and how many kills are tried where not all are.
-const CALLS: [(&str, usize); 8] = [
+/// The calls that the writer makes and strace looks at, and how many kills are tried where not all are.
+pub(crate) const CALLS: [(&str, usize); 8] = [
     ("writev", 14),
     ("fdatasync", 12),
     ("fsync", 8),

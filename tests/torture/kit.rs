@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 use window::{Log, Position};
 
-use crate::writer;
+use crate::{kills, writer};
 
 /// How long a start after a crash may take.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -98,14 +98,8 @@ pub(crate) fn prepared() -> TempDir {
 /// Runs the writer on the log in `dir` with these faults injected, and says whether it was killed.
 pub(crate) fn write_under(dir: &TempDir, faults: &[String]) -> bool {
     let mut strace = Command::new("strace");
-    strace.args([
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=fsync,fdatasync,ftruncate,write,writev,openat,?unlink,?rename",
-    ]);
+    let calls = kills::CALLS.map(|(call, _)| call).join(",");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
     // Only what touches these counts: the test binary and its loader open files too.
     let log = dir.path().join("log");
     let file = |number: u64| ["log", "spare"].map(|extension| log.join(format!("{number:020}.{extension}")));
