@@ -9,6 +9,7 @@ pub mod logs;
 mod measure;
 pub mod metrics;
 mod origin;
+mod shape;
 pub mod traces;
 mod value;
 
@@ -22,6 +23,7 @@ use crate::{json, wire::Malformed};
 pub use self::{
     measure::{Load, measure},
     origin::{OriginVisitor, Resource, Scope},
+    shape::Shape,
     value::{AnyValue, Array, KeyValue, KeyValues, MAX_NESTING, Messages, Repeated},
 };
 

@@ -1,15 +1,24 @@
 //! Attributes are kept as the bytes in which they came: checked, without repeated names, bounded.
 
 use proto::{
-    otlp::{KeyValue, Repeated},
+    otlp::{KeyValue, Repeated, Shape},
     wire::{Malformed, put_bytes},
 };
 
 use super::{Limits, values};
 
+/// Items that may be of other shapes, one after the other.
+const PATIENCE: u32 = 8;
+
 /// Copies attributes; keeps its room from one item to the next.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
+    /// The attributes of an item before, which are plain, within the limits and of names of their own.
+    shape: Option<Shape>,
+    /// Whether those of the item at hand fit it.
+    fits: bool,
+    /// How many more may not, one after the other, before the shape of another is taken.
+    patience: u32,
     seen: Vec<Seen>,
     /// Bits of the digests that were seen, so that hardly any name has to be looked for.
     bloom: [u64; 4],
@@ -105,8 +114,10 @@ impl Keeper {
     /// Makes the attributes that were kept last as they were sent field `number` of a message, in a copy of them.
     #[inline]
     pub(super) fn tag(&self, number: u8, copy: &mut [u8]) {
-        for seen in &self.seen {
-            copy[seen.tag] = number << 3 | 2;
+        let tag = number << 3 | 2;
+        match &self.shape {
+            Some(shape) if self.fits => shape.tags().iter().for_each(|at| copy[*at] = tag),
+            _ => self.seen.iter().for_each(|seen| copy[seen.tag] = tag),
         }
     }
 
@@ -114,12 +125,32 @@ impl Keeper {
     /// noted then.
     #[inline]
     fn is_plain(&mut self, sent: &Repeated<'_>, limits: &Limits) -> bool {
+        self.fits = self.shape.as_mut().is_some_and(|shape| shape.fits(sent));
+        if self.fits {
+            self.patience = PATIENCE;
+            return true;
+        }
         self.begin();
         let raw = sent.raw();
-        sent.read_plain(|key, tag| {
+        let is_plain = sent.read_plain(|key, tag| {
             let is_within = self.seen.len() < limits.attributes_per_item && key.len() <= limits.attribute_name_bytes;
             is_within && self.see(raw, key, tag)
-        })
+        });
+        if is_plain && !raw.is_empty() {
+            self.learn(sent);
+        }
+        is_plain
+    }
+
+    /// Takes the shape of an item that is plain and did not fit, unless others may fit again.
+    #[inline]
+    fn learn(&mut self, sent: &Repeated<'_>) {
+        if let Some(left) = self.patience.checked_sub(1) {
+            self.patience = left;
+        } else {
+            self.shape = Shape::of(sent);
+            self.patience = PATIENCE;
+        }
     }
 
     /// Reads every attribute, and notes the names of those that may be kept.

@@ -5,7 +5,7 @@ use super::{
     origin::OriginVisitor,
     value::{KeyValue, Repeated},
 };
-use crate::wire::{Fields, Malformed, Run, Text, delimited, exactly, fixed64};
+use crate::wire::{Fields, Malformed, Run, Text, delimited, exactly, fixed64, touch};
 
 /// The tag of a span's kind.
 const KIND: u8 = 6 << 3;
@@ -91,6 +91,7 @@ pub struct Link<'a> {
 pub fn read(request: &[u8], visitor: &mut impl Visitor) -> Result<(), Malformed> {
     let names = Names { request: "ExportTraceServiceRequest", resource: "ResourceSpans", scope: "ScopeSpans" };
     walk(&names, request, visitor, |visitor, bytes| {
+        touch(bytes);
         let mut span = Span::default();
         span.fill(bytes)?;
         visitor.span(&span)

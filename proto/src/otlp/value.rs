@@ -229,18 +229,37 @@ impl<'a> Repeated<'a> {
         // Bytes from 128 on that lengths and numbers account for. Texts are ASCII when there are no others, which one
         // look at all of it tells more cheaply than one at each text.
         let (mut rest, mut high) = (raw, 0);
-        while let Some((message, others)) = delimited(tag, rest) {
-            let Some((key, value)) = delimited(0x0a, message) else { return false };
-            let Some((value, [])) = delimited(0x12, value) else { return false };
-            let Some(high_in_value) = high_in_plain(value) else { return false };
-            high += [message, key, value].map(|part| usize::from(part.len() >= 0x80)).iter().sum::<usize>();
-            high += high_in_value;
-            if !each(key, raw.len() - rest.len()) {
+        while let Some((plain, others)) = Plain::read(tag, rest) {
+            high += plain.high;
+            if !each(plain.key, raw.len() - rest.len()) {
                 return false;
             }
             rest = others;
         }
         rest.is_empty() && high == high_in(raw)
+    }
+}
+
+/// A [`KeyValue`] as encoders write it: a name, then a text or a plain number. Whether the texts are ASCII is not looked
+/// at yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+    /// How many bytes from 128 on there are if the texts are ASCII; where there are more, they are not, or a length is
+    /// not written as shortly as it can be.
+    pub(super) high: usize,
+}
+
+impl<'a> Plain<'a> {
+    /// The message that begins with `tag`, and what follows it; `None` when it is anything else.
+    #[inline(always)]
+    pub(super) fn read(tag: u8, bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (message, others) = delimited(tag, bytes)?;
+        let (key, value) = delimited(0x0a, message)?;
+        let (value, []) = delimited(0x12, value)? else { return None };
+        let lengths: usize = [message, key, value].map(|part| usize::from(part.len() >= 0x80)).iter().sum();
+        Some((Self { key, value, high: lengths + high_in_plain(value)? }, others))
     }
 }
 
@@ -268,7 +287,7 @@ fn high_in_plain(value: &[u8]) -> Option<usize> {
 
 /// How many of `bytes` are 128 or more.
 #[inline]
-fn high_in(bytes: &[u8]) -> usize {
+pub(super) fn high_in(bytes: &[u8]) -> usize {
     const LANES: usize = 16;
     let (blocks, rest) = bytes.as_chunks::<LANES>();
     let mut count = rest.iter().map(|byte| usize::from(byte >> 7)).sum();

@@ -14,7 +14,7 @@ fn pair(key: &str, value: &str) -> Sent {
     Sent { key: key.into(), value, key_strindex: 0 }
 }
 
-struct Copying<'l>(&'l Limits, Vec<u8>, Option<Result<Kept, String>>);
+struct Copying<'l>(&'l Limits, Vec<u8>, Option<Result<Kept, String>>, &'l mut Keeper);
 
 impl proto::otlp::OriginVisitor for Copying<'_> {
     fn resource(&mut self, _: &proto::otlp::Resource<'_>) {}
@@ -23,20 +23,25 @@ impl proto::otlp::OriginVisitor for Copying<'_> {
 
 impl traces::Visitor for Copying<'_> {
     fn span(&mut self, span: &traces::Span<'_>) -> Result<(), Malformed> {
-        let kept = Keeper::default().copy("span", &span.attributes, 1, self.0, &mut self.1)?;
+        let kept = self.3.copy("span", &span.attributes, 1, self.0, &mut self.1)?;
         self.2 = Some(kept);
         Ok(())
     }
 }
 
-/// What `attributes` of a span become.
-fn copied(attributes: Vec<Sent>, limits: &Limits) -> Result<(Vec<Sent>, Kept), String> {
+/// A request of one span with these attributes.
+fn request(attributes: Vec<Sent>) -> Vec<u8> {
     let spans = vec![Span { attributes, ..Span::default() }];
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
-    let request = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-    let mut copying = Copying(limits, Vec::new(), None);
-    traces::read(&request, &mut copying).expect("is a request");
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+/// What `attributes` of a span become.
+fn copied(attributes: Vec<Sent>, limits: &Limits) -> Result<(Vec<Sent>, Kept), String> {
+    let mut keeper = Keeper::default();
+    let mut copying = Copying(limits, Vec::new(), None, &mut keeper);
+    traces::read(&request(attributes), &mut copying).expect("is a request");
     let kept = copying.2.expect("has a span")?;
     Ok((KeyValueList::decode(&copying.1[..]).expect("is a list").values, kept))
 }
@@ -63,6 +68,36 @@ proptest! {
         let dropped = u32::try_from(sent.len() - model.len()).unwrap_or(u32::MAX);
         let is_as_sent = dropped == 0;
         prop_assert_eq!(copied(sent.clone(), &limits), Ok((model, Kept { dropped, repeated, is_as_sent })));
+    }
+}
+
+/// What `keeper` makes of the attributes of one item after the other.
+fn kept_by(items: &[Vec<u8>], keeper: &mut Keeper) -> Vec<(Vec<u8>, Result<Kept, String>)> {
+    let limits = Limits { attributes_per_item: 6, attribute_name_bytes: 20, ..Limits::default() };
+    let one = |item: &Vec<u8>| {
+        let mut copying = Copying(&limits, Vec::new(), None, &mut *keeper);
+        traces::read(item, &mut copying).expect("is a request");
+        (copying.1, copying.2.expect("has a span"))
+    };
+    items.iter().map(one).collect()
+}
+
+proptest! {
+    #[test]
+    fn what_came_before_changes_nothing(
+        layouts in prop::collection::vec(prop::collection::vec("[abc]|http.request.method", 0..8), 1..4),
+        items in prop::collection::vec((any::<prop::sample::Index>(), 0..4_usize, "[a-z\u{e4}]{0,3}"), 0..40),
+    ) {
+        let item = |(layout, missing, value): &(prop::sample::Index, usize, String)| {
+            let layout = layout.get(&layouts);
+            let there = layout.iter().enumerate().filter(|(place, _)| missing & 1 << (place % 2) == 0);
+            request(there.map(|(_, name)| pair(name, value)).collect())
+        };
+        let items: Vec<Vec<u8>> = items.iter().map(item).collect();
+        let mut one = Keeper::default();
+        let by_one = kept_by(&items, &mut one);
+        let by_many: Vec<_> = items.iter().flat_map(|item| kept_by(std::slice::from_ref(item), &mut Keeper::default())).collect();
+        prop_assert_eq!(by_one, by_many);
     }
 }
 
