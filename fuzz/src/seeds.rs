@@ -2,6 +2,12 @@
 
 use std::{fs, io, path::Path};
 
+use opentelemetry_proto::tonic::{
+    common::v1::{KeyValue, any_value::Value as Any},
+    logs::v1::LogRecord,
+    trace::v1::Span,
+};
+
 use crate::{
     build::{self, Payload},
     json_of,
@@ -22,6 +28,11 @@ pub fn write(directory: &Path) -> io::Result<()> {
         save(directory, "json", &format!("{target}.pb"), &payload.protobuf())?;
         save(directory, target, "small", &small(target).protobuf())?;
     }
+    for (target, payload) in
+        [("traces", build::traces("a", spans_alike())), ("logs", build::logs("a", records_alike()))]
+    {
+        save(directory, target, "alike", &payload.protobuf())?;
+    }
     Ok(())
 }
 
@@ -31,6 +42,27 @@ fn small(target: &str) -> Payload {
         "traces" => build::traces("a", vec![build::a_span("s", TIME, TIME + 1)]),
         _ => build::logs("a", vec![build::record(TIME, "b")]),
     }
+}
+
+/// Attributes of items that follow each other: the same names, other values, one that is missing.
+fn alike() -> impl Iterator<Item = Vec<KeyValue>> {
+    let of = |route: &str, status: i64, cached: bool| {
+        vec![
+            build::attribute("http.route", build::text(route)),
+            build::attribute("status", build::any(Any::IntValue(status))),
+            build::attribute("cached", build::any(Any::BoolValue(cached))),
+        ]
+    };
+    let missing = vec![of("/b", 200, true).remove(0), of("/b", 200, true).remove(2)];
+    [of("/a", 200, true), of("/a", 200, true), of("/long/er", 404, false), missing, of("/\u{e4}", -1, true)].into_iter()
+}
+
+fn spans_alike() -> Vec<Span> {
+    alike().map(|attributes| Span { attributes, ..build::a_span("s", TIME, TIME + 1) }).collect()
+}
+
+fn records_alike() -> Vec<LogRecord> {
+    alike().map(|attributes| LogRecord { attributes, ..build::record(TIME, "b") }).collect()
 }
 
 fn save(directory: &Path, target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
