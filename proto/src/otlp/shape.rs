@@ -4,6 +4,7 @@
 //! all that comes before a value is equal byte by byte, and where the next attribute begins is known before it is read.
 
 use super::value::{Plain, Repeated, high_in};
+use crate::wire::delimited;
 
 /// Most bytes of an attribute that come before its text: tags, lengths and the name.
 const HEAD: usize = 64;
@@ -82,12 +83,8 @@ impl Part {
     fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (plain, others) = Plain::read(*bytes.first()?, bytes)?;
         let length = bytes.len() - others.len();
-        // A text stands behind its tag and its length, at the end.
-        let text = match plain.value {
-            [0x0a, low, text @ ..] if *low < 0x80 => text.len(),
-            [0x0a, _, _, text @ ..] => text.len(),
-            _ => 0,
-        };
+        // A text stands at the end.
+        let text = delimited(0x0a, plain.value).map_or(0, |(text, _)| text.len());
         let head_length = length - text;
         let mut head = [0; HEAD];
         head.get_mut(..head_length)?.copy_from_slice(&bytes[..head_length]);
