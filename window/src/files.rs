@@ -34,8 +34,8 @@ const FAN_IN: usize = 8;
 const MERGE_ROWS: u64 = 1 << 22;
 const MERGE_BYTES: u64 = 32 << 20;
 /// One file of a checkpoint. A service that takes more between two checkpoints has no time to merge it, and most of
-/// it is let go soon.
-const PART: PartSize = PartSize { rows: 1 << 20, bytes: 32 << 20 };
+/// it is let go soon. A full head of spans or logs is a file of its own.
+const PART: PartSize = PartSize { rows: 1 << 20, bytes: 8 << 20 };
 /// A file that others are merged to.
 const WHOLE: PartSize = PartSize { rows: usize::MAX, bytes: usize::MAX };
 /// Two neighbours with fewer rows than these together are merged at once: what a file takes beside its

@@ -1,11 +1,12 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use arrow_array::RecordBatch;
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    Buckets, Config, Exemplar, ExpBuckets, HistogramRow, LogColumns, LogRow, Point, SeriesId, SpanColumns, SpanRow,
-    SpanStatus, Window,
+    Buckets, Config, Exemplar, ExpBuckets, HistogramRow, LogChunk, LogColumns, LogRow, Point, SeriesId, SpanChunk,
+    SpanColumns, SpanRow, SpanStatus, Window,
 };
 
 fn at(s: i64) -> UnixNanos {
@@ -112,6 +113,37 @@ fn what_counts_comes_back_and_what_does_not_is_removed() {
     let (files, read, damages) = open(&dir, first);
     assert_eq!((rows(&read), damages), (rows(&written), vec![]));
     assert_eq!((files.len(), names(&dir).len()), (6, 6));
+}
+
+#[test]
+fn full_heads_of_spans_and_logs_are_files_of_their_own_and_small_ones_share_one() {
+    let dir = TempDir::new().expect("has room");
+    let (mut files, _, _) = open(&dir, 0);
+    let attributes = vec![7; 1 << 20];
+    let mut tables = Tables::default();
+    for mib in [1, 1, 12, 1, 9] {
+        let (mut spans, mut logs) = (SpanColumns::default(), LogColumns::default());
+        spans.set_origin("shop", b"resource", b"scope");
+        logs.set_origin("shop", b"resource", b"");
+        for s in 0..mib {
+            let attributes = &attributes[..(1 << 20) - usize::try_from(s).expect("is small")];
+            spans.push(&SpanRow { start: at(s), end: at(s), attributes, ..SpanRow::default() }).expect("has room");
+            logs.push(&LogRow { time: at(s), body: "priced", attributes, ..LogRow::default() }).expect("has room");
+        }
+        tables.spans.extend(SpanChunk::seal(spans).map(Arc::new));
+        tables.logs.extend(LogChunk::seal(logs).map(Arc::new));
+    }
+    let number = files.write(&tables).expect("there is room");
+    files.commit(number, UnixNanos::MIN).expect("is there");
+    let (files, read, damages) = open(&dir, number);
+    assert_eq!((files.len(), damages), (8, vec![]));
+    let lengths = |batches: Vec<&RecordBatch>| batches.iter().map(|batch| batch.num_rows()).collect::<Vec<_>>();
+    assert_eq!(lengths(read.spans.iter().map(|c| c.batch()).collect()), [2, 12, 1, 9]);
+    assert_eq!(lengths(read.logs.iter().map(|c| c.batch()).collect()), [2, 12, 1, 9]);
+    for (read_from, written) in [(1, 2), (2, 3), (3, 4)] {
+        assert!(read.spans[read_from].batch() == tables.spans[written].batch());
+        assert!(read.logs[read_from].batch() == tables.logs[written].batch());
+    }
 }
 
 #[test]
