@@ -8,9 +8,15 @@ const VERSION_1: [(&str, &[u8]); 2] = [
     ("00000000000000000003.log", include_bytes!("golden/version1/00000000000000000003.log")),
 ];
 
-fn golden() -> TempDir {
+/// Two segments; the second is in a file that was an earlier one's, the rest of whose record follows.
+const VERSION_2: [(&str, &[u8]); 2] = [
+    ("00000000000000000002.log", include_bytes!("golden/version2/00000000000000000002.log")),
+    ("00000000000000000003.log", include_bytes!("golden/version2/00000000000000000003.log")),
+];
+
+fn golden(files: [(&str, &[u8]); 2]) -> TempDir {
     let dir = new_dir();
-    for (name, bytes) in VERSION_1 {
+    for (name, bytes) in files {
         fs::write(dir.path().join(name), bytes).expect("writable");
     }
     dir
@@ -18,7 +24,7 @@ fn golden() -> TempDir {
 
 #[test]
 fn version_1_is_read() {
-    let dir = golden();
+    let dir = golden(VERSION_1);
     let (mut log, recovery) = Log::open(dir.path(), LogConfig::default()).expect("it is known");
     let wanted = [(1, "first".to_owned()), (2, "second, in two parts".to_owned()), (3, "third".to_owned())];
     assert_eq!(texts(log.replay(Position(0))), wanted);
@@ -28,8 +34,21 @@ fn version_1_is_read() {
 }
 
 #[test]
+fn version_2_is_read() {
+    let dir = golden(VERSION_2);
+    let file = dir.path().join("00000000000000000003.log");
+    assert!(fs::read(&file).expect("it was written").ends_with(b"overwritten"));
+    let (mut log, recovery) = Log::open(dir.path(), LogConfig::default()).expect("it is known");
+    assert_eq!(texts(log.replay(Position(1))), [(2, "second".to_owned()), (3, "third".to_owned())]);
+    // What followed was another segment's: not a word about that.
+    assert_eq!(recovery.torn, []);
+    assert_eq!(fs::metadata(&file).expect("it was written").len(), 173);
+    assert_eq!(log.append(&[b"fourth"]).expect("room"), Position(4));
+}
+
+#[test]
 fn a_newer_version_is_an_error_that_names_file_and_version() {
-    let dir = golden();
+    let dir = golden(VERSION_1);
     let file = dir.path().join("00000000000000000003.log");
     let mut bytes = fs::read(&file).expect("it was written");
     for copy in [0, SEGMENT_HEADER / 2] {
@@ -42,11 +61,29 @@ fn a_newer_version_is_an_error_that_names_file_and_version() {
     assert_eq!(error.to_string(), format!("{} has format version 3; expected at most 2", file.display()));
 }
 
-/// `GOLDEN=DIR cargo test -p bellwether-window golden -- --ignored` writes such files to `DIR`.
+/// `GOLDEN=DIR cargo test -p bellwether-window golden -- --ignored` writes such files to directories in `DIR`.
+fn anew(version: &str) -> PathBuf {
+    PathBuf::from(std::env::var("GOLDEN").expect("the directory to write to")).join(version)
+}
+
 #[test]
-#[ignore = "writes the files that the tests above read"]
-fn golden_files_are_written_anew() {
-    let dir = PathBuf::from(std::env::var("GOLDEN").expect("the directory to write to"));
+#[ignore = "writes files that a test above reads"]
+fn golden_files_of_version_2_are_written_anew() {
+    let config = LogConfig { segment_bytes: 1, ..LogConfig::default() };
+    let (mut log, _) = Log::open(&anew("version2"), config).expect("the directory is ours");
+    for text in ["first, which is partly overwritten", "second"] {
+        log.append(&[text.as_bytes()]).expect("room");
+        log.sync().expect("the disk works");
+    }
+    log.cut(Position(1)).expect("the disk works");
+    log.append(&[b"third"]).expect("room");
+    log.sync().expect("the disk works");
+}
+
+#[test]
+#[ignore = "writes files that a test above reads"]
+fn golden_files_of_version_1_are_written_anew() {
+    let dir = anew("version1");
     let disk = faults::FaultyDisk::default();
     let (mut log, _) = Log::open_on(Box::new(disk.clone()), &dir, LogConfig::default()).expect("the directory is ours");
     log.append(&[b"first"]).expect("room");
