@@ -42,7 +42,8 @@ async fn a_flood_of_series_is_bounded_and_old_series_go_on() {
     let growth = service.process().peak().saturating_sub(before);
     assert!(growth <= 256 << 20, "grew by {} MiB", growth >> 20);
     let series = service.counted("bellwether_window_series", &[]).await;
-    assert!(series <= 2_100.0, "{series} series");
+    // What is expected of each old series and how far it is off are four series of our own, once there is enough of it.
+    assert!(series <= 2_100.0 + 4.0 * 50.0, "{series} series");
     let times = 5 + parts.div_ceil(5);
     let points = eventually(Duration::from_secs(20), || async {
         let stored = service.points("old_series").await;
