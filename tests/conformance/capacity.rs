@@ -25,12 +25,12 @@ fn body() -> Bytes {
     frame(&metrics("capacity", vec![gauge("capacity.points", points)]).protobuf(), false)
 }
 
-/// What became of requests, and how long those that were taken took, in order.
+/// What became of requests, and when those that were taken were sent and how long they took, in the order of the answers.
 #[derive(Debug, Default)]
 struct Seen {
     taken: AtomicU64,
     refused: AtomicU64,
-    times: Mutex<Vec<Duration>>,
+    times: Mutex<Vec<(Instant, Duration)>>,
 }
 
 impl Seen {
@@ -44,7 +44,7 @@ impl Seen {
         match Answer::Grpc(answer).verdict() {
             Ok(_) => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
-                self.times.lock().expect("no test panics with it").push(asked.elapsed());
+                self.times.lock().expect("no test panics with it").push((asked, asked.elapsed()));
             }
             Err(refusal) => {
                 assert!(refusal.code == 14 && refusal.hint.details.is_some(), "{refusal:?}");
@@ -53,10 +53,18 @@ impl Seen {
         }
     }
 
-    /// The times of the last `count` requests that were taken.
-    fn last(&self, count: usize) -> Vec<Duration> {
+    /// The longest time that a request took.
+    fn worst(&self) -> Duration {
         let times = self.times.lock().expect("no test panics with it");
-        times[times.len().saturating_sub(count)..].to_vec()
+        times.iter().map(|(_, took)| *took).max().unwrap_or_default()
+    }
+
+    /// The times of the first `count` requests that were sent after `since`, once so many were taken.
+    fn first(&self, count: usize, since: Instant) -> Option<Vec<Duration>> {
+        let times = self.times.lock().expect("no test panics with it");
+        let times: Vec<_> =
+            times.iter().filter(|(asked, _)| *asked > since).map(|(_, took)| *took).take(count).collect();
+        (times.len() == count).then_some(times)
     }
 }
 
@@ -147,12 +155,11 @@ async fn the_limit_follows_what_can_be_done() {
         (limit <= full / 3.0).then(|| slowed_at.elapsed())
     });
     let shrunk = shrunk.await.expect("the limit does not shrink");
-    let worst = seen.last(usize::MAX).into_iter().max().unwrap_or_default();
-    // What is in flight by now was let in by the smaller limit once as much has been answered.
-    let then = seen.counts().0;
-    let settled = eventually(Duration::from_secs(60), || async { (seen.counts().0 >= then + 100).then_some(()) });
-    settled.await.expect("nothing is taken any more");
-    let mut times = seen.last(30);
+    let worst = seen.worst();
+    // What is in flight by now was let in by the greater limit.
+    let since = Instant::now();
+    let settled = eventually(Duration::from_secs(60), || async { seen.first(30, since) });
+    let mut times = settled.await.expect("nothing is taken any more");
     times.sort();
     // Beside the other tests of this binary less can be said than on a machine of its own.
     let bar = worst.mul_f64(if is_full() { 0.7 } else { 0.85 });
