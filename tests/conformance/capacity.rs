@@ -160,8 +160,7 @@ async fn the_limit_follows_what_can_be_done() {
     // What is in flight by now was let in by the greater limit. Beside the other tests of this binary less can be said
     // than on a machine of its own.
     let (since, bar) = (Instant::now(), worst.mul_f64(if is_full() { 0.7 } else { 0.85 }));
-    let better = eventually(Duration::from_secs(60), || async { seen.p90(since).filter(|p90| *p90 < bar) });
-    let better = better.await;
+    let better = eventually(Duration::from_secs(60), || async { seen.p90(since).filter(|p90| *p90 < bar) }).await;
     assert!(better.is_some(), "{:?} is no better than {worst:?}", seen.p90(since));
     let better_after = since.elapsed();
     drop(slowed);

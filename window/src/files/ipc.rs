@@ -102,8 +102,8 @@ pub(super) fn encode(
         Table::Numbers => numbers_of(&all.numbers, part.rows, put),
         Table::Histograms => histograms(false),
         Table::ExpHistograms => histograms(true),
-        Table::Spans => spans(&all.spans, part.bytes, put),
-        Table::Logs => logs(&all.logs, part.bytes, put),
+        Table::Spans => spans(&all.spans, part.bytes, &mut |batch, newest| put(Encoded::of_events(batch, newest)?)),
+        Table::Logs => logs(&all.logs, part.bytes, &mut |batch, newest| put(Encoded::of_events(batch, newest)?)),
         Table::Exemplars => {
             let rows: Vec<Exemplar> = all.exemplars.iter().flat_map(|rows| rows.iter().copied()).collect();
             let newest = rows.iter().map(|row| row.time).max();
@@ -139,44 +139,42 @@ fn numbers_of(
 fn spans(
     chunks: &[Arc<SpanChunk>],
     part_bytes: usize,
-    put: &mut impl FnMut(Encoded) -> io::Result<()>,
+    put: &mut impl FnMut(&RecordBatch, UnixNanos) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut part = SpanColumns::default();
     for chunk in chunks {
         let is_whole = chunk.bytes() > part_bytes;
         if is_whole || part.content() > part_bytes {
-            let sealed = SpanChunk::seal(std::mem::take(&mut part));
-            sealed.map_or(Ok(()), |c| put(Encoded::of_events(c.batch(), c.span.1)?))?;
+            SpanChunk::seal(std::mem::take(&mut part)).map_or(Ok(()), |c| put(c.batch(), c.span.1))?;
         }
         if is_whole {
-            put(Encoded::of_events(chunk.batch(), chunk.span.1)?)?;
+            put(chunk.batch(), chunk.span.1)?;
         } else {
             part.push_chunk(chunk).map_err(io::Error::other)?;
         }
     }
-    SpanChunk::seal(part).map_or(Ok(()), |c| put(Encoded::of_events(c.batch(), c.span.1)?))
+    SpanChunk::seal(part).map_or(Ok(()), |c| put(c.batch(), c.span.1))
 }
 
 /// As [`spans`].
 fn logs(
     chunks: &[Arc<LogChunk>],
     part_bytes: usize,
-    put: &mut impl FnMut(Encoded) -> io::Result<()>,
+    put: &mut impl FnMut(&RecordBatch, UnixNanos) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut part = LogColumns::default();
     for chunk in chunks {
         let is_whole = chunk.bytes() > part_bytes;
         if is_whole || part.content() > part_bytes {
-            let sealed = LogChunk::seal(std::mem::take(&mut part));
-            sealed.map_or(Ok(()), |c| put(Encoded::of_events(c.batch(), c.span.1)?))?;
+            LogChunk::seal(std::mem::take(&mut part)).map_or(Ok(()), |c| put(c.batch(), c.span.1))?;
         }
         if is_whole {
-            put(Encoded::of_events(chunk.batch(), chunk.span.1)?)?;
+            put(chunk.batch(), chunk.span.1)?;
         } else {
             part.push_chunk(chunk).map_err(io::Error::other)?;
         }
     }
-    LogChunk::seal(part).map_or(Ok(()), |c| put(Encoded::of_events(c.batch(), c.span.1)?))
+    LogChunk::seal(part).map_or(Ok(()), |c| put(c.batch(), c.span.1))
 }
 
 fn exemplar_schema() -> SchemaRef {
