@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod pings;
 mod pulse;
 mod tls;
 
@@ -55,14 +56,14 @@ pub struct Config {
     pub connections: ConnectionLimits,
 }
 
-/// Bounds on the connections of one door. Whoever takes more than 50 s to begin or to send a request's
+/// Bounds on the connections of one door. Whoever takes more than 50 s to begin a request (or to ping) or to send one's
 /// head, 30 s for a body or 10 s for a TLS handshake is let go in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// At the same time; more wait to be accepted. Default 1024.
     pub max: usize,
-    /// How long one may be without a request before it is closed. Default 5 min; over HTTP/1 at most
-    /// 50 s, as for a head.
+    /// How long one may be without a request, or a ping of HTTP/2, before it is closed. Default 5 min; over HTTP/1 at
+    /// most 50 s, as for a head.
     pub idle: Duration,
     /// After which time one is asked to end, so that senders spread anew; a tenth more or less. Default
     /// 1 h.

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
-use super::{ConnectionLimits, Pulse, tls::Tls};
+use super::{ConnectionLimits, Pulse, pings::Heard, tls::Tls};
 use crate::{Counters, Transport, door::InFlight};
 
 const KIB: u32 = 1024;
@@ -40,7 +40,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long the first request may take to begin, and the head of an HTTP/1 request to arrive (counted
+/// How long the first request or ping may take to begin, and the head of an HTTP/1 request to arrive (counted
 /// from the end of the one before it).
 const HEAD: Duration = Duration::from_secs(50);
 /// How long a connection that was told to end may go on without a request in flight: HTTP/2 waits for
@@ -103,6 +103,8 @@ async fn drive<S: Serves>(
         counters: Arc::clone(&door.counters),
     };
     let builder = builder(door.transport);
+    let pinged = Arc::clone(&activity);
+    let stream = Heard::new(stream, move || pinged.goes_on());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let jitter = 1.0 + AGE_JITTER * (2.0 * fastrand::f64() - 1.0);
     let old = Instant::now().checked_add(door.limits.age.mul_f64(jitter));
@@ -188,6 +190,11 @@ impl Activity {
 
     fn is_busy(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).requests > 0
+    }
+
+    /// Notes that the peer is still there.
+    fn goes_on(&self) {
+        self.change(|requests| requests);
     }
 
     /// Changes the number of requests in flight, and says what it is then.

@@ -50,6 +50,40 @@ async fn slow_senders_are_let_go_within_a_minute() {
     }
 }
 
+/// Reads what comes, answers the pings in it, and says whether it is the end.
+async fn listen(stream: &mut TcpStream, said: &mut Vec<u8>) -> bool {
+    said.clear();
+    let read = stream.read_buf(said).await;
+    for ping in said.windows(17).filter(|bytes| bytes.starts_with(&[0, 0, 8, 6, 0])) {
+        let answer = [&[0, 0, 8, 6, 1, 0, 0, 0, 0], &ping[9..]].concat();
+        let _ = stream.write_all(&answer).await;
+    }
+    !read.is_ok_and(|read| read > 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_pings_is_let_go_only_after_the_last_ping() {
+    let service = Service::start().await;
+    let settings = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"are here"].concat();
+    for address in [service.grpc, service.http] {
+        let mut stream = TcpStream::connect(address).await.expect("the door is open");
+        stream.write_all(&settings).await.expect("is taken");
+        let mut said = Vec::new();
+        for _ in 0..60 {
+            let next = Instant::now() + Duration::from_secs(10);
+            stream.write_all(&ping).await.expect("is taken");
+            while let Ok(is_over) = tokio::time::timeout_at(next, listen(&mut stream, &mut said)).await {
+                assert!(!is_over, "is closed");
+            }
+        }
+        let last = Instant::now();
+        while !listen(&mut stream, &mut said).await {}
+        let idle = ConnectionLimits::default().idle;
+        assert!((idle - Duration::from_secs(20)..idle).contains(&last.elapsed()), "{:?}", last.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn a_connection_over_the_limit_waits_for_a_place() {
     let limits = ConnectionLimits { max: 1, ..ConnectionLimits::default() };
