@@ -181,8 +181,8 @@ impl Intake {
         Passed { late_events, unsummed_events, repeated, folded: self.state.overflow.folded, ..self.state.passed }
     }
 
-    /// Puts `batch` into `window`. `now` is the wall clock, against which the future is refused and
-    /// idle services are closed; `None` in a replay, where every time is as good as another.
+    /// Puts `batch` into `window`. `now` is the wall clock, against which the future is refused; `None` in a replay,
+    /// where every time is as good as another. Buckets of services that are idle are closed by [`Intake::tick`].
     ///
     /// # Errors
     /// [`Outdated`], with nothing done.
@@ -218,7 +218,9 @@ impl Intake {
         {
             applied.feeds = batch.feeds.into_iter().map(|feed| (feed, newest)).collect();
         }
-        self.close_buckets(window, now, &mut applied);
+        let mut derived = Vec::new();
+        self.state.red.close_moved(&mut derived);
+        self.take_derived(derived, window, &mut applied);
         Ok(applied)
     }
 
@@ -358,8 +360,9 @@ impl Intake {
 
     /// Closes buckets of services that have been idle by the wall clock `now`.
     pub fn tick(&mut self, window: &mut Window, now: UnixNanos) -> Applied {
-        let mut applied = Applied::default();
-        self.close_buckets(window, Some(now), &mut applied);
+        let (mut applied, mut derived) = (Applied::default(), Vec::new());
+        self.state.red.close(Some(now), self.idle_after(), &mut derived);
+        self.take_derived(derived, window, &mut applied);
         applied
     }
 
@@ -384,12 +387,6 @@ impl Intake {
             is_live(of)
         });
         self.state.expired = (self.known.forget(expired), expired.to_vec());
-    }
-
-    fn close_buckets(&mut self, window: &mut Window, now: Option<UnixNanos>, applied: &mut Applied) {
-        let mut derived = Vec::new();
-        self.state.red.close(now, self.idle_after(), &mut derived);
-        self.take_derived(derived, window, applied);
     }
 
     fn take_derived(&mut self, derived: Vec<DerivedPoint>, window: &mut Window, applied: &mut Applied) {

@@ -9,7 +9,7 @@ mod exemplars;
 mod saved;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
     ops::Range,
     sync::Arc,
     time::Duration,
@@ -70,6 +70,10 @@ pub(crate) struct Red {
     services: HashMap<Arc<str>, Service>,
     /// In order of first appearance, so that emission does not depend on hashing.
     order: Vec<Arc<str>>,
+    /// Places in the order of those that something came from since [`Red::close_moved`], where buckets do not wait.
+    moved: Vec<usize>,
+    /// How many buckets are open that begin at a time.
+    starts: BTreeMap<UnixNanos, usize>,
     /// Traces of the buckets that the last [`Red::close`] closed.
     pub(crate) exemplars: Vec<(SeriesKey, Exemplar)>,
     /// Spans and logs that came after their bucket was closed.
@@ -88,6 +92,8 @@ pub(crate) struct Red {
 
 #[derive(Debug)]
 struct Service {
+    /// Its place in the order of appearance.
+    place: usize,
     operations: Operations,
     logs: Option<LogSeries>,
     open: BTreeMap<UnixNanos, Bucket>,
@@ -157,6 +163,8 @@ impl Red {
             config,
             services: HashMap::new(),
             order: Vec::new(),
+            moved: Vec::new(),
+            starts: BTreeMap::new(),
             exemplars: Vec::new(),
             late: 0,
             unsummed: 0,
@@ -195,7 +203,7 @@ impl Red {
         let (codes, names) = spans.names();
         let (kinds, statuses, traces) = (spans.kinds(), spans.statuses(), spans.trace_ids());
         let Service { operations, open, closed_until, progress, arrived, .. } = service;
-        let (mut late, mut repeated, mut seen) = (0, 0, 0);
+        let (mut late, mut repeated, mut seen, mut begun) = (0, 0, 0, Vec::new());
         let mut current: Option<(Range<i64>, &mut Bucket)> = None;
         for (row, (start, end)) in rows.zip(starts.iter().zip(ends)) {
             if !current.as_ref().is_some_and(|(range, _)| range.contains(end)) {
@@ -204,7 +212,8 @@ impl Red {
                     late += 1;
                     continue;
                 }
-                current = Some((begin.0..begin.plus(width).0, open.entry(begin).or_default()));
+                let bucket = open.entry(begin).or_insert_with(|| new_bucket(begin, &mut begun));
+                current = Some((begin.0..begin.plus(width).0, bucket));
             }
             let Some((_, bucket)) = &mut current else { continue };
             if waits {
@@ -227,6 +236,7 @@ impl Red {
         self.late += late;
         self.repeated += repeated;
         self.seen += seen;
+        self.begin(begun);
     }
 
     /// Counts log records that arrived at wall time `now`.
@@ -235,7 +245,7 @@ impl Red {
         for (name, rows) in runs(logs.services()) {
             let (times, severities) = (&logs.times()[rows.clone()], &logs.severities()[rows.clone()]);
             let Some(service) = self.service(&name, times) else { continue };
-            let (mut late, mut repeated, mut seen) = (0, 0, 0);
+            let (mut late, mut repeated, mut seen, mut begun) = (0, 0, 0, Vec::new());
             let mut current: Option<(Range<i64>, &mut Bucket)> = None;
             for (row, (time, severity)) in rows.zip(times.iter().zip(severities)) {
                 if !current.as_ref().is_some_and(|(range, _)| range.contains(time)) {
@@ -244,7 +254,8 @@ impl Red {
                         late += 1;
                         continue;
                     }
-                    current = Some((begin.0..begin.plus(width).0, service.open.entry(begin).or_default()));
+                    let bucket = service.open.entry(begin).or_insert_with(|| new_bucket(begin, &mut begun));
+                    current = Some((begin.0..begin.plus(width).0, bucket));
                 }
                 let Some((_, bucket)) = &mut current else { continue };
                 if waits {
@@ -262,6 +273,14 @@ impl Red {
             self.late += late;
             self.repeated += repeated;
             self.seen += seen;
+            self.begin(begun);
+        }
+    }
+
+    /// Notes that buckets were opened.
+    fn begin(&mut self, begun: Vec<UnixNanos>) {
+        for start in begun {
+            *self.starts.entry(start).or_default() += 1;
         }
     }
 
@@ -273,11 +292,15 @@ impl Red {
                 return None;
             }
             let name: Arc<str> = name.into();
-            self.order.push(Arc::clone(&name));
             let first = UnixNanos(*times.first()?).floor_to(self.config.bucket);
-            self.services.insert(name, Service::new(first));
+            self.services.insert(Arc::clone(&name), Service::new(self.order.len(), first));
+            self.order.push(name);
         }
-        self.services.get_mut(name)
+        let service = self.services.get_mut(name)?;
+        if !self.waits {
+            self.moved.push(service.place);
+        }
+        Some(service)
     }
 
     /// Notes that the wall clock was set by so many nanoseconds.
@@ -285,40 +308,75 @@ impl Red {
         self.services.values_mut().for_each(|service| service.arrived.0 = service.arrived.0.saturating_add(by));
     }
 
-    /// Closes every bucket whose time has come, and appends what they add up to.
+    /// Closes the buckets whose time has come by what was added since the last time, and appends what they add up to:
+    /// those of services from which something came, whose number does not grow with that of all.
+    pub(crate) fn close_moved(&mut self, out: &mut Vec<DerivedPoint>) {
+        self.exemplars.clear();
+        let mut moved = std::mem::take(&mut self.moved);
+        moved.sort_unstable();
+        moved.dedup();
+        moved.drain(..).for_each(|place| self.close_due(place, false, out));
+        self.moved = moved;
+    }
+
+    /// Closes every bucket whose time has come, and appends what they add up to; forgets services of which nothing was
+    /// heard for long.
     ///
     /// `now` is the wall clock; a service from which nothing came for `idle_after` is idle.
     /// `None` (in a replay) closes by progress only.
     pub(crate) fn close(&mut self, now: Option<UnixNanos>, idle_after: Option<Duration>, out: &mut Vec<DerivedPoint>) {
-        let RedConfig { bucket, grace, .. } = self.config;
         self.exemplars.clear();
+        self.moved.clear();
         if let Some(now) = now {
-            let services = &mut self.services;
-            services.retain(|_, s| now.since(s.arrived) < FORGET_AFTER || !s.open.is_empty());
-            self.order.retain(|name| services.contains_key(name));
+            self.forget(now);
         }
         if self.waits {
             return;
         }
-        for name in &self.order {
-            let Some(service) = self.services.get_mut(name) else { continue };
-            let idle = now.zip(idle_after).is_some_and(|(now, after)| now.since(service.arrived) >= after);
-            while let Some((&start, _)) = service.open.first_key_value() {
-                let end = start.plus(bucket);
-                if !idle && service.progress < end.plus(grace) {
-                    break;
+        for place in 0..self.order.len() {
+            let arrived = self.order.get(place).and_then(|name| self.services.get(name)).map(|service| service.arrived);
+            let since = now.zip(arrived).map(|(now, arrived)| now.since(arrived));
+            let is_idle = since.zip(idle_after).is_some_and(|(since, after)| since >= after);
+            self.close_due(place, is_idle, out);
+        }
+    }
+
+    /// Lets go of services of which nothing was heard for long.
+    fn forget(&mut self, now: UnixNanos) {
+        let (services, before) = (&mut self.services, self.order.len());
+        services.retain(|_, s| now.since(s.arrived) < FORGET_AFTER || !s.open.is_empty());
+        if services.len() < before {
+            self.order.retain(|name| services.contains_key(name));
+            for (place, name) in self.order.iter().enumerate() {
+                if let Some(service) = services.get_mut(name) {
+                    service.place = place;
                 }
-                let Some(closed) = service.open.remove(&start) else { break };
-                self.seen -= closed.seen.len().min(self.seen);
-                service.close(&closed, start, bucket, false, &mut self.exemplars, out);
             }
+        }
+    }
+
+    /// Closes the buckets of one service: all of them if it is idle, otherwise those that it has moved past.
+    fn close_due(&mut self, place: usize, is_idle: bool, out: &mut Vec<DerivedPoint>) {
+        let RedConfig { bucket, grace, .. } = self.config;
+        let Some(service) = self.order.get(place).and_then(|name| self.services.get_mut(name)) else { return };
+        let progress = service.progress;
+        let is_due = |start: UnixNanos| is_idle || progress >= start.plus(bucket).plus(grace);
+        while let Some(first) = service.open.first_entry().filter(|first| is_due(*first.key())) {
+            let (start, closed) = first.remove_entry();
+            self.seen -= closed.seen.len().min(self.seen);
+            if let Entry::Occupied(mut count) = self.starts.entry(start) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+            service.close(&closed, start, bucket, false, &mut self.exemplars, out);
         }
     }
 
     /// The end of the first bucket that is open.
     pub(crate) fn first_end(&self) -> Option<UnixNanos> {
-        let starts = self.services.values().filter_map(|service| service.open.first_key_value());
-        starts.map(|(start, _)| start.plus(self.config.bucket)).min()
+        self.starts.first_key_value().map(|(start, _)| start.plus(self.config.bucket))
     }
 
     /// Closes the buckets that end at `end`, where buckets wait: in the order of the names of services
@@ -335,6 +393,7 @@ impl Red {
             self.seen -= closed.seen.len().min(self.seen);
             service.close(&closed, start, bucket, true, &mut self.exemplars, out);
         }
+        self.starts.remove(&start);
     }
 
     /// Notes that everything up to `end` is closed: what comes for it is late.
@@ -349,8 +408,9 @@ impl Red {
 }
 
 impl Service {
-    fn new(first_bucket: UnixNanos) -> Self {
+    fn new(place: usize, first_bucket: UnixNanos) -> Self {
         Self {
+            place,
             operations: Operations::default(),
             logs: None,
             open: BTreeMap::new(),
@@ -410,6 +470,11 @@ impl Service {
             out.extend(partial.into_iter().filter(|p| !p.series.name.ends_with(":rate")));
         }
     }
+}
+
+fn new_bucket(start: UnixNanos, begun: &mut Vec<UnixNanos>) -> Bucket {
+    begun.push(start);
+    Bucket::default()
 }
 
 /// What tells a span from every other one: its ids and its times.

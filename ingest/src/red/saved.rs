@@ -59,12 +59,18 @@ impl<'de> Deserialize<'de> for Red {
             Saved::<BTreeMap<UnixNanos, Bucket>>::deserialize(deserializer)?;
         let seen = services.iter().flat_map(|service| service.open.values()).map(|bucket| bucket.seen.len()).sum();
         let order = services.iter().map(|service| Arc::clone(&service.name)).collect();
-        let services = services.into_iter().map(SavedService::service).collect();
+        let mut starts = BTreeMap::new();
+        for start in services.iter().flat_map(|service| service.open.keys()) {
+            *starts.entry(*start).or_default() += 1;
+        }
+        let services = services.into_iter().enumerate().map(|(place, service)| service.service(place)).collect();
         let config = RedConfig { bucket, ..RedConfig::default() };
         Ok(Self {
             config,
             services,
             order,
+            moved: Vec::new(),
+            starts,
             exemplars: Vec::new(),
             late,
             unsummed,
@@ -82,6 +88,7 @@ impl Red {
     pub(crate) fn configured(mut self, config: RedConfig) -> Self {
         if self.config.bucket != config.bucket {
             self.services.values_mut().for_each(|service| service.open.clear());
+            self.starts.clear();
             self.seen = 0;
         }
         self.config = config;
@@ -104,7 +111,7 @@ impl Service {
 }
 
 impl SavedService<BTreeMap<UnixNanos, Bucket>> {
-    fn service(self) -> (Arc<str>, Service) {
+    fn service(self, place: usize) -> (Arc<str>, Service) {
         let Self { name, operations: saved, logs, open, closed_until, progress, arrived } = self;
         let mut operations = Operations::default();
         for operation in &saved {
@@ -115,7 +122,7 @@ impl SavedService<BTreeMap<UnixNanos, Bucket>> {
             series.0.iter_mut().zip(totals).for_each(|((counter, _), total)| counter.resume(total));
             series
         });
-        (name, Service { operations, logs, open, closed_until, progress, arrived })
+        (name, Service { place, operations, logs, open, closed_until, progress, arrived })
     }
 }
 
