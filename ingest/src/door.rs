@@ -5,6 +5,7 @@ mod expand;
 mod pace;
 mod receive;
 mod refusal;
+mod returns;
 mod taken;
 
 use std::{
@@ -18,7 +19,6 @@ use proto::otlp::{DecodeError, Encoding, Load, PartialSuccess, Signal};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub(crate) use self::pace::InFlight;
-use self::pace::Pace;
 pub use self::{
     counters::{Counters, Outcome, Transport},
     taken::Taken,
@@ -28,6 +28,7 @@ pub(crate) use self::{
     receive::{Held, Received, Room},
     refusal::{Refusal, unknown_coding},
 };
+use self::{pace::Pace, returns::Returns};
 use crate::{
     Access, Config, Denied, KnownSeries, Queue, Refused, Request, SourceScore, Tenant,
     admission::{Admission, Ticket},
@@ -101,6 +102,7 @@ pub(crate) struct Door {
     access: Arc<Access>,
     admission: Admission,
     pace: Arc<Pace>,
+    returns: Arc<Returns>,
     decoder: Arc<Decoder>,
     queue: Queue,
     /// Bounds how many large requests are in decoded form at once, and with the limit for one of
@@ -125,6 +127,7 @@ impl Door {
             admission,
             counters,
             pace: Arc::new(Pace::new()),
+            returns: Arc::default(),
             decoder: Arc::new(Decoder::new(config.limits.clone())),
             queue,
             large: Arc::new(Semaphore::new(at_once)),
@@ -181,7 +184,10 @@ impl Door {
             Err(refusal) => refusal.outcome,
         };
         match &result {
-            Ok(_) => self.pace.note_taken(),
+            Ok(_) => {
+                self.pace.note_taken();
+                self.returns.note_taken();
+            }
             Err(refusal) => {
                 let transport = self.transport.as_str();
                 tracing::debug!(%signal, transport, reason = refusal.message, "request refused");
@@ -190,11 +196,15 @@ impl Door {
         result
     }
 
-    /// Waits until `refusal` may be said to a request with these extensions.
-    pub(crate) async fn until_said(&self, refusal: &Refusal, extensions: &http::Extensions) {
-        if matches!(refusal.outcome, Outcome::Busy | Outcome::Limited) {
-            self.pace.turn(extensions.get().copied().unwrap_or(InFlight(1))).await;
+    /// Waits until `refusal` may be said to a request with these extensions; as it is said then, with the time after
+    /// which to come again.
+    pub(crate) async fn until_said(&self, refusal: Refusal, extensions: &http::Extensions) -> Refusal {
+        if refusal.retry_after.is_none() {
+            return refusal;
         }
+        self.pace.turn(extensions.get().copied().unwrap_or(InFlight(1))).await;
+        let wait = self.returns.wait(refusal.least, self.started.elapsed());
+        refusal.after(wait)
     }
 
     async fn process(&self, signal: Signal, body: Body) -> Result<PartialSuccess, Refusal> {

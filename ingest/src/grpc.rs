@@ -38,7 +38,7 @@ pub(crate) async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<
             if let Some(signal) = signal_of(head.uri.path()) {
                 door.counters.request(signal, door.transport, refusal.outcome);
             }
-            return refused(&refusal);
+            return refused(&door.until_said(refusal, &head.extensions).await);
         }
     };
     let content_type = head.headers.get(header::CONTENT_TYPE);
@@ -61,10 +61,7 @@ pub(crate) async fn answer(door: &Door, request: Request<GrpcBody>) -> Response<
     };
     match door.take(signal, deadline, message).await {
         Ok(partial) => success(signal, &partial),
-        Err(refusal) => {
-            door.until_said(&refusal, &head.extensions).await;
-            refused(&refusal)
-        }
+        Err(refusal) => refused(&door.until_said(refusal, &head.extensions).await),
     }
 }
 

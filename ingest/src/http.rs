@@ -35,7 +35,7 @@ pub(crate) fn router(door: Door) -> Router {
 async fn not_found(State(door): State<Door>, request: Request<HttpBody>) -> Response {
     let encoding = encoding_of(request.headers()).unwrap_or(Encoding::Protobuf);
     if let Err(refusal) = door.identify(request.headers(), request.extensions()) {
-        return refused(&refusal, encoding);
+        return refused(&door.until_said(refusal, request.extensions()).await, encoding);
     }
     let message = "no such path; expected /v1/metrics, /v1/traces or /v1/logs";
     let refusal = Refusal::new(Outcome::Refused, message).with_codes(Code::NotFound, StatusCode::NOT_FOUND);
@@ -47,10 +47,7 @@ async fn export(door: &Door, signal: Signal, request: Request<HttpBody>) -> Resp
     let known = encoding_of(&head.headers).unwrap_or(Encoding::Protobuf);
     match door.take(signal, None, receive(door, &head, body)).await {
         Ok(partial) => response(StatusCode::OK, known, otlp::encode_response(signal, known, &partial)),
-        Err(refusal) => {
-            door.until_said(&refusal, &head.extensions).await;
-            refused(&refusal, known)
-        }
+        Err(refusal) => refused(&door.until_said(refusal, &head.extensions).await, known),
     }
 }
 

@@ -17,10 +17,12 @@ const SOON: u64 = 1;
 /// The greatest least wait; the jitter goes up to [`MAX_WAIT`].
 const LATE: u64 = 8;
 /// The longest wait that is asked for, in seconds: exporters give up after some minutes.
-const MAX_WAIT: u64 = 30;
+pub(super) const MAX_WAIT: u64 = 30;
 /// The longest wait in terms of the least one. With 4, the standard deviation is at least a third of
 /// the mean, so that senders who were refused together do not come back together.
 const SPREAD: u64 = 4;
+/// The mean wait in terms of the least one.
+pub(super) const MEAN_WAIT: f64 = (1 + SPREAD) as f64 / 2.0;
 
 /// Why a request was not taken. The doors say it in their own codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
     /// At most [`MAX_TEXT`] bytes, in English.
     pub(crate) message: String,
+    /// No use in trying again sooner, as far as is known of this request alone.
+    pub(super) least: Duration,
     /// Set when the sender should try again, after this time in whole seconds.
     pub(crate) retry_after: Option<Duration>,
     /// The canonical code, which the body of an HTTP answer carries too.
@@ -44,12 +48,17 @@ impl Refusal {
         message.truncate(cut(&message, MAX_TEXT).len());
         let retry_after = matches!(outcome, Outcome::Busy | Outcome::Limited).then(|| wait(Duration::ZERO));
         let (code, http_code) = codes(outcome);
-        Self { outcome, message, retry_after, code, http_code, hint: None }
+        Self { outcome, message, least: Duration::ZERO, retry_after, code, http_code, hint: None }
     }
 
     /// The same, asking to come back no sooner than after `least`, as far as that is at most 8 s.
     pub(crate) fn not_before(self, least: Duration) -> Self {
-        Self { retry_after: Some(wait(least)), ..self }
+        Self { least, retry_after: Some(wait(least)), ..self }
+    }
+
+    /// The same, asking to come back after `wait`.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// The same, said in these codes.
@@ -111,8 +120,8 @@ pub(crate) fn unknown_coding(field: &str, header: &'static str, got: &str) -> Re
 
 /// A time to wait of at least `least` (as far as that is at most [`LATE`]), in whole seconds from 1 to
 /// 30, evenly spread from there to [`SPREAD`] times as long.
-fn wait(least: Duration) -> Duration {
-    let least = least.as_secs() + u64::from(least.subsec_nanos() > 0);
+pub(super) fn wait(least: Duration) -> Duration {
+    let least = least.as_secs().saturating_add(u64::from(least.subsec_nanos() > 0));
     let least = least.clamp(SOON, LATE);
     Duration::from_secs(fastrand::u64(least..=(SPREAD * least).min(MAX_WAIT)))
 }
