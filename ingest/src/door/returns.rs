@@ -13,12 +13,12 @@ use std::{
 
 use super::refusal::{MEAN_WAIT, wait};
 
-/// Of those who come again there are to be so many for each request that is taken in the same time: nobody knows how
-/// many could be.
+/// So many are to come for each request that is taken in the same time, those who were not told to among them: nobody
+/// knows how many could be.
 const PER_TAKEN: f64 = 2.0;
-/// So many a second may come in any case.
+/// So many a second are told to in any case.
 const FEW: f64 = 20.0;
-/// What one second counts in the mean of what is taken.
+/// What one second counts in means.
 const NEWEST: f64 = 0.3;
 
 /// All senders together.
@@ -35,9 +35,12 @@ struct State {
     second: u64,
     /// How many were told to come in each second from then on.
     told: BTreeMap<u64, u32>,
-    /// Requests that were taken before that second, and about how many a second are.
+    /// Requests that were taken before that second, and refused in it.
     taken: u64,
-    per_second: f64,
+    refused: u32,
+    /// About how many a second are taken, and how many come that were not told to.
+    taken_per_second: f64,
+    unasked_per_second: f64,
 }
 
 impl Returns {
@@ -52,10 +55,11 @@ impl Returns {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.go_on(now.as_secs(), self.taken.load(Ordering::Relaxed));
         let coming = 1.0 + state.told.values().map(|count| f64::from(*count)).sum::<f64>();
-        let mean = coming / (PER_TAKEN * state.per_second).max(FEW);
+        let mean = coming / (PER_TAKEN * state.taken_per_second - state.unasked_per_second).max(FEW);
         let wait = wait(least.max(Duration::from_secs_f64(mean / MEAN_WAIT)));
         let second = state.second.saturating_add(wait.as_secs());
         *state.told.entry(second).or_default() += 1;
+        state.refused += 1;
         wait
     }
 }
@@ -67,11 +71,14 @@ impl State {
         if second <= self.second {
             return;
         }
-        self.told = self.told.split_off(&second);
-        let passed = (second - self.second) as f64;
-        let mean = (taken - self.taken) as f64 / passed;
-        self.per_second += (mean - self.per_second) * (1.0 - (1.0 - NEWEST).powf(passed));
-        (self.second, self.taken) = (second, taken);
+        let coming = self.told.split_off(&second);
+        let told: f64 = std::mem::replace(&mut self.told, coming).into_values().map(f64::from).sum();
+        let (passed, taken_since) = ((second - self.second) as f64, (taken - self.taken) as f64);
+        let unasked = (taken_since + f64::from(self.refused) - told).max(0.0);
+        let weight = 1.0 - (1.0 - NEWEST).powf(passed);
+        self.taken_per_second += (taken_since / passed - self.taken_per_second) * weight;
+        self.unasked_per_second += (unasked / passed - self.unasked_per_second) * weight;
+        (self.second, self.taken, self.refused) = (second, taken, 0);
     }
 }
 

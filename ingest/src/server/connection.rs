@@ -35,6 +35,9 @@ const MAX_FRAME: u32 = MIB;
 const STREAM_WINDOW: u32 = 4 * MIB;
 const CONNECTION_WINDOW: u32 = 16 * MIB;
 const MAX_STREAMS: u32 = 128;
+/// Calls that a peer may have given up before they were seen: after a pause of ours those are all that it has tried
+/// meanwhile, and more are a flood.
+const MAX_GIVEN_UP: usize = 2 * MAX_STREAMS as usize;
 const MAX_HEADERS: u32 = 16 * KIB;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -155,6 +158,7 @@ fn builder(transport: Transport) -> Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_GIVEN_UP)
         .max_header_list_size(MAX_HEADERS)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
