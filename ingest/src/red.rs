@@ -74,7 +74,7 @@ pub(crate) struct Red {
     moved: Vec<usize>,
     /// How many buckets are open that begin at a time.
     starts: BTreeMap<UnixNanos, usize>,
-    /// Traces of the buckets that the last [`Red::close`] closed.
+    /// Traces of the buckets that were closed last.
     pub(crate) exemplars: Vec<(SeriesKey, Exemplar)>,
     /// Spans and logs that came after their bucket was closed.
     pub(crate) late: u64,
@@ -333,10 +333,9 @@ impl Red {
         if self.waits {
             return;
         }
+        let is_idle = |s: &Service| now.zip(idle_after).is_some_and(|(now, after)| now.since(s.arrived) >= after);
         for place in 0..self.order.len() {
-            let arrived = self.order.get(place).and_then(|name| self.services.get(name)).map(|service| service.arrived);
-            let since = now.zip(arrived).map(|(now, arrived)| now.since(arrived));
-            let is_idle = since.zip(idle_after).is_some_and(|(since, after)| since >= after);
+            let is_idle = self.order.get(place).and_then(|name| self.services.get(name)).is_some_and(is_idle);
             self.close_due(place, is_idle, out);
         }
     }

@@ -62,6 +62,36 @@ fn a_bucket_adds_up_to_rate_errors_and_durations() {
 }
 
 #[test]
+fn closing_what_moved_is_closing_what_there_is() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut one, mut other) = (Red::new(RedConfig::default()), Red::new(RedConfig::default()));
+    let (mut now, mut day) = (0, 0);
+    for _ in 0..2_000 {
+        now += random.i64(0..2);
+        let (mut out, mut expected) = (Vec::new(), Vec::new());
+        if random.u8(..10) == 0 {
+            // Some are forgotten, and come back behind the others.
+            day += i64::from(random.u8(..50) == 0) * 90_000;
+            one.close(Some(secs(now + day)), IDLE, &mut out);
+            other.close(Some(secs(now + day)), IDLE, &mut expected);
+        } else {
+            for _ in 0..random.usize(1..5) {
+                let name = format!("s{}", random.u8(..20));
+                let spans = span(&name, "op", now - random.i64(0..30), 1, random.bool());
+                one.add_spans(&spans, secs(now + day));
+                other.add_spans(&spans, secs(now + day));
+            }
+            one.close_moved(&mut out);
+            other.close(None, IDLE, &mut expected);
+        }
+        let text = |points: &[DerivedPoint]| points.iter().map(|p| (p.series.key, p.time, p.value)).collect::<Vec<_>>();
+        assert_eq!(text(&out), text(&expected));
+        let open = one.services.values().flat_map(|service| service.open.keys());
+        assert_eq!(one.first_end(), open.min().map(|start| start.plus(RedConfig::default().bucket)));
+    }
+}
+
+#[test]
 fn the_bucket_in_which_a_service_is_first_heard_has_no_rate() {
     let mut red = Red::new(RedConfig::default());
     for t in [7, 12, 15, 100, 112, 140] {
