@@ -172,7 +172,10 @@ impl Door {
             if deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now()) {
                 return Err(late());
             }
-            self.process(signal, body).await
+            let tenant = body.tenant.clone();
+            let processed = self.process(signal, body).await.map_err(|refusal| refusal.of(tenant.clone()))?;
+            self.returns.note_taken(&tenant, || self.started.elapsed());
+            Ok(processed)
         };
         let result = match deadline {
             None => work.await,
@@ -184,10 +187,7 @@ impl Door {
             Err(refusal) => refusal.outcome,
         };
         match &result {
-            Ok(_) => {
-                self.pace.note_taken();
-                self.returns.note_taken();
-            }
+            Ok(_) => self.pace.note_taken(),
             Err(refusal) => {
                 let transport = self.transport.as_str();
                 tracing::debug!(%signal, transport, reason = refusal.message, "request refused");
@@ -203,7 +203,7 @@ impl Door {
             return refusal;
         }
         self.pace.turn(extensions.get().copied().unwrap_or(InFlight(1))).await;
-        let wait = self.returns.wait(refusal.least, self.started.elapsed());
+        let wait = self.returns.wait(refusal.tenant.as_ref(), refusal.least, self.started.elapsed());
         refusal.after(wait)
     }
 

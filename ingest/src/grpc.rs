@@ -84,7 +84,8 @@ async fn read(door: &Door, tenant: Tenant, headers: &HeaderMap, body: GrpcBody) 
     let named = headers.get("grpc-encoding");
     let coding = Coding::named(named.map(HeaderValue::as_bytes).unwrap_or_default())
         .ok_or_else(|| unknown_coding("grpc-encoding", "grpc-accept-encoding", &shown(named)))?;
-    let message = in_time(frame::read(body, door.room.body(&tenant), door.max_request_bytes)).await?;
+    let message = in_time(frame::read(body, door.room.body(&tenant), door.max_request_bytes)).await;
+    let message = message.map_err(|refusal| refusal.of(tenant.clone()))?;
     if message.is_compressed && coding == Coding::Identity {
         return Err(Refusal::malformed("message is marked compressed but grpc-encoding names no compression"));
     }

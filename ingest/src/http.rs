@@ -55,7 +55,8 @@ async fn export(door: &Door, signal: Signal, request: Request<HttpBody>) -> Resp
 async fn receive(door: &Door, head: &Parts, mut body: HttpBody) -> Result<Body, Refusal> {
     match judge(door, head) {
         Ok((tenant, encoding, coding)) => {
-            let (bytes, held) = in_time(read(body, &head.headers, &tenant, door)).await?.finish();
+            let received = in_time(read(body, &head.headers, &tenant, door)).await;
+            let (bytes, held) = received.map_err(|refusal| refusal.of(tenant.clone()))?.finish();
             Ok(Body { tenant, bytes, encoding, coding, _held: Some(held) })
         }
         Err(refusal) => {

@@ -9,6 +9,7 @@ use proto::{
 };
 
 use super::{Coding, Outcome};
+use crate::Tenant;
 
 /// Longest text of a refusal, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -32,6 +33,8 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// No use in trying again sooner, as far as is known of this request alone.
     pub(super) least: Duration,
+    /// Whose request it was, where that is known.
+    pub(super) tenant: Option<Tenant>,
     /// Set when the sender should try again, after this time in whole seconds.
     pub(crate) retry_after: Option<Duration>,
     /// The canonical code, which the body of an HTTP answer carries too.
@@ -48,7 +51,12 @@ impl Refusal {
         message.truncate(cut(&message, MAX_TEXT).len());
         let retry_after = matches!(outcome, Outcome::Busy | Outcome::Limited).then(|| wait(Duration::ZERO));
         let (code, http_code) = codes(outcome);
-        Self { outcome, message, least: Duration::ZERO, retry_after, code, http_code, hint: None }
+        Self { outcome, message, least: Duration::ZERO, tenant: None, retry_after, code, http_code, hint: None }
+    }
+
+    /// The same, of a request of `tenant`.
+    pub(crate) fn of(self, tenant: Tenant) -> Self {
+        Self { tenant: Some(tenant), ..self }
     }
 
     /// The same, asking to come back no sooner than after `least`, as far as that is at most 8 s.
