@@ -199,12 +199,10 @@ impl Door {
     /// Waits until `refusal` may be said to a request with these extensions; as it is said then, with the time after
     /// which to come again.
     pub(crate) async fn until_said(&self, refusal: Refusal, extensions: &http::Extensions) -> Refusal {
-        if refusal.retry_after.is_none() {
-            return refusal;
-        }
+        let Some(least) = refusal.retry_after else { return refusal };
         self.pace.turn(extensions.get().copied().unwrap_or(InFlight(1))).await;
-        let wait = self.returns.wait(refusal.tenant.as_ref(), refusal.least, self.started.elapsed());
-        refusal.after(wait)
+        let wait = self.returns.wait(refusal.tenant.as_ref(), least, self.started.elapsed());
+        refusal.not_before(wait)
     }
 
     async fn process(&self, signal: Signal, body: Body) -> Result<PartialSuccess, Refusal> {

@@ -31,11 +31,10 @@ pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
     /// At most [`MAX_TEXT`] bytes, in English.
     pub(crate) message: String,
-    /// No use in trying again sooner, as far as is known of this request alone.
-    pub(super) least: Duration,
     /// Whose request it was, where that is known.
     pub(super) tenant: Option<Tenant>,
-    /// Set when the sender should try again, after this time in whole seconds.
+    /// Set when the sender should try again: no sooner than after this time, as far as is known of this request alone.
+    /// Once it may be said (`Door::until_said`), after this time, in whole seconds.
     pub(crate) retry_after: Option<Duration>,
     /// The canonical code, which the body of an HTTP answer carries too.
     pub(crate) code: Code,
@@ -49,9 +48,9 @@ impl Refusal {
     pub(crate) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         let mut message = message.into();
         message.truncate(cut(&message, MAX_TEXT).len());
-        let retry_after = matches!(outcome, Outcome::Busy | Outcome::Limited).then(|| wait(Duration::ZERO));
+        let retry_after = matches!(outcome, Outcome::Busy | Outcome::Limited).then_some(Duration::ZERO);
         let (code, http_code) = codes(outcome);
-        Self { outcome, message, least: Duration::ZERO, tenant: None, retry_after, code, http_code, hint: None }
+        Self { outcome, message, tenant: None, retry_after, code, http_code, hint: None }
     }
 
     /// The same, of a request of `tenant`.
@@ -59,13 +58,8 @@ impl Refusal {
         Self { tenant: Some(tenant), ..self }
     }
 
-    /// The same, asking to come back no sooner than after `least`, as far as that is at most 8 s.
-    pub(crate) fn not_before(self, least: Duration) -> Self {
-        Self { least, retry_after: Some(wait(least)), ..self }
-    }
-
-    /// The same, asking to come back after `wait`.
-    pub(super) fn after(self, wait: Duration) -> Self {
+    /// The same, asking to come back after `wait`, or later.
+    pub(crate) fn not_before(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 
