@@ -111,7 +111,7 @@ struct Scope(Option<Arc<str>>);
 impl Scope {
     /// The service that `body`, an OFREP request or nothing, speaks for.
     fn of(body: &[u8], view: &View) -> Result<Self, Refusal> {
-        if body.iter().all(u8::is_ascii_whitespace) {
+        if body.is_empty() {
             return Ok(Self::default());
         }
         let parsed: Value = serde_json::from_slice(body).map_err(|error| {

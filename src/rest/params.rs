@@ -193,9 +193,14 @@ fn milliseconds(seconds: f64) -> UnixNanos {
 /// A duration as float seconds or as PromQL writes it (`1h30m`); `None` for anything else, for
 /// negative ones and for more than 100 years.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
+    seconds(text).map(Duration::from_secs_f64)
+}
+
+/// The same in seconds, which have not been rounded to nanoseconds: for those who have a limit.
+pub(crate) fn seconds(text: &str) -> Option<f64> {
     const CENTURY: f64 = 100.0 * 365.0 * 86_400.0;
-    if let Ok(seconds) = text.parse::<f64>() {
-        return (0.0..=CENTURY).contains(&seconds).then(|| Duration::from_secs_f64(seconds));
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds).filter(|seconds| (0.0..=CENTURY).contains(seconds));
     }
     const UNITS: [(&str, f64); 7] = [
         ("y", 365.0 * 86_400.0),
@@ -217,7 +222,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         total += number * units[place].1;
         (rest, units) = (&rest[unit.len()..], &units[place + 1..]);
     }
-    (!text.is_empty() && total <= CENTURY).then(|| Duration::from_secs_f64(total))
+    (!text.is_empty() && total <= CENTURY).then_some(total)
 }
 
 #[cfg(test)]

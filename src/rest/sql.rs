@@ -52,8 +52,8 @@ mod here {
     const MAX_ROWS: usize = 100_000;
     /// How long a statement may take when nothing is said.
     const TIMEOUT: Duration = Duration::from_secs(10);
-    /// How long it may be allowed to take.
-    const MAX_TIMEOUT: Duration = Duration::from_mins(1);
+    /// How long it may be allowed to take, in seconds.
+    const MAX_TIMEOUT: f64 = 60.0;
     /// The forms of an answer, the one that is given when nothing is said first.
     const FORMATS: [(&str, Format); 3] = [
         ("application/json", Format::Json),
@@ -118,8 +118,9 @@ mod here {
         let query = params.text("query");
         let rows = |text: &str| text.parse().ok().filter(|limit| (1..=MAX_ROWS).contains(limit));
         let limit = params.read("limit", "1 to 100000", rows).unwrap_or(ROWS);
-        let time = |text: &str| params::duration(text).filter(|time| !time.is_zero() && *time <= MAX_TIMEOUT);
-        let timeout = params.read("timeout", "a duration such as 30s, at most 60 s", time).unwrap_or(TIMEOUT);
+        let time = |text: &str| params::seconds(text).filter(|time| *time > 0.0 && *time <= MAX_TIMEOUT);
+        let timeout = params.read("timeout", "a duration such as 30s, at most 60 s", time);
+        let timeout = timeout.map_or(TIMEOUT, Duration::from_secs_f64);
         let (from, to) = (params.time("from"), params.time("to"));
         params.finish()?;
         let missing = || Problem::bad_parameters(vec![Fault::new("query", "a statement", "")]);

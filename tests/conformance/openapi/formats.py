@@ -40,8 +40,8 @@ schemathesis.openapi.format(
 
 
 def is_empty(value):
-    """Whether nothing of it is left in a query string."""
-    return value in (None, "", {}, []) or (isinstance(value, list) and all(map(is_empty, value)))
+    """Whether nothing of it is left in a query string, where an object leaves its keys."""
+    return value in (None, "") or (isinstance(value, (dict, list)) and all(map(is_empty, value)))
 
 
 # What is empty counts as not given, and schemathesis takes an object that leaves nothing for a wrong value.
