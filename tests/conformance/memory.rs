@@ -24,7 +24,8 @@ window: {max_bytes: 32MiB, max_series: 5000}";
 /// decoded (32).
 const CEILING: u64 = 196 * MIB;
 
-/// Sends what `next` makes, over and over; how often something was taken.
+/// Sends what `next` makes, over and over; how often something was taken. Who sends bombs without end may lose its
+/// connection for what it goes on sending after it has been refused, and opens another; nobody else may.
 async fn send(
     grpc: String,
     signal: Signal,
@@ -32,13 +33,20 @@ async fn send(
     is_packed: bool,
     (stop, taken): (Arc<AtomicBool>, Arc<AtomicU64>),
 ) {
-    let connection = Connection::open(&grpc).await;
+    let mut connection = Connection::open(&grpc).await;
     let headers: &[_] = if is_packed { &[("grpc-encoding", "gzip")] } else { &[] };
     for i in 0.. {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let answer = connection.call(signal.method(), headers, next(i)).await.expect("a call is answered");
+        let answer = match connection.call(signal.method(), headers, next(i)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                assert!(is_packed && (error.is_go_away() || error.is_io()), "{signal:?}: {error}");
+                connection = Connection::open(&grpc).await;
+                continue;
+            }
+        };
         match Answer::Grpc(answer).verdict() {
             Ok(_) => {
                 taken.fetch_add(1, Ordering::Relaxed);
