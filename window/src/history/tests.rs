@@ -31,8 +31,8 @@ impl Kept {
         Self { window }
     }
 
-    fn series(&mut self, key: u128) -> SeriesId {
-        let describe = || Series {
+    fn describe(key: u128) -> Series {
+        Series {
             key: SeriesKey(key),
             name: format!("m{}", key % 3).into(),
             source_name: "m".into(),
@@ -40,8 +40,11 @@ impl Kept {
             kind: SeriesKind::Gauge,
             labels: Labels::from_pairs([("k", format!("\"{key}\\é"))]),
             service: "shop".into(),
-        };
-        self.window.registry_mut().find_or_add(SeriesKey(key), describe).expect("below the limit")
+        }
+    }
+
+    fn series(&mut self, key: u128) -> SeriesId {
+        self.window.registry_mut().find_or_add(SeriesKey(key), || Self::describe(key)).expect("below the limit")
     }
 
     fn push(&mut self, key: u128, time: i64, value: f64) {
@@ -429,6 +432,51 @@ fn a_full_queue_makes_nobody_wait_for_long() {
     assert!(queue.next().is_some());
     queue.offer(chunk, RegistryView::default(), UnixNanos(0));
     assert_eq!(queue.offered(), taken + 1, "there is room again");
+}
+
+/// The counts of all buckets of 5 min.
+fn counts(kept: &mut Kept) -> Vec<u64> {
+    kept.rows(Resolution::FiveMinutes).iter().map(|row| row.rollup.count).collect()
+}
+
+#[test]
+fn what_came_after_an_orderly_end_is_not_lost_by_a_kill() {
+    let place = directory();
+    let config = HistoryConfig::default();
+    let mut kept = Kept::open(place.path(), config.clone());
+    kept.push(0, 3 * DAY + 1, 1.0);
+    // The oldest bucket of the windows is written, and goes on.
+    kept = kept.restart(place.path(), config.clone(), false);
+    kept.push(0, 3 * DAY + 2, 2.0);
+    kept.push(1, 3 * DAY + 2, 2.0);
+    kept = kept.restart(place.path(), config.clone(), true);
+    kept.push(0, 3 * DAY + 3, 3.0);
+    assert_eq!(counts(&mut kept), [3, 1]);
+    kept = kept.restart(place.path(), config, true);
+    assert_eq!(counts(&mut kept), [3, 1]);
+}
+
+#[test]
+fn what_the_windows_have_lost_of_their_oldest_bucket_stays_in_the_history() {
+    let place = directory();
+    let config = HistoryConfig::default();
+    let mut kept = Kept::open(place.path(), config.clone());
+    for (key, time) in [(0, 1), (0, 2), (0, 3), (1, 1), (2, 3)] {
+        kept.push(key, 3 * DAY + time, 1.0);
+    }
+    kept.window.seal();
+    drop(kept);
+    let mut window = Window::new(Config::default());
+    for (key, time) in [(0, 3), (2, 3), (2, 4)] {
+        let series =
+            window.registry_mut().find_or_add(SeriesKey(key), || Kept::describe(key)).expect("below the limit");
+        window.push_point(Point { series, time: UnixNanos(3 * DAY + time), value: 1.0 });
+    }
+    window.seal();
+    let mut kept = Kept::attach(window, place.path(), config);
+    assert_eq!(counts(&mut kept), [3, 1, 2]);
+    kept.push(0, 3 * DAY + 4, 1.0);
+    assert_eq!(counts(&mut kept), [4, 1, 2]);
 }
 
 /// So many where every case is asked for.

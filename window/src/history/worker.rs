@@ -1,6 +1,7 @@
 //! The historian at work: adds points, writes buckets, merges hours, sums up days, lets go.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,7 +16,7 @@ use super::{
     name::{FileName, day_end, day_of, hour_end, partition},
     queue::Item,
 };
-use crate::{Rollup, Sample, Snapshot, UnixNanos};
+use crate::{Rollup, Sample, SeriesKey, Snapshot, UnixNanos};
 
 /// How far the watermark must be past a bucket's end before it is written: late points then cost no
 /// further row.
@@ -270,38 +271,53 @@ impl Worker {
         let (Some(oldest), Some(watermark)) = (oldest, restored.watermark) else { return };
         self.watermark = self.watermark.max(watermark);
         let complete_after = complete_after.max(UnixNanos(oldest.0.saturating_sub(1)));
-        // The windows may hold only a part of this bucket.
+        // The windows may hold only a part of this bucket, and so may the files, where a run that ended has
+        // written all it had.
         let edge = Resolution::FiveMinutes.bucket_end(UnixNanos(complete_after.0.saturating_add(1)));
         let hour = partition(Resolution::FiveMinutes, edge);
         let mut held = self.shared.held();
         let files = held.files.of(Resolution::FiveMinutes, hour);
         let sources = files.iter().filter_map(|file| file.rows(EVERYTHING, (UnixNanos::MIN, edge)));
-        let known: Vec<RollupRow> = Merged::new(sources).collect();
-        let is_edge_known = known.iter().any(|row| row.end == edge);
-        let from = if is_edge_known { edge } else { edge.minus(Resolution::FiveMinutes.width()) };
-        let first = partition(Resolution::FiveMinutes, UnixNanos(from.0.saturating_add(1)));
-        known.into_iter().filter(|_| first == hour).for_each(|row| held.open.add(&row));
-        held.points += add_restored(&mut held.open, restored, from);
-        self.rebuilt_from = Some(first);
+        let (at_edge, before): (Vec<RollupRow>, Vec<RollupRow>) = Merged::new(sources).partition(|row| row.end == edge);
+        before.iter().for_each(|row| held.open.add(row));
+        let at_edge = at_edge.into_iter().map(|row| (row.series.key, row)).collect();
+        held.points += add_restored(&mut held.open, restored, edge, at_edge);
+        self.rebuilt_from = Some(hour);
         // Whatever is built anew must not be read twice until it has been written.
         let super::Held { open, files, .. } = &mut *held;
         files.leave_out(|name| match name.resolution {
             Resolution::FiveMinutes => {
                 let of = name.partition();
-                of < first || !open.has(|end| partition(Resolution::FiveMinutes, end) == of)
+                of < hour || !open.has(|end| partition(Resolution::FiveMinutes, end) == of)
             }
-            Resolution::Hour => name.partition() < day_of(first),
+            Resolution::Hour => name.partition() < day_of(hour),
         });
     }
 }
 
-/// Adds the points of a restored window later than `from`, each (series, time) once.
-fn add_restored(open: &mut super::Open, restored: &Snapshot, from: UnixNanos) -> u64 {
+/// Adds the points of a restored window, each (series, time) once: those of the bucket that ends at `edge`, unless its
+/// row in files stands for more of them, and all that are later. How many those were.
+fn add_restored(
+    open: &mut super::Open,
+    restored: &Snapshot,
+    edge: UnixNanos,
+    mut at_edge: HashMap<SeriesKey, RollupRow>,
+) -> u64 {
     let (mut samples, mut points) = (Vec::new(), 0);
     for (id, series) in restored.registry.iter() {
+        let from = edge.minus(Resolution::FiveMinutes.width());
         restored.samples_into(id, from, UnixNanos::MAX, &mut samples);
-        points += samples.len() as u64;
-        for Sample { time, value } in samples.drain(..) {
+        let within = samples.partition_point(|sample| sample.time <= edge);
+        let values: u64 = samples[..within].iter().map(|sample| Rollup::of(*sample).count).sum();
+        let skipped = match at_edge.get(&series.key) {
+            Some(row) if row.rollup.count > values => within,
+            _ => {
+                at_edge.remove(&series.key);
+                0
+            }
+        };
+        points += (samples.len() - skipped) as u64;
+        for Sample { time, value } in samples.drain(..).skip(skipped) {
             let end = Resolution::FiveMinutes.bucket_end(time);
             if end < UnixNanos::MAX {
                 let rollup = Rollup::of(Sample { time, value });
@@ -309,6 +325,7 @@ fn add_restored(open: &mut super::Open, restored: &Snapshot, from: UnixNanos) ->
             }
         }
     }
+    at_edge.values().for_each(|row| open.add(row));
     points
 }
 
