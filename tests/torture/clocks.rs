@@ -8,7 +8,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::Value;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
 
 use crate::{
     api::eventually,
@@ -122,6 +123,17 @@ async fn begins(service: &Service, webhook: &Webhook) {
     service.load(async { assert!(eventually(PATIENCE, is_settled).await.is_some(), "{}", service.log_text()) }).await;
 }
 
+/// Silences an alert, until `end`.
+async fn silence(service: &Service, alert: &str, end: DateTime<Utc>) {
+    // An error says that another test has installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let silence = json!({"matchers": [{"name": "alertname", "value": alert, "isRegex": false}], "createdBy": "ada",
+        "startsAt": "2020-01-01T00:00:00Z", "endsAt": end.to_rfc3339(), "comment": "drill"});
+    let url = format!("{}/api/v2/silences", service.binary.as_ref().expect("it was started").api);
+    let post = reqwest::Client::new().post(url).header("content-type", "application/json").body(silence.to_string());
+    assert_eq!(post.send().await.expect("answers").status().as_u16(), 200);
+}
+
 // C11
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_wakes_nobody_resolves_nothing_and_loses_nothing() {
@@ -157,6 +169,32 @@ async fn a_clock_that_is_set_wakes_nobody_resolves_nothing_and_loses_nothing() {
     assert_eq!(told(&webhook), before, "{}", service.log_text());
     // The clock is right again, and what was sent in the last hour is there.
     service.settle("jumps").await;
+}
+
+// C11
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_holds_until_the_wall_clock_says_that_it_is_over() {
+    const HALF_AN_HOUR: i64 = 1_800;
+    let Some(library) = faketime() else { return };
+    let webhook = Webhook::listen().await;
+    let mut service = judging(&webhook);
+    let clock = WallClock::of(&service, library);
+    clock.start(&mut service);
+    silence(&service, "Busy", Utc::now() + TimeDelta::seconds(HALF_AN_HOUR)).await;
+    let is_silenced = || async {
+        let alerts = service.api().get("/api/v2/alerts?silenced=true&active=false").await;
+        let alerts = alerts.as_array().cloned().unwrap_or_default();
+        alerts.iter().any(|alert| alert["labels"]["alertname"] == "Busy").then_some(())
+    };
+    service.load(async { assert!(eventually(PATIENCE, is_silenced).await.is_some(), "{}", service.log_text()) }).await;
+    let is_told = || async { told(&webhook).iter().any(|(name, _)| name == "Busy").then_some(()) };
+    for ahead in [600, -3_600, 10, -10, 1_200, 0] {
+        clock.set(ahead);
+        service.load(pause(NOTICED)).await;
+        assert!(is_silenced().await.is_some() && is_told().await.is_none(), "{ahead} s: {}", service.log_text());
+    }
+    clock.set(HALF_AN_HOUR + 1);
+    service.load(async { assert!(eventually(PATIENCE, is_told).await.is_some(), "{}", service.log_text()) }).await;
 }
 
 // C11

@@ -82,9 +82,11 @@ impl SilenceState {
 }
 
 impl Silence {
-    /// Whether it holds at `now`.
+    /// Whether it holds at `now`. It cannot be earlier than when it was written: what had begun or was over by then
+    /// stays so when the clock is set back.
     #[must_use]
     pub fn state(&self, now: UnixNanos) -> SilenceState {
+        let now = now.max(self.updated_at);
         if now >= self.spec.ends_at {
             SilenceState::Expired
         } else if now >= self.spec.starts_at {

@@ -330,6 +330,25 @@ fn a_silence_holds_back_what_begins_and_lets_ends_through() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_neither_lifts_a_silence_nor_brings_one_back() {
+    let fixture = Fixture::new(tree(by_service()));
+    let (operator, reader) = (fixture.ledger.operator(), fixture.ledger.reader());
+    let hour = Duration::from_hours(1);
+    let [holds, ended] = ["a=b", "a=c"].map(|text| operator.set_silence(None, spec(text, hour)).expect("is one"));
+    let later = clock::now().plus(Duration::from_mins(10));
+    let planned = SilenceSpec { starts_at: later, ..spec("a=d", hour) };
+    let planned = operator.set_silence(None, planned).expect("is one");
+    assert!(operator.expire_silence(&ended).expect("writes"));
+    let states =
+        || [&holds, &ended, &planned].map(|id| reader.silence(id).expect("is there").state(clock::now()).as_str());
+    assert_eq!(states(), ["active", "expired", "pending"]);
+    clock::set(UnixNanos(clock::now().0 - 7_200_000_000_000));
+    assert_eq!(states(), ["active", "expired", "pending"]);
+    clock::set(later);
+    assert_eq!(states(), ["active", "expired", "active"]);
+}
+
+#[test]
 fn silences_are_changed_ended_and_refused_as_alertmanager_does() {
     let fixture = Fixture::new(tree(by_service()));
     let (operator, reader) = (fixture.ledger.operator(), fixture.ledger.reader());
