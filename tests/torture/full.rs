@@ -16,6 +16,8 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Within which requests are taken again when there is room.
+const BACK: Duration = Duration::from_secs(10);
 
 /// One alert when points stop coming through.
 const RULES: &str = r"
@@ -95,9 +97,7 @@ async fn a_disk_that_is_full_refuses_while_alerts_go_on_and_takes_again_when_the
         disk.empty();
         let acknowledged = service.count(Outcome::Acknowledged);
         let takes_again = || async { (service.count(Outcome::Acknowledged) > acknowledged).then_some(()) };
-        service
-            .load(async { assert!(eventually(PATIENCE, takes_again).await.is_some(), "{}", service.log_text()) })
-            .await;
+        service.load(async { assert!(eventually(BACK, takes_again).await.is_some(), "{}", service.log_text()) }).await;
         let is_over = || async { (count("resolved") > resolved).then_some(()) };
         service.load(async { assert!(eventually(PATIENCE, is_over).await.is_some(), "{}", service.log_text()) }).await;
     }

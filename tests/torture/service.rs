@@ -37,6 +37,27 @@ pub(crate) enum Outcome {
 /// Every request, by sender and number: each sends one point, whose value is the number.
 pub(crate) type Ledger = BTreeMap<(u32, u64), Outcome>;
 
+/// Senders that come again with what was refused or not answered, wherever the service is by then.
+#[derive(Debug)]
+pub(crate) struct Persistent {
+    url: Arc<Mutex<String>>,
+    is_over: Arc<AtomicBool>,
+    senders: JoinSet<()>,
+}
+
+impl Persistent {
+    /// Tells them where `service` is now.
+    pub(crate) fn follow(&self, service: &Service) {
+        *self.url.lock().unwrap_or_else(PoisonError::into_inner) = service.url();
+    }
+
+    /// Waits until they are rid of what they have begun.
+    pub(crate) async fn end(self) {
+        self.is_over.store(true, Relaxed);
+        self.senders.join_all().await;
+    }
+}
+
 /// A data directory, the service on it, and the ledger.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -108,15 +129,28 @@ impl Service {
 
     /// Sends until `end` is over, or until nobody answers any more.
     pub(crate) async fn load(&self, end: impl Future<Output = ()>) {
-        let url = format!("{}/v1/metrics", self.binary.as_ref().expect("it was started").http);
         let is_over = Arc::new(AtomicBool::new(false));
         let mut senders = JoinSet::new();
         for sender in 0..SENDERS {
-            senders.spawn(send(url.clone(), sender, self.ahead, Arc::clone(&self.ledger), Arc::clone(&is_over)));
+            senders.spawn(send(self.url(), sender, self.ahead, Arc::clone(&self.ledger), Arc::clone(&is_over)));
         }
         end.await;
         is_over.store(true, Relaxed);
         senders.join_all().await;
+    }
+
+    fn url(&self) -> String {
+        format!("{}/v1/metrics", self.binary.as_ref().expect("it was started").http)
+    }
+
+    /// Senders that send until they are told to end, and come again with what was not taken.
+    pub(crate) fn persistent(&self) -> Persistent {
+        let (url, is_over) = (Arc::new(Mutex::new(self.url())), Arc::new(AtomicBool::new(false)));
+        let mut senders = JoinSet::new();
+        for sender in 0..SENDERS {
+            senders.spawn(persist(Arc::clone(&url), sender, Arc::clone(&self.ledger), Arc::clone(&is_over)));
+        }
+        Persistent { url, is_over, senders }
     }
 
     pub(crate) fn count(&self, outcome: Outcome) -> usize {
@@ -168,44 +202,90 @@ async fn points(api: &Api) -> BTreeMap<(u32, u64), u32> {
     found
 }
 
-async fn send(url: String, sender: u32, ahead: Duration, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
-    // An error says that another test has installed it already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("the defaults are valid");
-    let locked = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut number = locked().range((sender, 0)..=(sender, u64::MAX)).next_back().map_or(0, |((_, n), _)| *n);
-    let mut last = 0;
-    while !is_over.load(Relaxed) {
-        number += 1;
+/// One sender's requests, one after the other.
+struct Sender {
+    client: reqwest::Client,
+    sender: u32,
+    ahead: Duration,
+    number: u64,
+    /// The time of its last point, in milliseconds.
+    last: u128,
+}
+
+impl Sender {
+    /// One that goes on where the ledger ends.
+    fn new(sender: u32, ahead: Duration, ledger: &Mutex<Ledger>) -> Self {
+        // An error says that another test has installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("valid");
+        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = ledger.range((sender, 0)..=(sender, u64::MAX)).next_back().map_or(0, |((_, n), _)| *n);
+        Self { client, sender, ahead, number, last: 0 }
+    }
+
+    /// The next request's key in the ledger, and its body.
+    fn next(&mut self) -> ((u32, u64), String) {
+        self.number += 1;
         // Milliseconds are what the query interface tells apart.
-        let now = (SystemTime::now() + ahead).duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
-        last = now.max(last + 1);
-        let point = json!({"timeUnixNano": (last * 1_000_000).to_string(), "asInt": number.to_string(),
-            "attributes": [{"key": "sender", "value": {"stringValue": sender.to_string()}}]});
+        let now = (SystemTime::now() + self.ahead).duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
+        self.last = now.max(self.last + 1);
+        let (number, sender) = (self.number.to_string(), self.sender.to_string());
+        let point = json!({"timeUnixNano": (self.last * 1_000_000).to_string(), "asInt": number,
+            "attributes": [{"key": "sender", "value": {"stringValue": sender}}]});
         let metric = json!({"name": "torture.points", "gauge": {"dataPoints": [point]}});
         let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "torture"}}]});
         let body = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]});
-        locked().insert((sender, number), Outcome::Unknown);
-        let request = client.post(&url).header("content-type", "application/json").body(body.to_string());
-        let outcome = match request.send().await {
-            Ok(answer) if answer.status().as_u16() == 200 => {
-                let Ok(body) = answer.text().await else { return };
-                // Faster than the times that tell points apart, one of them would hide another.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                if body.contains("partialSuccess") { Outcome::Refused } else { Outcome::Acknowledged }
-            }
-            Ok(answer) => {
-                assert!([429, 503].contains(&answer.status().as_u16()), "{}", answer.status());
-                assert!(answer.headers().contains_key("retry-after"), "it says when to come again");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                Outcome::Refused
-            }
-            Err(error) if error.is_connect() => {
-                locked().remove(&(sender, number));
+        ((self.sender, self.number), body.to_string())
+    }
+
+    /// Sends it; an error where there was no answer, or not all of it.
+    async fn send(&self, url: &str, body: &str) -> reqwest::Result<Outcome> {
+        let request = self.client.post(url).header("content-type", "application/json").body(body.to_owned());
+        let answer = request.send().await?;
+        if answer.status().as_u16() == 200 {
+            let body = answer.text().await?;
+            // Faster than the times that tell points apart, one of them would hide another.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            return Ok(if body.contains("partialSuccess") { Outcome::Refused } else { Outcome::Acknowledged });
+        }
+        assert!([429, 503].contains(&answer.status().as_u16()), "{}", answer.status());
+        assert!(answer.headers().contains_key("retry-after"), "it says when to come again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(Outcome::Refused)
+    }
+}
+
+async fn send(url: String, sender: u32, ahead: Duration, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
+    let locked = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sender = Sender::new(sender, ahead, &ledger);
+    while !is_over.load(Relaxed) {
+        let (key, body) = sender.next();
+        locked().insert(key, Outcome::Unknown);
+        match sender.send(&url, &body).await {
+            Ok(outcome) => drop(locked().insert(key, outcome)),
+            Err(error) => {
+                if error.is_connect() {
+                    locked().remove(&key);
+                }
                 return;
             }
-            Err(_) => return,
-        };
-        locked().insert((sender, number), outcome);
+        }
+    }
+}
+
+async fn persist(url: Arc<Mutex<String>>, sender: u32, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
+    let locked = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sender = Sender::new(sender, Duration::ZERO, &ledger);
+    while !is_over.load(Relaxed) {
+        let (key, body) = sender.next();
+        locked().insert(key, Outcome::Unknown);
+        loop {
+            let url = url.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Ok(Outcome::Acknowledged) = sender.send(&url, &body).await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        locked().insert(key, Outcome::Acknowledged);
     }
 }
