@@ -6,14 +6,27 @@ use serde_json::{Value, json};
 
 use crate::kit::{self, Payload, Route, SECOND, Service, Signal, base_time, cases, json_of, renamed, unique};
 
-/// All stored points of each of the named services, without the name.
+/// All stored points of each of the named services, without the name, and without the number that is made from all that a
+/// series is where PromQL could not tell two of them apart.
 pub(crate) async fn stored(service: &Service, names: &[String]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for name in names {
         let points = service.points(&format!("{{service_name=\"{name}\"}}")).await;
-        found.insert(name.clone(), format!("{points:?}").replace(name.as_str(), "NAME"));
+        let nameless = |(labels, points)| format!("{:?}", (numberless(labels), points)).replace(name.as_str(), "NAME");
+        let mut series: Vec<String> = points.into_iter().map(nameless).collect();
+        series.sort();
+        found.insert(name.clone(), series.concat());
     }
     found
+}
+
+/// Without the value of `otel_series`, which has eight characters.
+fn numberless(labels: String) -> String {
+    const LABEL: &str = "\"otel_series\":\"";
+    match labels.split_once(LABEL).and_then(|(before, rest)| Some((before, rest.get(8..)?))) {
+        Some((before, after)) => format!("{before}{LABEL}{after}"),
+        None => labels,
+    }
 }
 
 /// Sends one more point and waits until it can be asked for: then so can all that was sent before.
