@@ -303,19 +303,19 @@ fn add_restored(
     edge: UnixNanos,
     mut at_edge: HashMap<SeriesKey, RollupRow>,
 ) -> u64 {
+    let from = edge.minus(Resolution::FiveMinutes.width());
+    let values = |samples: &[Sample]| samples.iter().map(|sample| Rollup::of(*sample).count).sum();
     let (mut samples, mut points) = (Vec::new(), 0);
     for (id, series) in restored.registry.iter() {
-        let from = edge.minus(Resolution::FiveMinutes.width());
         restored.samples_into(id, from, UnixNanos::MAX, &mut samples);
-        let within = samples.partition_point(|sample| sample.time <= edge);
-        let values: u64 = samples[..within].iter().map(|sample| Rollup::of(*sample).count).sum();
-        let skipped = match at_edge.get(&series.key) {
-            Some(row) if row.rollup.count > values => within,
-            _ => {
-                at_edge.remove(&series.key);
-                0
+        let mut skipped = 0;
+        if let Some(row) = at_edge.remove(&series.key) {
+            let within = samples.partition_point(|sample| sample.time <= edge);
+            if row.rollup.count > values(&samples[..within]) {
+                open.add(&row);
+                skipped = within;
             }
-        };
+        }
         points += (samples.len() - skipped) as u64;
         for Sample { time, value } in samples.drain(..).skip(skipped) {
             let end = Resolution::FiveMinutes.bucket_end(time);
@@ -325,6 +325,7 @@ fn add_restored(
             }
         }
     }
+    // Of series that the windows do not know any more.
     at_edge.values().for_each(|row| open.add(row));
     points
 }
