@@ -118,9 +118,9 @@ mod here {
         let query = params.text("query");
         let rows = |text: &str| text.parse().ok().filter(|limit| (1..=MAX_ROWS).contains(limit));
         let limit = params.read("limit", "1 to 100000", rows).unwrap_or(ROWS);
-        let time = |text: &str| params::seconds(text).filter(|time| *time > 0.0 && *time <= MAX_TIMEOUT);
-        let timeout = params.read("timeout", "a duration such as 30s, at most 60 s", time);
-        let timeout = timeout.map_or(TIMEOUT, Duration::from_secs_f64);
+        let seconds = |text: &str| params::seconds(text).filter(|seconds| *seconds <= MAX_TIMEOUT);
+        let time = |text: &str| seconds(text).map(Duration::from_secs_f64).filter(|time| !time.is_zero());
+        let timeout = params.read("timeout", "a duration such as 30s, at most 60 s", time).unwrap_or(TIMEOUT);
         let (from, to) = (params.time("from"), params.time("to"));
         params.finish()?;
         let missing = || Problem::bad_parameters(vec![Fault::new("query", "a statement", "")]);

@@ -69,8 +69,9 @@ async fn what_is_no_select_over_the_tables_is_refused_by_name() {
     refused(&service, &long, "", blamed, &["nests too deeply"]).await;
     refused(&service, "SELECT 1", "limit=100001", (400, "limit"), &["1 to 100000", "\"100001\""]).await;
     refused(&service, "SELECT 1", "timeout=61", (400, "timeout"), &["at most 60 s"]).await;
-    // More than the limit, and as many nanoseconds.
+    // More than the limit, and as many nanoseconds; more than nothing, and no nanosecond.
     refused(&service, "SELECT 1", "timeout=60.00000000000001", (400, "timeout"), &["at most 60 s"]).await;
+    refused(&service, "SELECT 1", "timeout=1e-12", (400, "timeout"), &["at most 60 s"]).await;
     refused(&service, "SELECT 1", "colour=red", (400, "colour"), &["query, limit, timeout, from, to"]).await;
     refused(&service, "", "", (400, "query"), &["expected a statement"]).await;
     let huge = service.ask(&format!("SELECT '{}'", "x".repeat(1 << 16))).await;
