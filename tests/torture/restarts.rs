@@ -50,8 +50,8 @@ async fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
     }
 }
 
-// C12
-#[tokio::test]
+// C12: senders have threads of their own, so that they go on while the service stops and starts.
+#[tokio::test(flavor = "multi_thread")]
 async fn restarts_under_load_lose_nothing_of_senders_that_come_again() {
     let mut service = Service::new("");
     service.start();

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -130,13 +130,15 @@ impl Service {
     /// Sends until `end` is over, or until nobody answers any more.
     pub(crate) async fn load(&self, end: impl Future<Output = ()>) {
         let is_over = Arc::new(AtomicBool::new(false));
-        let mut senders = JoinSet::new();
-        for sender in 0..SENDERS {
-            senders.spawn(send(self.url(), sender, self.ahead, Arc::clone(&self.ledger), Arc::clone(&is_over)));
-        }
+        let senders: JoinSet<()> =
+            self.senders().map(|sender| send(self.url(), sender, Arc::clone(&is_over))).collect();
         end.await;
         is_over.store(true, Relaxed);
         senders.join_all().await;
+    }
+
+    fn senders(&self) -> impl Iterator<Item = Sender> {
+        (0..SENDERS).map(|sender| Sender::new(sender, self.ahead, Arc::clone(&self.ledger)))
     }
 
     fn url(&self) -> String {
@@ -146,10 +148,7 @@ impl Service {
     /// Senders that send until they are told to end, and come again with what was not taken.
     pub(crate) fn persistent(&self) -> Persistent {
         let (url, is_over) = (Arc::new(Mutex::new(self.url())), Arc::new(AtomicBool::new(false)));
-        let mut senders = JoinSet::new();
-        for sender in 0..SENDERS {
-            senders.spawn(persist(Arc::clone(&url), sender, Arc::clone(&self.ledger), Arc::clone(&is_over)));
-        }
+        let senders = self.senders().map(|sender| persist(Arc::clone(&url), sender, Arc::clone(&is_over))).collect();
         Persistent { url, is_over, senders }
     }
 
@@ -202,8 +201,9 @@ async fn points(api: &Api) -> BTreeMap<(u32, u64), u32> {
     found
 }
 
-/// One sender's requests, one after the other.
+/// One sender's requests, one after the other, each in the ledger before it is sent.
 struct Sender {
+    ledger: Arc<Mutex<Ledger>>,
     client: reqwest::Client,
     sender: u32,
     ahead: Duration,
@@ -214,13 +214,18 @@ struct Sender {
 
 impl Sender {
     /// One that goes on where the ledger ends.
-    fn new(sender: u32, ahead: Duration, ledger: &Mutex<Ledger>) -> Self {
+    fn new(sender: u32, ahead: Duration, ledger: Arc<Mutex<Ledger>>) -> Self {
         // An error says that another test has installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("valid");
-        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = ledger.range((sender, 0)..=(sender, u64::MAX)).next_back().map_or(0, |((_, n), _)| *n);
-        Self { client, sender, ahead, number, last: 0 }
+        let of_it = (sender, 0)..=(sender, u64::MAX);
+        let newest =
+            ledger.lock().unwrap_or_else(PoisonError::into_inner).range(of_it).next_back().map(|((_, n), _)| *n);
+        Self { ledger, client, sender, ahead, number: newest.unwrap_or(0), last: 0 }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next request's key in the ledger, and its body.
@@ -235,7 +240,9 @@ impl Sender {
         let metric = json!({"name": "torture.points", "gauge": {"dataPoints": [point]}});
         let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "torture"}}]});
         let body = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]});
-        ((self.sender, self.number), body.to_string())
+        let key = (self.sender, self.number);
+        self.locked().insert(key, Outcome::Unknown);
+        (key, body.to_string())
     }
 
     /// Sends it; an error where there was no answer, or not all of it.
@@ -255,17 +262,14 @@ impl Sender {
     }
 }
 
-async fn send(url: String, sender: u32, ahead: Duration, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
-    let locked = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut sender = Sender::new(sender, ahead, &ledger);
+async fn send(url: String, mut sender: Sender, is_over: Arc<AtomicBool>) {
     while !is_over.load(Relaxed) {
         let (key, body) = sender.next();
-        locked().insert(key, Outcome::Unknown);
         match sender.send(&url, &body).await {
-            Ok(outcome) => drop(locked().insert(key, outcome)),
+            Ok(outcome) => drop(sender.locked().insert(key, outcome)),
             Err(error) => {
                 if error.is_connect() {
-                    locked().remove(&key);
+                    sender.locked().remove(&key);
                 }
                 return;
             }
@@ -273,12 +277,9 @@ async fn send(url: String, sender: u32, ahead: Duration, ledger: Arc<Mutex<Ledge
     }
 }
 
-async fn persist(url: Arc<Mutex<String>>, sender: u32, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
-    let locked = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut sender = Sender::new(sender, Duration::ZERO, &ledger);
+async fn persist(url: Arc<Mutex<String>>, mut sender: Sender, is_over: Arc<AtomicBool>) {
     while !is_over.load(Relaxed) {
         let (key, body) = sender.next();
-        locked().insert(key, Outcome::Unknown);
         loop {
             let url = url.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Ok(Outcome::Acknowledged) = sender.send(&url, &body).await {
@@ -286,6 +287,6 @@ async fn persist(url: Arc<Mutex<String>>, sender: u32, ledger: Arc<Mutex<Ledger>
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        locked().insert(key, Outcome::Acknowledged);
+        sender.locked().insert(key, Outcome::Acknowledged);
     }
 }
