@@ -479,6 +479,37 @@ fn what_the_windows_have_lost_of_their_oldest_bucket_stays_in_the_history() {
     assert_eq!(counts(&mut kept), [4, 1, 2]);
 }
 
+#[test]
+fn hours_that_the_windows_have_lost_to_damage_stay_in_the_history() {
+    let place = directory();
+    let config = HistoryConfig::default();
+    let mut kept = Kept::open(place.path(), config.clone());
+    let times: Vec<i64> = (0..12).map(|step| 3 * DAY + step * 9 * MINUTE + 1).collect();
+    let points: Vec<_> = times.iter().flat_map(|time| [0, 1, 2].map(|key| (key, *time, 0.5))).collect();
+    points.iter().for_each(|(key, time, value)| kept.push(*key, *time, *value));
+    check(&kept.rows(Resolution::FiveMinutes), &points, 5 * MINUTE);
+    drop(kept);
+    // What is left of the first series is its ends, of the second its beginning, of the third nothing.
+    let left = points.iter().filter(|(key, time, _)| match key {
+        0 => *time == times[0] || *time == times[11],
+        1 => *time < times[3],
+        _ => false,
+    });
+    let mut window = Window::new(Config::default());
+    for (key, time, value) in left {
+        let describe = || Kept::describe(*key);
+        let series = window.registry_mut().find_or_add(SeriesKey(*key), describe).expect("below the limit");
+        window.push_point(Point { series, time: UnixNanos(*time), value: *value });
+    }
+    window.seal();
+    let mut kept = Kept::attach(window, place.path(), config.clone());
+    check(&kept.rows(Resolution::FiveMinutes), &points, 5 * MINUTE);
+    check(&by_hour(kept.rows(Resolution::Hour)), &points, HOUR);
+    drop(kept);
+    let mut kept = Kept::open(place.path(), config);
+    check(&kept.rows(Resolution::FiveMinutes), &points, 5 * MINUTE);
+}
+
 /// So many where every case is asked for.
 fn cases() -> u32 {
     if std::env::var("BELLWETHER_TORTURE").is_ok_and(|value| value == "full") { 2_000 } else { 24 }

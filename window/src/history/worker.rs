@@ -1,7 +1,6 @@
 //! The historian at work: adds points, writes buckets, merges hours, sums up days, lets go.
 
 use std::{
-    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,14 +8,14 @@ use std::{
 };
 
 use super::{
-    Filter, Resolution, RollupRow, Shared,
+    Filter, Open, Resolution, RollupRow, Shared,
     file::FileWriter,
     files::{Group, StoredFile},
     merge::{Merged, Source},
     name::{FileName, day_end, day_of, hour_end, partition},
     queue::Item,
 };
-use crate::{Rollup, Sample, SeriesKey, Snapshot, UnixNanos};
+use crate::{Rollup, Sample, Series, SeriesId, Snapshot, UnixNanos};
 
 /// How far the watermark must be past a bucket's end before it is written: late points then cost no
 /// further row.
@@ -263,28 +262,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes up what an earlier run had not written. The windows hold all points later than
-    /// `complete_after`, so that buckets from there on are built anew, and replace what is in files;
-    /// for older ones the files are right.
+    /// Takes up what an earlier run had not written. The windows hold the points later than `complete_after`,
+    /// and the hours from there on are built anew, to replace what is in files.
     fn rebuild(&mut self, restored: &Snapshot, complete_after: UnixNanos) {
         let oldest = restored.numbers.iter().map(|chunk| chunk.span.0).min();
         let (Some(oldest), Some(watermark)) = (oldest, restored.watermark) else { return };
         self.watermark = self.watermark.max(watermark);
         let complete_after = complete_after.max(UnixNanos(oldest.0.saturating_sub(1)));
-        // The windows may hold only a part of this bucket, and so may the files, where a run that ended has
-        // written all it had.
         let edge = Resolution::FiveMinutes.bucket_end(UnixNanos(complete_after.0.saturating_add(1)));
         let hour = partition(Resolution::FiveMinutes, edge);
         let mut held = self.shared.held();
-        let files = held.files.of(Resolution::FiveMinutes, hour);
-        let sources = files.iter().filter_map(|file| file.rows(EVERYTHING, (UnixNanos::MIN, edge)));
-        let (at_edge, before): (Vec<RollupRow>, Vec<RollupRow>) = Merged::new(sources).partition(|row| row.end == edge);
-        before.iter().for_each(|row| held.open.add(row));
-        let at_edge = at_edge.into_iter().map(|row| (row.series.key, row)).collect();
-        held.points += add_restored(&mut held.open, restored, edge, at_edge);
+        let super::Held { open, files, points, .. } = &mut *held;
+        let hours = files.hours();
+        let filed: Group = hours.range(hour..).flat_map(|(hour, _)| files.of(Resolution::FiveMinutes, *hour)).collect();
+        let filed = Merged::new(filed.iter().filter_map(|file| file.rows(EVERYTHING, ALL_TIME)));
+        *points += take_up(open, filed, restored, edge);
         self.rebuilt_from = Some(hour);
         // Whatever is built anew must not be read twice until it has been written.
-        let super::Held { open, files, .. } = &mut *held;
         files.leave_out(|name| match name.resolution {
             Resolution::FiveMinutes => {
                 let of = name.partition();
@@ -295,39 +289,46 @@ impl Worker {
     }
 }
 
-/// Adds the points of a restored window, each (series, time) once: those of the bucket that ends at `edge`, unless its
-/// row in files stands for more of them, and all that are later. How many those were.
-fn add_restored(
-    open: &mut super::Open,
-    restored: &Snapshot,
-    edge: UnixNanos,
-    mut at_edge: HashMap<SeriesKey, RollupRow>,
-) -> u64 {
+/// Adds `filed`, the sorted rows of files, and the points of a restored window, from the bucket that ends at `edge` on.
+/// Of a series and bucket that are in both, what stands for more points: a window may begin in the middle of its oldest
+/// bucket, know nothing of what a damaged file held, or know points that came after the file had been written. How many
+/// points of the window those were.
+fn take_up(open: &mut Open, filed: Merged<'_>, restored: &Snapshot, edge: UnixNanos) -> u64 {
     let from = edge.minus(Resolution::FiveMinutes.width());
-    let values = |samples: &[Sample]| samples.iter().map(|sample| Rollup::of(*sample).count).sum();
-    let (mut samples, mut points) = (Vec::new(), 0);
-    for (id, series) in restored.registry.iter() {
+    let mut known: Vec<(SeriesId, &Arc<Series>)> = restored.registry.iter().collect();
+    known.sort_unstable_by_key(|(_, series)| (&*series.name, series.key.0));
+    let (mut filed, mut samples, mut points) = (filed.peekable(), Vec::new(), 0);
+    for (id, series) in known {
         restored.samples_into(id, from, UnixNanos::MAX, &mut samples);
-        let mut skipped = 0;
-        if let Some(row) = at_edge.remove(&series.key) {
-            let within = samples.partition_point(|sample| sample.time <= edge);
-            if row.rollup.count > values(&samples[..within]) {
+        for (end, mut rollup) in by_bucket(&samples) {
+            let place = (&*series.name, series.key.0, end);
+            while let Some(row) = filed.next_if(|row| row.place() < place) {
                 open.add(&row);
-                skipped = within;
             }
-        }
-        points += (samples.len() - skipped) as u64;
-        for Sample { time, value } in samples.drain(..).skip(skipped) {
-            let end = Resolution::FiveMinutes.bucket_end(time);
-            if end < UnixNanos::MAX {
-                let rollup = Rollup::of(Sample { time, value });
-                open.add(&RollupRow { series: Arc::clone(series), end, rollup });
+            match filed.next_if(|row| row.place() == place) {
+                Some(row) if row.rollup.count > rollup.count => {
+                    let ended = rollup.ended.max(row.rollup.ended);
+                    rollup = row.rollup;
+                    rollup.ended = ended;
+                }
+                _ => points += rollup.count,
             }
+            open.add(&RollupRow { series: Arc::clone(series), end, rollup });
         }
     }
-    // Of series that the windows do not know any more.
-    at_edge.values().for_each(|row| open.add(row));
+    filed.for_each(|row| open.add(&row));
     points
+}
+
+/// The rollups of the sorted samples of one series. The last bucket of all time has no end, and is left out.
+fn by_bucket(samples: &[Sample]) -> impl Iterator<Item = (UnixNanos, Rollup)> {
+    let end = |sample: &Sample| Resolution::FiveMinutes.bucket_end(sample.time);
+    let buckets = samples.chunk_by(move |a, b| end(a) == end(b)).map(move |samples| {
+        let mut rollup = Rollup::of(samples[0]);
+        samples[1..].iter().for_each(|sample| rollup.add(&Rollup::of(*sample)));
+        (end(&samples[0]), rollup)
+    });
+    buckets.filter(|(end, _)| *end < UnixNanos::MAX)
 }
 
 /// The rows of all files; `None` when one of them is damaged.
