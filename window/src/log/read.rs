@@ -35,8 +35,8 @@ pub(super) enum Step {
 
 /// A segment being read, with memory for one record.
 #[derive(Debug)]
-pub(super) struct SegmentReader {
-    file: BufReader<File>,
+pub(super) struct SegmentReader<F = File> {
+    file: BufReader<F>,
     salt: u64,
     offset: u64,
     end: u64,
@@ -49,15 +49,22 @@ pub(super) struct SegmentReader {
 
 impl SegmentReader {
     pub(super) fn open(path: &Path, header: &SegmentHeader, bounds: Bounds) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let file = File::open(path)?;
         let end = bounds.end.min(file.metadata()?.len());
+        Self::of(file, header, Bounds { end, ..bounds })
+    }
+}
+
+impl<F: Read + Seek> SegmentReader<F> {
+    /// Of a file that ends at or behind [`Bounds::end`].
+    fn of(mut file: F, header: &SegmentHeader, bounds: Bounds) -> io::Result<Self> {
         let start = SEGMENT_HEADER as u64;
         file.seek(SeekFrom::Start(start))?;
         Ok(Self {
             file: BufReader::with_capacity(BUFFER, file),
             salt: header.salt,
             offset: start,
-            end,
+            end: bounds.end,
             ceiling: bounds.ceiling,
             expected: header.first,
             sound_end: start,
@@ -139,7 +146,9 @@ impl SegmentReader {
             }
             for (at, bytes) in window.windows(RECORD_HEADER).enumerate() {
                 let offset = start + at as u64;
-                if self.may_begin(bytes, offset) && self.is_sound_at(offset)? {
+                if let Some((bytes, header)) = self.header_in(bytes, offset)
+                    && self.is_sound(&bytes, header, offset)?
+                {
                     return Ok(Some(offset));
                 }
             }
@@ -149,17 +158,95 @@ impl SegmentReader {
         Ok(None)
     }
 
-    /// A cheap look: is the position one that may come here?
-    fn may_begin(&self, bytes: &[u8], offset: u64) -> bool {
+    /// The header of a record that may begin at `offset`, where these bytes stand. Nothing is read for that: a file
+    /// that was another segment's can be full of numbers that look like positions, and its header's sum tells those.
+    #[inline]
+    fn header_in(&self, bytes: &[u8], offset: u64) -> Option<([u8; RECORD_HEADER], RecordHeader)> {
         let most = self.expected.saturating_add(offset / RECORD_HEADER as u64);
-        u64_at(bytes, 8).is_some_and(|p| p >= self.expected && p <= self.ceiling.min(most))
+        let position = u64_at(bytes, 8)?;
+        if position < self.expected || position > self.ceiling.min(most) {
+            return None;
+        }
+        let bytes = bytes.first_chunk()?;
+        let header = RecordHeader::decode(bytes, self.salt).filter(|h| self.fits(h, offset))?;
+        Some((*bytes, header))
     }
 
-    /// Leaves offset and file there.
-    fn is_sound_at(&mut self, offset: u64) -> io::Result<bool> {
-        self.file.seek(SeekFrom::Start(offset))?;
-        self.offset = offset;
-        let Some((bytes, header)) = self.header_at()? else { return Ok(false) };
-        Ok(header.matches(&bytes, &self.payload(header)?, self.salt))
+    /// Whether the payload behind the header at `offset` is the one that was written there.
+    fn is_sound(&mut self, bytes: &[u8; RECORD_HEADER], header: RecordHeader, offset: u64) -> io::Result<bool> {
+        self.file.seek(SeekFrom::Start(offset + RECORD_HEADER as u64))?;
+        Ok(header.matches(bytes, &self.payload(header)?, self.salt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// A file that counts the bytes that are read from it.
+    struct Counted {
+        file: Cursor<Vec<u8>>,
+        read: u64,
+    }
+
+    impl Read for Counted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let read = self.file.read(buffer)?;
+            self.read += read as u64;
+            Ok(read)
+        }
+    }
+
+    impl Seek for Counted {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.file.seek(to)
+        }
+    }
+
+    #[test]
+    fn what_a_file_held_before_is_read_once_even_where_it_is_full_of_numbers_like_positions() {
+        let header = SegmentHeader {
+            number: 9,
+            first: 1_000,
+            before: 8,
+            before_end: 0,
+            before_last: 999,
+            salt: 7,
+            is_reused: true,
+        };
+        let record = |position: u64, salt| {
+            let head = RecordHeader::of(3, position, &[b"abc"], salt);
+            [&head[..], b"abc"].concat()
+        };
+        let mut bytes = header.encode().to_vec();
+        bytes.extend(record(1_000, 7));
+        let sound_end = bytes.len() as u64;
+        // Numbers that grow as positions do, and records of the segment that the file was.
+        for position in 1_000..200_000_u64 {
+            bytes.extend(position.to_le_bytes());
+        }
+        (2_000..20_000).for_each(|position| bytes.extend(record(position, 6)));
+        let with_one_more = [&bytes[..], &record(1_001, 7)].concat();
+        for (bytes, positions) in [(bytes, vec![1_000]), (with_one_more, vec![1_000, 1_001])] {
+            let end = bytes.len() as u64;
+            let file = Counted { file: Cursor::new(bytes), read: 0 };
+            let mut reader =
+                SegmentReader::of(file, &header, Bounds { end, ceiling: u64::MAX }).expect("is read from memory");
+            let mut found = Vec::new();
+            loop {
+                match reader.step().expect("is read from memory") {
+                    Step::Record { position, .. } => found.push(position),
+                    Step::Damaged { offset } => assert_eq!(offset, sound_end),
+                    Step::Gap { .. } => unreachable!("none was written"),
+                    Step::End => break,
+                }
+            }
+            assert_eq!(found, positions);
+            let read = reader.file.get_ref().read;
+            // A block is read again where a record is looked at.
+            assert!(read <= end + 3 * BUFFER as u64, "{read} of {end}");
+        }
     }
 }
