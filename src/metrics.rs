@@ -247,6 +247,11 @@ fn detection(text: &mut Text, counts: &Counts, views: &[Arc<View>]) {
         ("bellwether_anomalies_opened_total", "Anomalies found.", counts.decisions[0]),
         ("bellwether_alert_transitions_total", "Changes of state of alerts.", counts.decisions[1]),
         ("bellwether_level_changes_total", "Changes of the degradation level of any scope.", counts.decisions[2]),
+        (
+            "bellwether_points_unpublished_total",
+            "Bands and scores not published: near the limit, room for series is kept for what is sent and derived.",
+            counts.unpublished,
+        ),
         ("bellwether_evaluations_total", "Evaluations of rules and levels.", counts.evaluations),
     ];
     for (name, help, count) in counters {

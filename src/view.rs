@@ -50,6 +50,8 @@ pub(crate) struct Counts {
     pub judged: u64,
     /// Decisions since the start: anomalies opened, alert transitions, level changes.
     pub decisions: [u64; 3],
+    /// Values beside judged series that were not published, since there is no room for their series.
+    pub unpublished: u64,
     /// Evaluations of rules and levels since the start.
     pub evaluations: u64,
     /// Wall time of the last evaluation, in nanoseconds.
@@ -82,6 +84,7 @@ impl Counts {
         for (decisions, more) in self.decisions.iter_mut().zip(other.decisions) {
             *decisions += more;
         }
+        self.unpublished += other.unpublished;
         self.evaluations += other.evaluations;
         self.evaluation_nanos = self.evaluation_nanos.max(other.evaluation_nanos);
         self.unrecorded += other.unrecorded;

@@ -16,6 +16,9 @@ use crate::{
     SeriesRef, Stranger, rates::Sum, red::Red,
 };
 
+/// One series in so many of [`IntakeConfig::max_series`] that there is always room for is a derived one.
+const DERIVED_SHARE: usize = 4;
+
 /// What is admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntakeConfig {
@@ -318,6 +321,14 @@ impl Intake {
         places
     }
 
+    /// Series for which there has to be room in the registry: those that may still be sent, and a part for what is
+    /// derived of them, of spans and of logs.
+    #[must_use]
+    pub fn room_wanted(&self) -> usize {
+        let most = self.config.max_series;
+        most.saturating_sub(self.state.sent).saturating_add(most / DERIVED_SHARE)
+    }
+
     /// The number of a series that is known, or may be added.
     fn register(&mut self, series: &Series, origin: Origin, window: &mut Window) -> Result<SeriesId, String> {
         let registry = window.registry_mut();
@@ -330,7 +341,9 @@ impl Intake {
             None if is_sent && registry.named(&series.name).len() >= self.config.max_series_per_metric => {
                 return Err(format!("limit of {} series of one metric", self.config.max_series_per_metric));
             }
-            None => registry.find_or_add(series.key, || series.clone()).map_err(|e| format!("limit of {}", e.limit))?,
+            None => registry
+                .find_or_add(series.key, || series.clone())
+                .map_err(|e| format!("limit of {} series, the derived ones among them,", e.limit))?,
         };
         if self.state.states.len() <= id.index() {
             self.state.states.resize(id.index() + 1, State::default());

@@ -374,6 +374,10 @@ impl Line {
             for (suffix, value) in published.values() {
                 let name = || format!("{}{suffix}", of.name);
                 let key = of.key.derived(suffix);
+                if !self.may_publish(key) {
+                    self.counts.unpublished += 1;
+                    continue;
+                }
                 self.publish(key, name, &of.labels, &of.unit, &of.service, published.time, value);
             }
         }
@@ -406,6 +410,13 @@ impl Line {
         }
     }
 
+    /// Whether there may be a series that says what we think of another. There are four to each, and services that come
+    /// later matter more than these.
+    fn may_publish(&self, key: SeriesKey) -> bool {
+        let registry = self.parts.window.registry();
+        registry.room() > self.parts.intake.room_wanted() || registry.find(key).is_some()
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the columns of one series that is our own")]
     fn publish(
         &mut self,
@@ -429,7 +440,6 @@ impl Line {
                 service: Arc::clone(service),
             }
         };
-        // At the series limit the original matters more than what we think of it.
         if let Ok(series) = self.parts.window.registry_mut().find_or_add(key, describe) {
             self.parts.window.push_point(Point { series, time, value });
         }

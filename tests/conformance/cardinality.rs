@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::kit::{Payload, Route, SECOND, Service, base_time, cases, eventually, gauge, is_full, metrics, point};
+use crate::kit::{
+    Payload, Route, SECOND, Service, a_span, base_time, cases, eventually, gauge, is_full, metrics, point, traces,
+};
 
 const SMALL: &str = "window: {max_series: 2000}\ndetect: {publish_every: 1h}";
 const PART: u32 = 5_000;
@@ -108,5 +110,42 @@ async fn a_step_in_a_known_service_is_found_during_a_flood() {
     let growth = service.process().peak().saturating_sub(before);
     // The bound of bytes, 20,000 series with what detectors know of them, and requests on their way.
     assert!(growth <= 256 << 20, "grew by {} MiB", growth >> 20);
+    service.assert_healthy().await;
+}
+
+// D10
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_known_series_takes_no_room_from_services_that_come_later() {
+    // What is expected of each and how far it is off would be 24,000 series more, of 22,000 in all.
+    const SERIES: u64 = 6_000;
+    let service = Service::start("window: {max_series: 6000}\ndetect: {publish_every: 1s}");
+    let base = base_time();
+    for i in 0..40 {
+        let value = |s: u64| f64::from(u32::try_from((i * 37 + s) % 11).expect("below 11"));
+        let points = (0..SERIES).map(|s| point(base + i * SECOND, value(s), &[("id", &s.to_string())])).collect();
+        assert!(
+            service.send(&metrics("crowd", vec![gauge("crowd.load", points)]), Route::GrpcGzip).await.is_complete()
+        );
+    }
+    let withheld = eventually(Duration::from_secs(60), || async {
+        (service.counted("bellwether_points_unpublished_total", &[]).await > 0.0).then_some(())
+    });
+    assert!(withheld.await.is_some(), "there is room for all of it");
+    let said = eventually(Duration::from_secs(60), || async {
+        let said = service.points("crowd_load:score").await.len();
+        (said >= 1_000).then_some(said)
+    });
+    let said = said.await.expect("it is said of those that there is room for");
+    assert!(said < 6_000, "of {said} series it is said");
+    let spans = (0..20).map(|i| a_span("GET /", base + i * SECOND, base + i * SECOND + 1_000)).collect();
+    let answer = service.send(&traces("late", spans), Route::Grpc).await;
+    assert!(answer.is_complete(), "{answer:?}");
+    let calls = service.points_when("traces_span_metrics_calls_total{service_name=\"late\"}", 1).await;
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    // And what is beyond the limit is folded into a series of its own still.
+    let one_more = metrics("late", vec![gauge("late.load", vec![point(base, 1.0, &[])])]);
+    assert!(service.send(&one_more, Route::Grpc).await.verdict().is_ok());
+    let folded = service.points_when("late_load{otel_metric_overflow=\"true\"}", 1).await;
+    assert_eq!(folded.len(), 1, "{folded:?}");
     service.assert_healthy().await;
 }

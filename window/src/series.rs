@@ -241,6 +241,12 @@ impl Registry {
         }
     }
 
+    /// How many more series it takes.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.by_key.len())
+    }
+
     /// The number of the series with this identity, if it is known.
     #[must_use]
     pub fn find(&self, key: SeriesKey) -> Option<SeriesId> {
