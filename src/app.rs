@@ -26,7 +26,7 @@ use crate::{
     journal::{Durability, Inlets, Journal, LogStatus, Step, Work},
     pipeline::{self, Command, Keeper, LineError, Maker, Pipeline, Settings},
     reload::{Hearers, ReloadStatus, Reloader, Source},
-    rest::{self, Api, Info, Present, Start},
+    rest::{self, Api, Gate, Info, Present, Start},
     runbooks::Runbooks,
     view::View,
 };
@@ -76,8 +76,7 @@ pub(crate) enum StartError {
 #[derive(Debug)]
 pub(crate) struct App {
     doors: Receivers,
-    api_listener: TcpListener,
-    api: Api,
+    api: Served,
     queue: Queue,
     journal: Journal,
     pipeline: Pipeline,
@@ -88,8 +87,33 @@ pub(crate) struct App {
     reloader: Arc<Reloader>,
 }
 
+/// The API's socket, served from the moment at which it is bound; no longer when this is dropped.
+#[derive(Debug)]
+struct Served {
+    gate: Gate,
+    stop: watch::Sender<bool>,
+    task: JoinSet<std::io::Result<()>>,
+}
+
+impl Served {
+    fn begin(listener: TcpListener) -> Self {
+        let (gate, (stop, stopped)) = (Gate::default(), watch::channel(false));
+        let serve = axum::serve(listener, gate.router()).with_graceful_shutdown(told(stopped));
+        let mut task = JoinSet::new();
+        task.spawn(async move { serve.await });
+        Self { gate, stop, task }
+    }
+}
+
+/// Waits until told to stop.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which means the same.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
 impl App {
-    /// Binds all sockets, reads rules, opens the ledger and takes up what it remembers. A reload reads the
+    /// Binds all sockets, reads rules, opens the ledger and takes up what it remembers; until it has, the API says
+    /// that it is starting. A reload reads the
     /// configuration from `source`.
     ///
     /// # Errors
@@ -103,6 +127,7 @@ impl App {
         let rules = config.rules(&external_url).map_err(StartError::Faults)?;
         let runbooks = Runbooks::load(config.runbooks_dir.as_deref()).map_err(StartError::Faults)?;
         let doors = Receivers::bind(&config.doors(&rules)).await?;
+        let served = Served::begin(api_listener);
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let Line { journal, pipeline, queue, submissions, faces, log, known } =
             line(&config, rules.clone(), &external_url, doors.pulse(), command_sender.downgrade())?;
@@ -129,7 +154,9 @@ impl App {
             reloader: Some(Arc::clone(&reloader)),
         };
         let inlets = Inlets { submissions, commands, stop };
-        Ok(Self { doors, api_listener, api, queue, journal, pipeline, inlets, pipeline_stop, faces, info, reloader })
+        // Before anybody is told where it listens.
+        served.gate.open(rest::router(api));
+        Ok(Self { doors, api: served, queue, journal, pipeline, inlets, pipeline_stop, faces, info, reloader })
     }
 
     /// What takes up changes of the configuration.
@@ -165,16 +192,9 @@ impl App {
     /// Runs until `shutdown`; then closes the doors, lets the pipeline finish what was taken in, and
     /// ends deliveries in flight.
     pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) {
-        let (stop, stopped) = watch::channel(false);
-        let wait = |mut stopped: watch::Receiver<bool>| async move {
-            // An error means that the sender is gone, which means the same.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
+        let Served { stop, task: mut api, .. } = self.api;
         let pipeline = pipeline_thread(self.journal, self.pipeline, self.inlets);
-        let doors = tokio::spawn(self.doors.run(self.queue, wait(stopped.clone())));
-        let router = rest::router(self.api);
-        let serve = axum::serve(self.api_listener, router).with_graceful_shutdown(wait(stopped.clone()));
-        let api = tokio::spawn(async move { serve.await });
+        let doors = tokio::spawn(self.doors.run(self.queue, told(stop.subscribe())));
         shutdown.await;
         tracing::info!("shutting down: closing the doors");
         let _ = stop.send(true);
@@ -188,7 +208,7 @@ impl App {
             tracing::warn!("a delivery was still in flight; it will be tried again after the next start");
         }
         // A stream of server-sent events never ends by itself.
-        let _ = tokio::time::timeout(API_DRAIN, api).await;
+        let _ = tokio::time::timeout(API_DRAIN, api.join_next()).await;
         tracing::info!("stopped");
     }
 }

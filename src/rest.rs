@@ -31,6 +31,7 @@ mod reload;
 mod series;
 mod services;
 mod sql;
+mod starting;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -75,6 +76,7 @@ pub(crate) use self::{
     red::Red,
     series::{Chart, ChartPoint, chart},
     services::{ServiceRow, service_rows},
+    starting::Gate,
 };
 
 #[cfg(feature = "analysis")]

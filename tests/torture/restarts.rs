@@ -73,6 +73,46 @@ async fn restarts_under_load_lose_nothing_of_senders_that_come_again() {
     service.settle("restarts").await;
 }
 
+// An orchestrator ends what does not say that it lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_starts_it_lives_and_is_not_ready() {
+    if !has_strace() {
+        return;
+    }
+    let mut service = Service::new("");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    service.api_address = free.expect("a port is free").to_string();
+    service.start();
+    service.load(pause(500)).await;
+    service.binary.take().expect("it was started").kill();
+    let base = format!("http://{}", service.api_address);
+    let asked = tokio::spawn(async move {
+        let mut answers = Vec::new();
+        loop {
+            let status = async |path: &str| {
+                let answer = reqwest::get(format!("{base}{path}")).await;
+                answer.map(|answer| answer.status().as_u16()).unwrap_or_default()
+            };
+            let answer = (status("/healthz").await, status("/-/ready").await, status("/api/v1/status").await);
+            answers.push(answer);
+            if answer.1 == 200 {
+                return answers;
+            }
+            pause(50).await;
+        }
+    });
+    // It waits for the disk before it reads its log.
+    let faults = ["fdatasync:delay_enter=3000000:when=1".to_owned()];
+    let wrapper = under(&service, &faults);
+    assert!(tokio::task::block_in_place(|| service.start_through(&wrapper)), "it starts");
+    let mut answers = asked.await.expect("asks until it is ready");
+    answers.retain(|(alive, ..)| *alive != 0);
+    let starting = answers.iter().filter(|answer| **answer == (200, 503, 503)).count();
+    assert!(starting >= 5, "{answers:?}");
+    assert!(answers.iter().all(|(alive, ..)| *alive == 200), "{answers:?}");
+    service.settle("a slow start").await;
+}
+
 // C2
 #[tokio::test]
 async fn a_kill_at_a_call_of_the_log_loses_nothing_that_was_acknowledged() {

@@ -65,6 +65,8 @@ pub(crate) struct Service {
     pub(crate) binary: Option<Binary>,
     pub(crate) ledger: Arc<Mutex<Ledger>>,
     config: String,
+    /// Where its API listens.
+    pub(crate) api_address: String,
     /// How far the clocks of senders are ahead of the real one.
     pub(crate) ahead: Duration,
 }
@@ -78,7 +80,8 @@ impl Service {
     /// One that is not started, with these lines in its configuration.
     pub(crate) fn judging(config: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        Self { directory, binary: None, ledger: Arc::default(), config: config.to_owned(), ahead: Duration::ZERO }
+        let (config, api_address) = (config.to_owned(), "127.0.0.1:0".to_owned());
+        Self { directory, binary: None, ledger: Arc::default(), config, api_address, ahead: Duration::ZERO }
     }
 
     /// Where its configuration and its data are.
@@ -106,8 +109,8 @@ impl Service {
 
     fn arguments(&self) -> [OsString; 4] {
         let config = self.directory.path().join("bellwether.yaml");
-        let text =
-            format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '127.0.0.1:0'}}\n{}\n", self.config);
+        let (api, rest) = (&self.api_address, &self.config);
+        let text = format!("listen: {{grpc: '127.0.0.1:0', http: '127.0.0.1:0', api: '{api}'}}\n{rest}\n");
         std::fs::write(&config, text).expect("the directory is writable");
         let data = self.directory.path().join("data");
         ["--config".into(), config.into(), "--data-dir".into(), data.into()]
