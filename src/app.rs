@@ -91,6 +91,7 @@ pub(crate) struct App {
 #[derive(Debug)]
 struct Served {
     gate: Gate,
+    /// Tells it to end, and the doors, which end with it.
     stop: watch::Sender<bool>,
     task: JoinSet<std::io::Result<()>>,
 }
@@ -113,8 +114,7 @@ async fn told(mut stopped: watch::Receiver<bool>) {
 
 impl App {
     /// Binds all sockets, reads rules, opens the ledger and takes up what it remembers; until it has, the API says
-    /// that it is starting. A reload reads the
-    /// configuration from `source`.
+    /// that it is starting. A reload reads the configuration from `source`.
     ///
     /// # Errors
     /// [`StartError`]; nothing has been started then.

@@ -116,14 +116,15 @@ impl<F: Read + Seek> SegmentReader<F> {
         }
         let mut bytes = [0; RECORD_HEADER];
         self.file.read_exact(&mut bytes)?;
-        let header = RecordHeader::decode(&bytes, self.salt).filter(|h| self.fits(h, self.offset));
-        Ok(header.map(|header| (bytes, header)))
+        Ok(self.header_in(&bytes, self.offset).map(|header| (bytes, header)))
     }
 
-    /// Whether a record with this header may begin at `offset`: said before anything is allocated.
-    fn fits(&self, header: &RecordHeader, offset: u64) -> bool {
-        let room = self.end.saturating_sub(offset).checked_sub(RECORD_HEADER as u64);
-        header.position >= self.expected && room.is_some_and(|room| u64::from(header.len) <= room)
+    /// The header in these bytes, which stand at `offset`, if a record with it may begin there: said before anything is
+    /// read or allocated for the record.
+    fn header_in(&self, bytes: &[u8; RECORD_HEADER], offset: u64) -> Option<RecordHeader> {
+        let header = RecordHeader::decode(bytes, self.salt)?;
+        let room = self.end.saturating_sub(offset).checked_sub(RECORD_HEADER as u64)?;
+        (header.position >= self.expected && u64::from(header.len) <= room).then_some(header)
     }
 
     fn payload(&mut self, header: RecordHeader) -> io::Result<Vec<u8>> {
@@ -146,8 +147,12 @@ impl<F: Read + Seek> SegmentReader<F> {
             }
             for (at, bytes) in window.windows(RECORD_HEADER).enumerate() {
                 let offset = start + at as u64;
-                if let Some((bytes, header)) = self.header_in(bytes, offset)
-                    && self.is_sound(&bytes, header, offset)?
+                // A file that was another segment's can be full of numbers that look like positions; the header's own
+                // sum tells those.
+                if self.may_begin(bytes, offset)
+                    && let Some(bytes) = bytes.first_chunk()
+                    && let Some(header) = self.header_in(bytes, offset)
+                    && self.is_sound(bytes, header, offset)?
                 {
                     return Ok(Some(offset));
                 }
@@ -158,18 +163,10 @@ impl<F: Read + Seek> SegmentReader<F> {
         Ok(None)
     }
 
-    /// The header of a record that may begin at `offset`, where these bytes stand. Nothing is read for that: a file
-    /// that was another segment's can be full of numbers that look like positions, and its header's sum tells those.
-    #[inline]
-    fn header_in(&self, bytes: &[u8], offset: u64) -> Option<([u8; RECORD_HEADER], RecordHeader)> {
+    /// A cheap look: is the position one that may come here?
+    fn may_begin(&self, bytes: &[u8], offset: u64) -> bool {
         let most = self.expected.saturating_add(offset / RECORD_HEADER as u64);
-        let position = u64_at(bytes, 8)?;
-        if position < self.expected || position > self.ceiling.min(most) {
-            return None;
-        }
-        let bytes = bytes.first_chunk()?;
-        let header = RecordHeader::decode(bytes, self.salt).filter(|h| self.fits(h, offset))?;
-        Some((*bytes, header))
+        u64_at(bytes, 8).is_some_and(|p| p >= self.expected && p <= self.ceiling.min(most))
     }
 
     /// Whether the payload behind the header at `offset` is the one that was written there.
