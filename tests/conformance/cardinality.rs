@@ -137,7 +137,8 @@ async fn what_is_said_of_known_series_takes_no_room_from_services_that_come_late
     });
     let said = said.await.expect("it is said of those that there is room for");
     assert!(said < 6_000, "of {said} series it is said");
-    let spans = (0..20).map(|i| a_span("GET /", base + i * SECOND, base + i * SECOND + 1_000)).collect();
+    // Enough event time for a bucket to close, wherever it begins.
+    let spans = (0..40).map(|i| a_span("GET /", base + i * SECOND, base + i * SECOND + 1_000)).collect();
     let answer = service.send(&traces("late", spans), Route::Grpc).await;
     assert!(answer.is_complete(), "{answer:?}");
     let calls = service.points_when("traces_span_metrics_calls_total{service_name=\"late\"}", 1).await;
